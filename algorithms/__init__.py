@@ -1,0 +1,35 @@
+"""Self-supervised methods, encoders and the trainer, in PyTorch alone."""
+
+from importlib import import_module
+
+from algorithms.method import Method
+
+METHODS = {
+    "byol": "BYOL",
+    "relic": "ReLIC",
+    "simclr": "SimCLR",
+    "simclrv2": "SimCLRV2",
+    "swav": "SwAV",
+    "moco": "MoCo",
+    "mocov2": "MoCoV2",
+    "mocov3": "MoCoV3",
+    "barlow": "BarlowTwins",
+    "pirl": "PIRL",
+    "amdim": "AMDIM",
+    "cpc": "CPC",
+    "seer": "SEER",
+    "sela": "SeLa",
+    "dino": "DINO",
+    "simsiam": "SimSiam",
+}
+"""Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
+
+BASELINES = {"pixels": "Pixels", "random": "RandomInitialisation", "supervised": "Supervised"}
+"""What every table shows beside the methods; they stand in `algorithms/baselines.py`."""
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of the method or baseline `name`. Raises KeyError for an unknown one."""
+    if name in BASELINES:
+        return getattr(import_module("algorithms.baselines"), BASELINES[name])
+    return getattr(import_module(f"algorithms.{name}"), METHODS[name])

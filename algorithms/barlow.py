@@ -1,0 +1,44 @@
+"""Barlow Twins: Zbontar et al. 2021, arXiv 2103.03230."""
+
+from torch import Tensor, nn
+
+from algorithms.heads import mlp
+from algorithms.losses import full_precision
+from algorithms.method import Method, Setting
+from algorithms.views import asymmetric_views
+
+
+@full_precision
+def barlow_twins(first: Tensor, second: Tensor, redundancy_weight: Tensor | float) -> Tensor:
+    """Eq. 1: sum_i (1 - C_ii)^2 + lambda sum_i sum_{j != i} C_ij^2, where C (eq. 2) is the correlation over the batch
+    of the dimensions of `first` and `second`, each [B, D] and each dimension standardised over the batch."""
+    standardised = [(z - z.mean(0)) * (z.var(0, correction=0) + 1e-5).rsqrt() for z in (first, second)]
+    correlation = standardised[0].T @ standardised[1] / len(first)
+    on_diagonal = correlation.diagonal()
+    off_diagonal = correlation.square().sum() - on_diagonal.square().sum()
+    return (1 - on_diagonal).square().sum() + redundancy_weight * off_diagonal
+
+
+class BarlowTwins(Method):
+    """`barlow_twins` of the projections of two views, times `loss_scale`, which stands in for the small learning
+    rates of the authors' LARS."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        encoder: nn.Module,
+        *,
+        redundancy_weight: float,
+        loss_scale: float,
+        projector_hidden: int,
+        projector_width: int,
+    ):
+        super().__init__(setting, encoder)
+        self.scalar("redundancy_weight", redundancy_weight)
+        self.scalar("loss_scale", loss_scale)
+        self.projector = mlp([encoder.width, projector_hidden, projector_hidden, projector_width])
+        self.views = asymmetric_views(setting)
+
+    def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
+        first, second = (self.projector(self.encoder(view)) for view in views)
+        return self.loss_scale * barlow_twins(first, second, self.redundancy_weight)

@@ -1,0 +1,43 @@
+"""BYOL: Grill et al. 2020, arXiv 2006.07733."""
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.heads import mlp
+from algorithms.losses import negative_cosine
+from algorithms.memory import averaged_copy, cosine_to_one, update_average
+from algorithms.method import Method, Setting
+from algorithms.views import asymmetric_views
+
+
+class BYOL(Method):
+    """Eq. 2: L = |q(z) / |q(z)| - z' / |z'||^2 = 2 - 2 cos(q(z), z'), summed over both orders of the two views.
+
+    z is the online projection, q the predictor, z' the projection of the other view by the target, whose weights
+    follow the online ones: xi <- tau xi + (1 - tau) theta, tau rising to 1 on a cosine (section 3.3)."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        encoder: nn.Module,
+        *,
+        ema_momentum: float,
+        projector_hidden: int,
+        projector_width: int,
+        predictor_hidden: int,
+    ):
+        super().__init__(setting, encoder)
+        self.scalar("ema_momentum", ema_momentum)
+        self.online = nn.Sequential(encoder, mlp([encoder.width, projector_hidden, projector_width]))
+        self.target = averaged_copy(self.online)
+        self.predictor = mlp([projector_width, predictor_hidden, projector_width])
+        self.views = asymmetric_views(setting)
+
+    def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
+        first, second = (self.predictor(self.online(view)) for view in views)
+        with torch.no_grad():
+            target_first, target_second = (self.target(view) for view in views)
+        return 4 + 2 * (negative_cosine(first, target_second) + negative_cosine(second, target_first))
+
+    def after_step(self, progress: Tensor) -> None:
+        update_average(self.target, self.online, cosine_to_one(self.ema_momentum, progress))

@@ -1,0 +1,87 @@
+"""DINO: Caron, Touvron, Misra, Jegou, Mairal, Bojanowski and Joulin 2021, arXiv 2104.14294."""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from algorithms.encoders import SMALL_IMAGE
+from algorithms.heads import Prototypes, by_size, mlp
+from algorithms.losses import cross_view_entropy
+from algorithms.memory import averaged_copy, cosine_to_one, update_average
+from algorithms.method import Method, Setting
+from algorithms.views import asymmetric_views
+
+
+class DINO(Method):
+    """Eq. 3: L = the sum of H(P_t(x), P_s(x')) over the two global views x and all other crops x' of an image
+    (here the mean), P_s = softmax(student / t_s) (eq. 1) and P_t = softmax((teacher - c) / t_t) (algorithm 1).
+
+    The centre c follows the mean of the teacher's outputs (eq. 4), after the loss. t_t < t_s sharpens; it rises
+    from `first_teacher_temperature` in the share `temperature_warmup` of the training. The teacher is an average
+    of the student whose momentum rises to 1 on a cosine. The last layer is weight-normalised with gain 1 on
+    normalised inputs, which makes its rows prototypes; it is fixed in the first `frozen_share` of the training.
+    The head has batch norm, as in lightly's and solo-learn's recipes for ResNets; the paper's has none."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        encoder: nn.Module,
+        *,
+        temperature: float,
+        teacher_temperature: float,
+        first_teacher_temperature: float,
+        temperature_warmup: float,
+        ema_momentum: float,
+        centre_momentum: float,
+        prototypes: int,
+        projector_hidden: int,
+        projector_width: int,
+        local_crops: int,
+        frozen_share: float,
+    ):
+        if not max(first_teacher_temperature, teacher_temperature) < temperature:
+            raise ValueError(
+                f"DINO's teacher_temperature ({teacher_temperature}, at first {first_teacher_temperature}) must be "
+                f"below its temperature ({temperature}): a teacher that is not the sharper one collapses."
+            )
+        super().__init__(setting, encoder)
+        self.scalar("temperature", temperature)
+        self.scalar("last_teacher_temperature", teacher_temperature)
+        self.scalar("first_teacher_temperature", first_teacher_temperature)
+        self.scalar("teacher_temperature", first_teacher_temperature)
+        self.scalar("ema_momentum", ema_momentum)
+        self.scalar("centre_momentum", centre_momentum)
+        self.temperature_warmup, self.frozen_share = temperature_warmup, frozen_share
+        head = mlp([encoder.width, projector_hidden, projector_hidden, projector_width], activation=nn.GELU)
+        self.student = nn.Sequential(encoder, head, Prototypes(projector_width, prototypes))
+        self.teacher = averaged_copy(self.student)
+        self.register_buffer("centre", torch.zeros(prototypes))
+        self.register_buffer("frozen", torch.tensor(frozen_share > 0))
+        first, second = (replace(view, scale=(0.4, 1.0)) for view in asymmetric_views(setting))
+        # A twentieth of a small image shows nothing; solo-learn's local crops for CIFAR are of this scale.
+        scale = (0.08, 0.5) if setting.image_size <= SMALL_IMAGE else (0.05, 0.4)
+        local = replace(first, size=setting.image_size // 2, scale=scale, blur=first.blur / 2)
+        self.views = (first, second) + (local,) * local_crops
+
+    def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
+        encoder, head, prototypes = self.student
+        student = prototypes(head(torch.cat(by_size(encoder, views))), frozen=self.frozen)
+        with torch.no_grad():
+            teacher = self.teacher(torch.cat(views[:2]))
+            targets = F.softmax((teacher - self.centre) / self.teacher_temperature, dim=1)
+            self.centre.lerp_(teacher.mean(0), 1 - self.centre_momentum)
+        batch = (-1, len(index))
+        return cross_view_entropy(student.unflatten(0, batch) / self.temperature, targets.unflatten(0, batch))
+
+    def after_step(self, progress: Tensor) -> None:
+        update_average(self.teacher, self.student, cosine_to_one(self.ema_momentum, progress))
+        self.frozen.copy_(progress < self.frozen_share)
+        warm = (progress / max(self.temperature_warmup, 1e-9)).clamp(max=1)
+        self.teacher_temperature.copy_(torch.lerp(self.first_teacher_temperature, self.last_teacher_temperature, warm))
+
+    def features(self, images: Tensor) -> Tensor:
+        """The teacher's, which the paper evaluates. Its batch statistics are those of its own forward passes in
+        train mode."""
+        return self.teacher[0](images)

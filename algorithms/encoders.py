@@ -1,0 +1,132 @@
+"""Encoders by name: networks from images [B, 3, S, S] to pooled features [B, width]."""
+
+import difflib
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.regnet import BlockParams, RegNet
+from torchvision.models.resnet import BasicBlock
+
+SMALL_IMAGE = 64
+"""Sides up to this many px get the small-image stem. With ImageNet's stem a 32 px image has one value per channel
+before it is pooled, and SimCLR stays 8 points below what it can reach."""
+
+
+def small_stem(width: int) -> nn.Sequential:
+    """The stem for small images: a 3x3 convolution of stride 1 and no max-pool."""
+    return nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+
+
+def torchvision_resnet(constructor: str, image_size: int) -> nn.Module:
+    """torchvision's ResNet without its classifier, with the small-image stem where the images are small."""
+    network = getattr(torchvision.models, constructor)(weights=None)
+    if image_size <= SMALL_IMAGE:
+        network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        network.maxpool = nn.Identity()
+    network.width = network.fc.in_features
+    network.fc = nn.Identity()
+    return network
+
+
+class ResNet8(nn.Sequential):
+    """He 2015 (arXiv 1512.03385, section 4.2), 6n + 2 layers with n = 1: widths 16, 32, 64; 77,000 parameters. The
+    small encoder for CPUs."""
+
+    def __init__(self, image_size: int):
+        def block(narrow: int, wide: int, stride: int) -> BasicBlock:
+            shortcut = None
+            if stride != 1 or narrow != wide:
+                shortcut = nn.Sequential(nn.Conv2d(narrow, wide, 1, stride, bias=False), nn.BatchNorm2d(wide))
+            return BasicBlock(narrow, wide, stride, shortcut)
+
+        super().__init__(
+            small_stem(16),
+            block(16, 16, 1),
+            block(16, 32, 2),
+            block(32, 64, 2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+        self.width = 64
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def regnet(image_size: int, *, depths: list[int], widths: list[int], group_width: int) -> nn.Module:
+    """A RegNetY (Radosavovic 2020, arXiv 2003.13678) of the given stages, with torchvision's blocks; every stage
+    halves the side, the stem does so only where images are large."""
+    stages = len(depths)
+    parameters = BlockParams(depths, widths, [group_width] * stages, [1.0] * stages, [2] * stages, se_ratio=0.25)
+    network = RegNet(parameters, stem_width=min(32, widths[0]))
+    if image_size <= SMALL_IMAGE:
+        network.stem[0].stride = (1, 1)
+    network.width = network.fc.in_features
+    network.fc = nn.Identity()
+    return network
+
+
+class VisionTransformer(nn.Module):
+    """ViT (Dosovitskiy 2020, arXiv 2010.11929), pre-norm, class token as feature; positions are interpolated for
+    crops of another size (DINO). Patches are 4 px for small images, else 16 px."""
+
+    def __init__(self, image_size: int, *, width: int, depth: int, heads: int):
+        super().__init__()
+        self.width = width
+        patch = 4 if image_size <= SMALL_IMAGE else 16
+        self.side = image_size // patch
+        self.patches = nn.Conv2d(3, width, patch, stride=patch)
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(torch.zeros(1, 1 + self.side**2, width))
+        layer = nn.TransformerEncoderLayer(
+            width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.blocks = nn.TransformerEncoder(layer, depth, norm=nn.LayerNorm(width), enable_nested_tensor=False)
+        for parameter in (self.token, self.positions):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images)
+        positions = self.positions
+        if tokens.shape[2] != self.side or tokens.shape[3] != self.side:
+            grid = positions[:, 1:].unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
+            grid = F.interpolate(grid, size=tokens.shape[2:], mode="bicubic", align_corners=False)
+            positions = torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], 1)
+        tokens = tokens.flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(tokens), -1, -1), tokens], 1) + positions
+        return self.blocks(tokens)[:, 0]
+
+
+ENCODERS = {
+    "resnet8": ResNet8,
+    "resnet18": partial(torchvision_resnet, "resnet18"),
+    "resnet50": partial(torchvision_resnet, "resnet50"),
+    "resnext50": partial(torchvision_resnet, "resnext50_32x4d"),
+    "resnext101": partial(torchvision_resnet, "resnext101_32x8d"),
+    "wide_resnet50": partial(torchvision_resnet, "wide_resnet50_2"),
+    "wide_resnet101": partial(torchvision_resnet, "wide_resnet101_2"),
+    "regnet_y_tiny": partial(regnet, depths=[1, 1, 2], widths=[16, 32, 64], group_width=16),
+    "regnet_y_400mf": partial(regnet, depths=[1, 3, 6, 6], widths=[48, 104, 208, 440], group_width=8),
+    "vit_tiny": partial(VisionTransformer, width=192, depth=12, heads=3),
+}
+
+
+def check_encoder(name: str) -> None:
+    """Raises ValueError, with the nearest names, if there is no encoder `name`."""
+    if name not in ENCODERS:
+        near = difflib.get_close_matches(name, ENCODERS, n=3) or list(ENCODERS)
+        raise ValueError(f"There is no encoder '{name}'; did you mean {' or '.join(near)}?")
+
+
+def build_encoder(name: str, image_size: int) -> nn.Module:
+    """The encoder `name` for images of `image_size` px, randomly initialised from the global generator.
+
+    It has `width` (features per image) and `name`. Raises ValueError, with the nearest names, for an unknown one.
+    """
+    check_encoder(name)
+    encoder = ENCODERS[name](image_size=image_size)
+    encoder.name = name
+    return encoder

@@ -1,0 +1,82 @@
+"""What a self-supervised method is: the part it adds to an encoder, and nothing of the loop that trains it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.augment import View
+from algorithms.encoders import build_encoder
+
+Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+"""Call it for one pass over the training set, un-augmented and in order: (index [B], images [B, 3, S, S])."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method may know of the training that it is part of."""
+
+    images: int
+    """Number of training images; `index` runs below it."""
+    image_size: int
+    """Side of the stored images, px."""
+    batch_size: int
+    """Images (not views) in a step."""
+    epochs: int
+    labels: Tensor | None = None
+    """int64 [images]. Given to the supervised ceiling alone; a self-supervised method always gets None."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in the whole training."""
+        return self.epochs * (self.images // self.batch_size)
+
+
+class Method(nn.Module):
+    """Base of all methods.
+
+    A subclass names its paper and equation, builds its heads, says which `views` of an image it wants and
+    computes `loss` from them. Its constructor takes `(setting, encoder)` and then its hyper-parameters as
+    keywords, whose defaults stand in `search_spaces/NAME.yaml`. Everything that training needs later (queues,
+    memory banks, centres, assignments, EMA weights) is a parameter or a buffer, so that one `state_dict` resumes
+    it exactly. A hyper-parameter that a search touches is a 0-dimensional buffer (`scalar`), so that a compiled
+    step serves every value of it.
+    """
+
+    views: tuple[View, ...]
+    """The augmented views that `loss` receives, in this order."""
+    shared_flip = False
+    """Whether all views of an image share one horizontal flip (AMDIM)."""
+    constant_learning_rate: tuple[str, ...] = ()
+    """Attributes (modules) whose learning rate warms up but never decays (SimSiam's predictor)."""
+
+    def __init__(self, setting: Setting, encoder: nn.Module):
+        super().__init__()
+        self.setting = setting
+        self.encoder = encoder
+
+    @classmethod
+    def build_encoder(cls, name: str, image_size: int) -> nn.Module:
+        """The encoder for a run that asks for `name`. Methods whose premise needs another one override this."""
+        return build_encoder(name, image_size)
+
+    def scalar(self, name: str, value: float) -> None:
+        """Keep a number as a buffer [] of float32."""
+        self.register_buffer(name, torch.tensor(float(value)))
+
+    def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
+        """The loss [] of a batch: `views[v]` [B, 3, h_v, w_v] normalised images, `index` int64 [B] their places
+        in the training set."""
+        raise TypeError(f"{type(self).__name__} has no loss: a method defines it.")
+
+    def before_epoch(self, epoch: int, batches: Batches) -> None:
+        """Called before epoch `epoch` (from 0), with a way to see the whole training set."""
+
+    def after_step(self, progress: Tensor) -> None:
+        """Called after each optimiser step, without gradient; `progress` [] in (0, 1] is the share of all steps
+        that are done."""
+
+    def features(self, images: Tensor) -> Tensor:
+        """What kNN sees of images [B, 3, S, S] in eval mode: [B, D]."""
+        return self.encoder(images)

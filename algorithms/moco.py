@@ -1,0 +1,69 @@
+"""MoCo: He, Fan, Wu, Xie and Girshick 2019, arXiv 1911.05722."""
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.heads import split_batch_norm
+from algorithms.losses import info_nce
+from algorithms.memory import Queue, averaged_copy, update_average
+from algorithms.method import Method, Setting
+from algorithms.views import colour_view
+
+
+class MoCo(Method):
+    """Eq. 1: L = -log exp(q.k+ / t) / (exp(q.k+ / t) + sum over the queue of exp(q.k / t)).
+
+    Keys come from the momentum encoder (eq. 2: theta_k <- m theta_k + (1 - m) theta_q). Batch statistics would tell
+    a query which key shares its batch (section 3.3, shuffling BN): both encoders normalise by parts of the batch,
+    and the keys' batch is shuffled, so that a key and its query share no part. With `symmetric`, either view is
+    query and key in turn, at twice the cost, the losses added and both views' keys queued, as in the authors' CIFAR
+    notebook; the paper's loss is not."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        encoder: nn.Module,
+        *,
+        temperature: float,
+        ema_momentum: float,
+        queue_length: int,
+        projector_width: int,
+        symmetric: bool,
+    ):
+        super().__init__(setting, encoder)
+        self.scalar("temperature", temperature)
+        self.scalar("ema_momentum", ema_momentum)
+        self.symmetric = symmetric
+        self.online = nn.Sequential(split_batch_norm(encoder), self.head(encoder.width, projector_width))
+        self.target = averaged_copy(self.online)
+        self.queue = Queue(queue_length, projector_width, batch_size=setting.batch_size, images=setting.images)
+        self.views = self.augmentations(setting)
+
+    def head(self, width: int, projector_width: int) -> nn.Module:
+        """The linear head of the first MoCo."""
+        return nn.Linear(width, projector_width)
+
+    def augmentations(self, setting: Setting):
+        """Random crop, flip, colour jitter (0.4, 0.4, 0.4, 0.1) and greyscale, without blur."""
+        return (colour_view(setting, jitter=(0.4, 0.4, 0.4, 0.1), blur=0.0),) * 2
+
+    @torch.no_grad()
+    def keys(self, view: Tensor) -> Tensor:
+        """The target's projections [B, D] of a view, computed in a random order of the batch."""
+        order = torch.randperm(len(view), device=view.device)
+        return self.target(view[order])[order.argsort()]
+
+    def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
+        first, second = views
+        negatives = self.queue.contents()
+        keys = self.keys(second)
+        loss = info_nce(self.online(first), keys, self.temperature, negatives)
+        self.queue.append(keys)
+        if self.symmetric:
+            keys = self.keys(first)
+            loss = loss + info_nce(self.online(second), keys, self.temperature, negatives)
+            self.queue.append(keys)
+        return loss
+
+    def after_step(self, progress: Tensor) -> None:
+        update_average(self.target, self.online, self.ema_momentum)

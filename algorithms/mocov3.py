@@ -1,0 +1,54 @@
+"""MoCo v3: Chen, Xie and He 2021, arXiv 2104.02057."""
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.encoders import VisionTransformer
+from algorithms.heads import mlp
+from algorithms.losses import info_nce
+from algorithms.memory import averaged_copy, cosine_to_one, update_average
+from algorithms.method import Method, Setting
+from algorithms.views import asymmetric_views
+
+
+class MoCoV3(Method):
+    """Algorithm 1: L = ctr(q1, k2) + ctr(q2, k1), ctr(q, k) = 2 t InfoNCE(q, k), eq. 1, whose negatives are the
+    other keys of the batch.
+
+    q passes encoder, projector and predictor; k the averages of encoder and projector, whose momentum rises to 1
+    on a cosine. Every linear layer is followed by batch norm, the last ones' without scale and shift. The
+    projector has two layers, on a ViT three, and a ViT keeps its random patch projection (section 4.2)."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        encoder: nn.Module,
+        *,
+        temperature: float,
+        ema_momentum: float,
+        projector_hidden: int,
+        projector_width: int,
+        predictor_hidden: int,
+    ):
+        super().__init__(setting, encoder)
+        self.scalar("temperature", temperature)
+        self.scalar("ema_momentum", ema_momentum)
+        hidden = [projector_hidden]
+        if isinstance(encoder, VisionTransformer):
+            encoder.patches.requires_grad_(False)
+            hidden *= 2
+        projector = mlp([encoder.width, *hidden, projector_width], last_batch_norm="plain")
+        self.online = nn.Sequential(encoder, projector)
+        self.target = averaged_copy(self.online)
+        self.predictor = mlp([projector_width, predictor_hidden, projector_width], last_batch_norm="plain")
+        self.views = asymmetric_views(setting)
+
+    def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
+        first, second = (self.predictor(self.online(view)) for view in views)
+        with torch.no_grad():
+            key_first, key_second = (self.target(view) for view in views)
+        t = self.temperature
+        return 2 * t * (info_nce(first, key_second, t) + info_nce(second, key_first, t))
+
+    def after_step(self, progress: Tensor) -> None:
+        update_average(self.target, self.online, cosine_to_one(self.ema_momentum, progress))

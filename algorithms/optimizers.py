@@ -1,0 +1,180 @@
+"""SGD, LARS, LARC and AdamW whose every number is a tensor, and the learning rate of each step.
+
+PyTorch's optimisers keep momentum and weight decay as Python numbers, so that a compiled step would be compiled anew
+for every value that a search proposes; and it has no LARS.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+OPTIMIZERS = ("sgd", "lars", "larc", "adamw")
+SCHEDULES = ("cosine", "step", "constant")
+
+
+@dataclass
+class Group:
+    """Parameters that are treated alike, with their state."""
+
+    parameters: list[Tensor]
+    decayed: bool
+    """False for biases and norms: no weight decay, and no layer-wise adaptation under LARS."""
+    constant: bool
+    """True where the learning rate does not decay."""
+    momentum: list[Tensor] = field(default_factory=list)
+    square: list[Tensor] = field(default_factory=list)
+
+
+def parameter_groups(model: nn.Module, constant: Sequence[str] = ()) -> list[Group]:
+    """The trainable parameters of `model` by treatment. One-dimensional parameters are biases and norms."""
+    groups: dict[tuple[bool, bool], Group] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            kind = (parameter.ndim > 1, name.split(".")[0] in constant)
+            groups.setdefault(kind, Group([], *kind)).parameters.append(parameter)
+    return list(groups.values())
+
+
+def learning_rates(
+    base: float,
+    steps: int,
+    *,
+    warmup: float = 0.0,
+    schedule: str = "cosine",
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Tensor]:
+    """The learning rate of every step, float32 [steps]: as scheduled, and with the warm-up alone.
+
+    It rises linearly over the first `warmup` (a share of the steps), then follows half a cosine to 0, or is divided
+    by ten after 60 % and 80 % of the steps ("step"), or stays ("constant").
+    """
+    step = torch.arange(steps, dtype=torch.float64)
+    rising = round(warmup * steps)
+    warm = base * ((step + 1) / max(rising, 1)).clamp(max=1)
+    progress = ((step - rising) / max(steps - rising, 1)).clamp(min=0)
+    factor = {
+        "cosine": (1 + torch.cos(math.pi * progress)) / 2,
+        "step": 0.1 ** ((step >= 0.6 * steps).double() + (step >= 0.8 * steps).double()),
+        "constant": torch.ones_like(step),
+    }[schedule]
+    return (warm * factor).float().to(device), warm.float().to(device)
+
+
+class Optimizer:
+    """Updates parameters in place from their gradients.
+
+    - sgd: v <- m v + g + w p;  p <- p - lr v
+    - lars (You 2017, arXiv 1708.03888, algorithm 1): sgd in which each tensor's g + w p is scaled by
+      c |p| / (|g| + w |p|)
+    - larc: lars whose scaled rate never exceeds lr, i.e. the factor is min(c |p| / (|g| + w |p|) / lr, 1)
+    - adamw (Loshchilov 2017, arXiv 1711.05101, algorithm 2), decay scaled by the learning rate
+
+    with m the momentum, w the weight decay, c the trust coefficient.
+    """
+
+    def __init__(
+        self,
+        groups: list[Group],
+        kind: str,
+        *,
+        weight_decay: float,
+        momentum: float = 0.9,
+        second_momentum: float = 0.999,
+        trust_coefficient: float = 0.001,
+    ):
+        if kind not in OPTIMIZERS:
+            raise ValueError(f"There is no optimizer '{kind}'; there are {', '.join(OPTIMIZERS)}.")
+        self.groups, self.kind = groups, kind
+        device = groups[0].parameters[0].device if groups else "cpu"
+        self.weight_decay, self.momentum, self.second_momentum, self.trust_coefficient, self.steps = (
+            torch.tensor(float(value), device=device)
+            for value in (weight_decay, momentum, second_momentum, trust_coefficient, 0)
+        )
+        for group in groups:
+            group.momentum = [torch.zeros_like(parameter) for parameter in group.parameters]
+            if kind == "adamw":
+                group.square = [torch.zeros_like(parameter) for parameter in group.parameters]
+
+    def parameters(self) -> list[Tensor]:
+        """All parameters, in the order in which `step` takes their gradients."""
+        return [parameter for group in self.groups for parameter in group.parameters]
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor], rate: Tensor, constant_rate: Tensor) -> None:
+        """One update at the learning rates [] `rate`, and `constant_rate` for the groups that never decay."""
+        self.steps += 1
+        rest: Iterator[Tensor] = iter(gradients)
+        for group in self.groups:
+            own = [next(rest) for _ in group.parameters]
+            lr = constant_rate if group.constant else rate
+            if self.kind == "adamw":
+                self._adamw(group, own, lr)
+            else:
+                self._sgd(group, own, lr)
+
+    def _sgd(self, group: Group, gradients: list[Tensor], rate: Tensor) -> None:
+        if group.decayed:
+            direction = torch._foreach_add(gradients, torch._foreach_mul(group.parameters, self.weight_decay))
+            if self.kind != "sgd":
+                direction = torch._foreach_mul(direction, self._trust(group.parameters, gradients, rate))
+        else:
+            direction = list(gradients)
+        torch._foreach_mul_(group.momentum, self.momentum)
+        torch._foreach_add_(group.momentum, direction)
+        torch._foreach_sub_(group.parameters, torch._foreach_mul(group.momentum, rate))
+
+    def _trust(self, parameters: list[Tensor], gradients: list[Tensor], rate: Tensor) -> list[Tensor]:
+        size, slope = (
+            torch.stack(torch._foreach_norm(parameters)),
+            torch.stack(torch._foreach_norm(gradients)),
+        )
+        trust = self.trust_coefficient * size / (slope + self.weight_decay * size).clamp(min=1e-12)
+        if self.kind == "larc":
+            trust = (trust / rate.clamp(min=1e-12)).clamp(max=1)
+        # A tensor that is zero, or has no gradient, is moved as by SGD.
+        return list(torch.where((size > 0) & (slope > 0), trust, 1.0).unbind())
+
+    def _adamw(self, group: Group, gradients: list[Tensor], rate: Tensor) -> None:
+        if group.decayed:
+            torch._foreach_mul_(group.parameters, 1 - rate * self.weight_decay)
+        torch._foreach_mul_(group.momentum, self.momentum)
+        torch._foreach_add_(group.momentum, torch._foreach_mul(gradients, 1 - self.momentum))
+        torch._foreach_mul_(group.square, self.second_momentum)
+        torch._foreach_add_(
+            group.square,
+            torch._foreach_mul(torch._foreach_mul(gradients, gradients), 1 - self.second_momentum),
+        )
+        scale = rate / (1 - self.momentum**self.steps)
+        root = torch._foreach_sqrt(group.square)
+        torch._foreach_mul_(root, (1 - self.second_momentum**self.steps).rsqrt())
+        torch._foreach_add_(root, 1e-8)
+        update = torch._foreach_div(group.momentum, root)
+        torch._foreach_mul_(update, scale)
+        torch._foreach_sub_(group.parameters, update)
+
+    def state_dict(self) -> dict:
+        """Tensors alone."""
+        return {
+            "steps": self.steps,
+            "momentum": [tensor for group in self.groups for tensor in group.momentum],
+            "square": [tensor for group in self.groups for tensor in group.square],
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict) -> None:
+        """Copies in place, so that a captured or compiled step keeps its tensors."""
+        mine = self.state_dict()
+        self.steps.copy_(state["steps"])
+        for name in ("momentum", "square"):
+            for own, saved in zip(mine[name], state[name], strict=True):
+                own.copy_(saved)
+
+
+@torch.no_grad()
+def clip_gradients(gradients: Sequence[Tensor], limit: Tensor) -> list[Tensor]:
+    """Gradients scaled so that their joint norm is at most `limit` []."""
+    norm = torch.stack(torch._foreach_norm(list(gradients))).norm()
+    return torch._foreach_mul(list(gradients), (limit / norm.clamp(min=1e-12)).clamp(max=1))

@@ -1,0 +1,113 @@
+"""PIRL: Misra and van der Maaten 2019, arXiv 1912.01991."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from algorithms.encoders import SMALL_IMAGE
+from algorithms.losses import full_precision
+from algorithms.memory import MemoryBank
+from algorithms.method import Batches, Method, Setting
+from algorithms.views import colour_view
+
+
+@full_precision
+def noise_contrastive(
+    output: Tensor, positive: Tensor, negatives: Tensor, own: Tensor, temperature: Tensor | float
+) -> Tensor:
+    """Eq. 5: -log h(positive) - sum over the negatives of log(1 - h(negative)), where h (eq. 4) of a memory is
+    exp(cos(output, memory) / t) over the sum of that for the positive and all negatives.
+
+    `output` [B, D] is the network's, normalised here; `positive` [B, D] and `negatives` [K, D] are of length 1.
+    `own` bool [B, K] is true where a negative is of the row's own image: it is left out. Mean over the batch, [].
+    """
+    output = F.normalize(output, dim=1)
+    scores = (output @ negatives.T).masked_fill(own, float("-inf"))
+    scores = torch.cat([(output * positive).sum(1, keepdim=True), scores], 1) / temperature
+    log_h = F.log_softmax(scores, dim=1)
+    # Below 1 by what float32 can tell from 1, so that a negative that takes all does not make the loss infinite.
+    others = torch.log1p(-log_h[:, 1:].exp().clamp(max=1 - 1e-6))
+    return -(log_h[:, 0] + others.sum(1)).mean()
+
+
+def cut(view: Tensor, grid: int, patch: int) -> Tensor:
+    """One random patch of side `patch` from each cell of a grid x grid division of `view` [B, C, H, H], another place
+    in every cell of every image: [B, grid * grid, C, patch, patch], row by row (section 3.3)."""
+    batch, channels, side, _ = view.shape
+    cell = side // grid
+    along = torch.arange(patch, device=view.device)
+
+    def places(start: Tensor) -> Tensor:
+        """The patches' pixels along one axis: [B, cells, patch], `start` [cells] being where cells begin."""
+        shift = torch.randint(cell - patch + 1, (batch, grid * grid, 1), device=view.device)
+        return start[:, None] + shift + along
+
+    number = torch.arange(grid * grid, device=view.device)
+    rows, columns = places(number // grid * cell), places(number % grid * cell)
+    place = (rows[..., :, None] * side + columns[..., None, :]).flatten(1)
+    pixels = view.flatten(2).gather(2, place[:, None].expand(-1, channels, -1))
+    return pixels.view(batch, channels, grid * grid, patch, patch).transpose(1, 2)
+
+
+class PIRL(Method):
+    """Eq. 6: L = lambda NCE(m_I, g(v_It)) + (1 - lambda) NCE(m_I, f(v_I)), lambda being `jigsaw_weight`.
+
+    m_I is the image's vector in a memory bank, f a linear head on the encoding of the image. The jigsaw It is the
+    image's patches, each encoded by itself; g projects each, concatenates them in a random order and projects again.
+    The bank follows f(v_I) after the loss (section 3.2). Negatives are drawn from the bank, the same for the whole
+    batch."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        encoder: nn.Module,
+        *,
+        temperature: float,
+        negatives: int,
+        bank_momentum: float,
+        jigsaw_weight: float,
+        projector_width: int,
+    ):
+        super().__init__(setting, encoder)
+        self.scalar("temperature", temperature)
+        self.scalar("bank_momentum", bank_momentum)
+        self.scalar("jigsaw_weight", jigsaw_weight)
+        small = setting.image_size <= SMALL_IMAGE
+        self.grid = 2 if small else 3
+        self.patch = setting.image_size // 2 if small else round(setting.image_size * 64 / 224)
+        self.negatives = min(negatives, setting.images)
+        self.image_head = nn.Linear(encoder.width, projector_width)
+        self.patch_head = nn.Linear(encoder.width, projector_width)
+        self.jigsaw_head = nn.Linear(projector_width * self.grid**2, projector_width)
+        self.bank = MemoryBank(setting.images, projector_width)
+        # The paper cuts patches of 64 px from cells of 85 px, of a crop that holds 0.6 or more of the image.
+        board = self.grid * round(self.patch * 85 / 64)
+        colours = {"jitter": (0.4, 0.4, 0.4, 0.2), "jitter_probability": 1.0, "blur": 0.0}
+        self.views = (colour_view(setting, **colours), colour_view(setting, scale=(0.6, 1.0), size=board, **colours))
+
+    def before_epoch(self, epoch: int, batches: Batches) -> None:
+        """Fill the bank with the first embeddings: from random directions a short training would learn little but to
+        forget them. Batch norm is in train mode, as in the steps that follow."""
+        if epoch == 0:
+            with torch.no_grad():
+                for index, images in batches():
+                    self.bank.update(index, self.image_head(self.encoder(images)), 0.0)
+
+    def jigsaw(self, view: Tensor) -> Tensor:
+        """g(v_It): [B, projector_width]."""
+        patches = cut(view, self.grid, self.patch)
+        batch, count = patches.shape[:2]
+        encoded = self.patch_head(self.encoder(patches.flatten(0, 1))).view(batch, count, -1)
+        order = torch.rand(batch, count, device=view.device).argsort(1)
+        shuffled = encoded.gather(1, order[..., None].expand_as(encoded))
+        return self.jigsaw_head(shuffled.flatten(1))
+
+    def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
+        image, board = views
+        of_image, of_jigsaw = self.image_head(self.encoder(image)), self.jigsaw(board)
+        drawn = torch.randint(self.setting.images, (self.negatives,), device=index.device)
+        memories = (self.bank[index], self.bank[drawn], index[:, None] == drawn, self.temperature)
+        loss = self.jigsaw_weight * noise_contrastive(of_jigsaw, *memories)
+        loss = loss + (1 - self.jigsaw_weight) * noise_contrastive(of_image, *memories)
+        self.bank.update(index, of_image, self.bank_momentum)
+        return loss

@@ -1,0 +1,32 @@
+"""SimCLR: Chen, Kornblith, Norouzi and Hinton 2020, arXiv 2002.05709."""
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.heads import mlp
+from algorithms.losses import nt_xent
+from algorithms.method import Method, Setting
+from algorithms.views import colour_view
+
+
+class SimCLR(Method):
+    """Algorithm 1: l(i, j) = -log exp(s_ij / t) / sum_{k != i} exp(s_ik / t) over the 2N views of a batch, s the
+    cosine of projections, t the temperature. Both views pass the networks as one batch, as in the authors' code."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        encoder: nn.Module,
+        *,
+        temperature: float,
+        projector_hidden: int,
+        projector_width: int,
+    ):
+        super().__init__(setting, encoder)
+        self.scalar("temperature", temperature)
+        self.projector = mlp([encoder.width, projector_hidden, projector_width])
+        self.views = (colour_view(setting, strength=0.5),) * 2
+
+    def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
+        first, second = self.projector(self.encoder(torch.cat(views))).chunk(2)
+        return nt_xent(first, second, self.temperature)

@@ -1,0 +1,39 @@
+"""SimSiam: Chen and He 2020, arXiv 2011.10566."""
+
+from torch import Tensor, nn
+
+from algorithms.heads import mlp
+from algorithms.losses import negative_cosine
+from algorithms.method import Method, Setting
+from algorithms.views import colour_view
+
+
+class SimSiam(Method):
+    """Eq. 4: L = D(p1, stop(z2)) / 2 + D(p2, stop(z1)) / 2 with D the negative cosine, p = h(z), and z the
+    projection by the very same weights. For small images the projector has two layers (appendix D), and the
+    predictor's learning rate does not decay (section 4.2)."""
+
+    constant_learning_rate = ("predictor",)
+
+    def __init__(
+        self,
+        setting: Setting,
+        encoder: nn.Module,
+        *,
+        projector_hidden: int,
+        projector_width: int,
+        predictor_hidden: int,
+    ):
+        super().__init__(setting, encoder)
+        # The last norm has no scale and shift, as in the authors' code.
+        self.projector = mlp([encoder.width, projector_hidden, projector_width], last_batch_norm="plain")
+        # The predictor is a bottleneck (section 3), also where a small encoder narrows the projector.
+        self.predictor = mlp([projector_width, min(predictor_hidden, projector_width // 2), projector_width])
+        self.views = (colour_view(setting, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1)),) * 2
+
+    def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
+        first, second = (self.projector(self.encoder(view)) for view in views)
+        predicted_first, predicted_second = self.predictor(first), self.predictor(second)
+        return (
+            negative_cosine(predicted_first, second.detach()) + negative_cosine(predicted_second, first.detach())
+        ) / 2

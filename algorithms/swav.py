@@ -1,0 +1,94 @@
+"""SwAV: Caron, Misra, Mairal, Goyal, Bojanowski and Joulin 2020, arXiv 2006.09882."""
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.encoders import SMALL_IMAGE
+from algorithms.heads import Prototypes, by_size, mlp
+from algorithms.losses import cross_view_entropy, sinkhorn
+from algorithms.memory import Queue
+from algorithms.method import Batches, Method, Setting
+from algorithms.views import colour_view
+
+
+class SwAV(Method):
+    """Eq. 1-2, swapped prediction: L = l(z_t, q_s) + l(z_s, q_t), l(z, q) = -sum_k q_k log softmax(z.c_k / t).
+
+    The codes q of the two global views come from Sinkhorn-Knopp on their own scores (eq. 3-4) and are predicted
+    from every other crop (eq. 6, multi-crop; here the mean of its terms). A queue of earlier embeddings, one for
+    each global view, joins the batch when codes are computed (section 4.1); prototypes stay fixed in the first
+    `frozen_share` of the training.
+
+    Small images get larger crops (those of solo-learn's cifar-multicrop recipe) and half the colour jitter
+    (facebookresearch/swav, issue 23)."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        encoder: nn.Module,
+        *,
+        temperature: float,
+        prototypes: int,
+        epsilon: float,
+        sinkhorn_iterations: int,
+        projector_hidden: int,
+        projector_width: int,
+        local_crops: int,
+        queue_length: int,
+        queue_start: float,
+        frozen_share: float,
+    ):
+        super().__init__(setting, encoder)
+        self.scalar("temperature", temperature)
+        self.scalar("epsilon", epsilon)
+        self.sinkhorn_iterations, self.queue_start, self.frozen_share = (
+            sinkhorn_iterations,
+            queue_start,
+            frozen_share,
+        )
+        self.projector = self.head(encoder.width, projector_hidden, projector_width)
+        self.prototypes = Prototypes(projector_width, prototypes)
+        self.register_buffer("frozen", torch.tensor(frozen_share > 0))
+        sizes = {"batch_size": setting.batch_size, "images": setting.images}
+        self.queues = nn.ModuleList(
+            Queue(queue_length, projector_width, **sizes) for _ in range(2 * (queue_length > 0))
+        )
+        self.queue_used = False
+        # A twentieth of a small image shows nothing, and with ImageNet's strong jitter the loss stays at log K.
+        small = setting.image_size <= SMALL_IMAGE
+        strength = 0.5 if small else 1.0
+        whole = colour_view(setting, strength=strength, scale=(0.2 if small else 0.14, 1.0))
+        part = colour_view(
+            setting,
+            strength=strength,
+            scale=(0.08, 0.5) if small else (0.05, 0.14),
+            size=round(setting.image_size * 18 / 32),
+        )
+        self.views = (whole,) * 2 + (part,) * local_crops
+
+    def head(self, width: int, hidden: int, out: int) -> nn.Module:
+        """The projector."""
+        return mlp([width, hidden, out])
+
+    def before_epoch(self, epoch: int, batches: Batches) -> None:
+        # Only a queue that has been filled with embeddings is used.
+        self.queue_used = bool(self.queues) and epoch >= self.queue_start * self.setting.epochs and epoch > 0
+
+    @torch.no_grad()
+    def codes(self, z: Tensor, scores: Tensor, view: int) -> Tensor:
+        """The assignments [B, K] of one global view from its embeddings z [B, D] and scores [B, K]."""
+        if self.queue_used:
+            scores = torch.cat([scores, self.prototypes(self.queues[view].keys)])
+        codes = sinkhorn(scores, self.epsilon, self.sinkhorn_iterations)[: len(z)]
+        if self.queues:
+            self.queues[view].append(z)
+        return codes
+
+    def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
+        z = self.projector(torch.cat(by_size(self.encoder, views))).unflatten(0, (-1, len(index)))
+        scores = self.prototypes(z, frozen=self.frozen)
+        codes = [self.codes(z[view].detach(), scores[view].detach(), view) for view in (0, 1)]
+        return cross_view_entropy(scores / self.temperature, torch.stack(codes))
+
+    def after_step(self, progress: Tensor) -> None:
+        self.frozen.copy_(progress < self.frozen_share)

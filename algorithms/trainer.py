@@ -1,0 +1,256 @@
+"""The loop that trains any method, as an iterator of epoch reports."""
+
+import inspect
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from algorithms.augment import augment, pack, unaugmented
+from algorithms.knn import Evaluation
+from algorithms.method import Method, Setting
+from algorithms.optimizers import (
+    OPTIMIZERS,
+    SCHEDULES,
+    Optimizer,
+    clip_gradients,
+    learning_rates,
+    parameter_groups,
+)
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch did. Accuracies are shares of 1; None where the epoch was not evaluated."""
+
+    epoch: int
+    """From 1."""
+    loss: float
+    knn_200: float | None
+    knn_20: float | None
+    purity_20: float | None
+    feature_std: float | None
+    seconds: float
+    """Training alone."""
+    evaluation_seconds: float
+    images_per_second: float
+    """Source images, however many views each has."""
+    peak_memory_bytes: int | None
+    """Of the device, since the trainer was made; None on a CPU."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a method is optimised: the hyper-parameters that are the trainer's, not the method's."""
+
+    learning_rate: float
+    """For 256 images in a batch: SGD and LARS scale it by batch_size / 256 (Goyal 2017); AdamW takes it as it is."""
+    weight_decay: float
+    batch_size: int = 256
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    second_momentum: float = 0.999
+    trust_coefficient: float = 0.001
+    warmup: float = 0.0
+    """Share of the training in which the learning rate rises."""
+    schedule: str = "cosine"
+    gradient_clip: float = 0.0
+    """Greatest joint norm of the gradients; 0 does not clip."""
+
+    def __post_init__(self):
+        for name, value, known in (
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("schedule", self.schedule, SCHEDULES),
+        ):
+            if value not in known:
+                raise ValueError(f"There is no {name} '{value}'; there are {', '.join(known)}.")
+
+
+WIDEST_HEAD = 8
+"""Hyper-parameters named *_hidden and *_width are widths of heads. Published ones are for encoders of 512 features and
+more; a head is at most this many times as wide as its encoder, or a small encoder would be the least part of it."""
+
+RECIPE = tuple(field.name for field in fields(Recipe))
+
+
+def hyperparameter_names(method: type[Method]) -> tuple[set[str], set[str]]:
+    """The hyper-parameters that a training of `method` takes: (those it must be given, all)."""
+    own = list(inspect.signature(method).parameters.values())[2:]
+    required = {"learning_rate", "weight_decay"} | {item.name for item in own if item.default is item.empty}
+    return required, {item.name for item in own} | set(RECIPE)
+
+
+class Trainer:
+    """Trains `method` on `images`; each step of the iteration is an epoch.
+
+    ```
+    for report in Trainer(SimCLR, images, hyperparameters, epochs=200):
+        print(report.epoch, report.loss, report.knn_200)
+    ```
+
+    Whoever iterates may stop at any report, keep `state_dict()`, and go on from it in another process: the result is
+    the same to the last bit (on a CPU, and on CUDA with `deterministic`), because the random numbers of an epoch
+    depend on `seed` and the epoch alone.
+
+    `images`: uint8 [N, 3, S, S], or packed by `augment.pack` with `packed`. `hyperparameters`: those of `Recipe` and
+    of the method's constructor. `evaluation` judges the epochs in `evaluate_at` (default: the last). `labels` are for
+    the supervised ceiling alone. A small data set gets smaller batches (`batch_size_for`).
+    Raises ValueError for an unknown or missing hyper-parameter, and for too few images.
+    """
+
+    def __init__(
+        self,
+        method: type[Method],
+        images: Tensor,
+        hyperparameters: Mapping,
+        *,
+        epochs: int,
+        encoder: str = "resnet18",
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        evaluation: Evaluation | None = None,
+        evaluate_at: Collection[int] | None = None,
+        labels: Tensor | None = None,
+        packed: bool = False,
+    ):
+        required, known = hyperparameter_names(method)
+        if wrong := (required - set(hyperparameters)) or (set(hyperparameters) - known):
+            what = "lacks" if required - set(hyperparameters) else "does not know"
+            raise ValueError(
+                f"{method.__name__} {what} {', '.join(sorted(wrong))}; it takes {', '.join(sorted(known))}."
+            )
+        recipe = Recipe(**{name: value for name, value in hyperparameters.items() if name in RECIPE})
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.pixels = (images if packed else pack(images)).to(self.device)
+        self.seed, self.epochs, self.epoch = seed, epochs, 0
+        self.evaluation, self.evaluate_at = evaluation, set(evaluate_at or [epochs])
+        self.batch_size = batch_size_for(len(self.pixels), recipe.batch_size)
+        self.steps = len(self.pixels) // self.batch_size
+        if len(self.pixels) < 2:
+            raise ValueError(f"{len(self.pixels)} training images are too few; two are the least.")
+
+        torch.manual_seed(seed)
+        size = self.pixels.shape[-1]
+        setting = Setting(len(self.pixels), size, self.batch_size, epochs, labels)
+        network = method.build_encoder(encoder, size)
+        own = {
+            name: min(value, WIDEST_HEAD * network.width) if name.endswith(("_hidden", "_width")) else value
+            for name, value in hyperparameters.items()
+            if name not in RECIPE
+        }
+        self.method = method(setting, network, **own)
+        self.method.to(self.device, memory_format=torch.channels_last).train()
+        self.optimizer = Optimizer(
+            parameter_groups(self.method, self.method.constant_learning_rate) if method.loss != Method.loss else [],
+            recipe.optimizer,
+            weight_decay=recipe.weight_decay,
+            momentum=recipe.momentum,
+            second_momentum=recipe.second_momentum,
+            trust_coefficient=recipe.trust_coefficient,
+        )
+        scale = 1 if recipe.optimizer == "adamw" else self.batch_size / 256
+        self.rates, self.constant_rates = learning_rates(
+            recipe.learning_rate * scale,
+            epochs * self.steps,
+            warmup=recipe.warmup,
+            schedule=recipe.schedule,
+            device=self.device,
+        )
+        self.gradient_clip = torch.tensor(recipe.gradient_clip, device=self.device) if recipe.gradient_clip else None
+        self.step_number = torch.zeros((), dtype=torch.long, device=self.device)
+        self.losses = torch.zeros(self.steps, device=self.device)
+        self.facts = {
+            "encoder": network.name,
+            "encoder_parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "own_encoder": network.name != encoder,
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU",
+        }
+        """What a reader of the result needs to know of the training that is the same in every epoch."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def __iter__(self) -> Iterator[EpochReport]:
+        while self.epoch < self.epochs:
+            yield self.train_epoch()
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass over the training set, in order, un-augmented: (index [B], images [B, 3, S, S])."""
+        for index in torch.arange(len(self.pixels), device=self.device).split(1024):
+            with self.autocast():
+                yield index, unaugmented(self.pixels, index)
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 on CUDA, where it is fast; nothing elsewhere."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+    def train_epoch(self) -> EpochReport:
+        """Train the next epoch and report it."""
+        began = self.clock()
+        # A seed of its own for every epoch, so that an epoch needs no random state from the one before.
+        torch.manual_seed(self.seed * 1_000_003 + self.epoch + 1)
+        self.step_number.fill_(self.epoch * self.steps)
+        self.method.before_epoch(self.epoch, self.batches)
+        order = torch.randperm(len(self.pixels), device=self.device)
+        if self.optimizer.groups:
+            for step in range(self.steps):
+                self.losses[step] = self.step(order[step * self.batch_size : (step + 1) * self.batch_size])
+        loss = self.losses.mean().item()
+        trained = self.clock()
+        self.epoch += 1
+        accuracies: dict[str, float | None] = dict.fromkeys(("knn_200", "knn_20", "purity_20", "feature_std"))
+        if self.evaluation and self.epoch in self.evaluate_at:
+            accuracies.update(self.evaluation(self.method))
+        seconds = trained - began
+        return EpochReport(
+            epoch=self.epoch,
+            loss=loss,
+            **accuracies,
+            seconds=seconds,
+            evaluation_seconds=self.clock() - trained,
+            images_per_second=self.steps * self.batch_size / seconds,
+            peak_memory_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
+        )
+
+    def step(self, index: Tensor) -> Tensor:
+        """One optimiser step on the images at `index` [B]; the loss [], detached."""
+        views = augment(self.pixels, index, self.method.views, shared_flip=self.method.shared_flip)
+        with self.autocast():
+            loss = self.method.loss(views, index)
+        gradients = torch.autograd.grad(loss, self.optimizer.parameters(), materialize_grads=True)
+        if self.gradient_clip is not None:
+            gradients = clip_gradients(gradients, self.gradient_clip)
+        self.optimizer.step(gradients, self.rates[self.step_number], self.constant_rates[self.step_number])
+        self.step_number += 1
+        with torch.no_grad():
+            self.method.after_step(self.step_number / len(self.rates))
+        return loss.detach()
+
+    def clock(self) -> float:
+        """Monotonic seconds, with the device's work done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def state_dict(self) -> dict:
+        """Tensors and numbers alone: `torch.load(weights_only=True)` reads it."""
+        return {
+            "epoch": self.epoch,
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping) -> None:
+        """Continue from a `state_dict` of a trainer made with the same arguments."""
+        self.epoch = state["epoch"]
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def batch_size_for(images: int, wanted: int) -> int:
+    """`wanted`, or the largest power of 2 that leaves 64 steps in an epoch of `images`, though not below 32: on a
+    small data set a published batch size would leave a handful of steps."""
+    if images >= 64 * wanted:
+        return wanted
+    return min(wanted, max(min(32, images), 1 << (max(images // 64, 1).bit_length() - 1)))

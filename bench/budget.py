@@ -1,0 +1,39 @@
+"""A budget: device time that trials may hold, such as `8gpu-hours` or `20cpu-minutes`."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from bench.errors import UserError
+
+_UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """`seconds` of device time; `device` is "gpu" (GPU-seconds) or "cpu" (core-seconds)."""
+
+    device: str
+    seconds: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """`8gpu-hours`, `90gpu-minutes`, `1.5cpu-hours`, ... Raises UserError."""
+        match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(gpu|cpu)-(second|minute|hour|day)s?", text.strip().lower())
+        if match is None:
+            raise UserError(f"budget {text!r} is not understood; write it like 8gpu-hours or 20cpu-minutes")
+        number, device, unit = match.groups()
+        if float(number) <= 0:
+            raise UserError(f"budget {text!r} is no time at all; write it like 8gpu-hours or 20cpu-minutes")
+        return cls(device, float(number) * _UNITS[unit + "s"])
+
+    def __str__(self) -> str:
+        """In the largest unit that gives a whole number: "8gpu-hours", "90gpu-minutes"; above ten hours in hours."""
+        whole = (unit for unit in ("hours", "minutes") if self.seconds % _UNITS[unit] == 0)
+        unit = "hours" if self.seconds >= 36000 else next(whole, "seconds")
+        return f"{self.seconds / _UNITS[unit]:.6g}{self.device}-{unit}"
+
+    def rounded_up(self) -> "Budget":
+        """At least as long, and short to write: whole minutes, or whole seconds below two minutes."""
+        step = 60 if self.seconds > 120 else 1
+        return Budget(self.device, math.ceil(self.seconds / step) * step)

@@ -1,0 +1,5 @@
+"""The one error that a user sees: a line that says what is wrong and what would be right."""
+
+
+class UserError(Exception):
+    """Bad input. `run_bench.py` prints the message on one line and exits with status 2."""

@@ -1,0 +1,349 @@
+"""The ledger: the only state of a run. An append-only file of events, and the pure fold that reads them.
+
+Everything that the harness knows (budget spent, Optuna's studies, pruning rungs, winners, unfinished trials)
+is a function of these lines, so that a driver killed at any instant continues by reading them again. One JSON
+object a line, one `write` and `fsync` a line, one writer (a lock refuses a second). A torn last line is
+dropped.
+
+**Events.** `event` names the kind. Every event has `time`, seconds of wall clock since 1970, for display
+only: no charge is computed from it.
+
+`run`        the first line. `format` (int); `settings` (dict: what identifies the run, compared when it is
+             continued, `bench.plan.Experiment.identity`); `plan` (dict: `epochs`, `calibration`
+             {method: {"epoch": seconds, "evaluation": seconds}}, `calibration_seconds` charged, `startup`)
+`session`    a driver begins: `number` (from 0), `budget` {"device": "gpu"|"cpu", "seconds": float},
+             `slots`, `rate` (device-seconds per second of a slot), `share` (device-seconds per method),
+             `facts` (dict: whatever the command wants on record: device name, versions, commit, ...)
+`suggested`  a trial exists: `uid`, `method`, `stage`, `seed`, `number` (0, 1, ... within method and stage),
+             `hyperparameters`, `parameters` (as Optuna stores them; search only), `published` (bool),
+             `of` (uid of the search trial that a confirm trial repeats, or null), `epochs`, `evaluate_at`
+`assigned`   a slot is kept for it: `uid`, `attempt` (1, 2, ...); charging begins
+`started`    a worker has it: `uid`, `held`, `startup`
+`reported`   one epoch: `uid`, `attempt`, `report` (dict: the fields of EpochReport; null for NaN),
+             `held`, `decision` (`continue`, `complete`, `pruned`, `failed`, `cut`), `reason` (or null) and,
+             with an attempt's first report, `facts` (dict: the trainer's `facts` attribute, where it has
+             one: `encoder_parameters`, `own_encoder`, `device`)
+`held`       heartbeat: `held` {uid: device-seconds}, `startup`
+`lost`       its worker died without a word: `uid`, `held`, `startup`, `reason`. The trial is tried again.
+`cut`        the budget, the user or the driver's death stopped it: the same fields. It stays open.
+`failed`     it ended between two reports: the same fields
+`chosen`     search ended for a method: `method`, `winner` (uid or null), `share`
+`closed`     a driver ended in good order: `reason` ("done", "budget", "interrupted", "error")
+
+`held` is always the trial's total so far in device-seconds (slot time x GPUs per trial; core-seconds on the
+CPU), from monotonic clocks, everything counted from the moment a worker has it. `startup` is the run's total of
+the time that slots waited for their workers to start: charged to the budget, but to no method. A decision stands
+in the line of the report that caused it: both are durable or neither is.
+
+**For results**: `read(path) -> Fold`; `Fold.trials` maps uid -> `Trial`. The columns of trials.parquet are:
+uid, method, stage = `fold.stage(trial)` (a confirm trial of a former winner is "superseded"), state =
+`trial.state` ("running" for an open trial while a session is on, else "cut"), reason, seed,
+hyperparameters, published_recipe =
+`trial.published`, encoder_parameters / own_encoder / device from `trial.facts` (device falls back to
+`fold.sessions[-1]["facts"]`), epochs, epoch = `trial.epoch`, validation_knn_200 =
+`trial.last.get("knn_200")` of search trials, test_* = the same of complete trials of the other stages,
+device_seconds = `trial.held`, images_per_second and peak_memory_bytes from `trial.reports`, attempts,
+started, ended. `fold.settings` holds what the command put there (encoder, dataset, dataset_fingerprint,
+image_size, ...). `trial.reports` maps epoch -> dict of EpochReport's fields plus `device_seconds` (held at
+that report). `fold.winner(method)` is the uid of the chosen search trial or None. A method whose winner is
+published has no confirm trials, its `published` ones serve:
+`fold.confirming(method)` gives the right ones.
+"""
+
+import errno
+import fcntl
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UserError
+
+FORMAT = 1
+FINAL = ("complete", "pruned", "failed")
+STAGES = ("search", "confirm", "published", "baseline")
+
+
+@dataclass
+class Trial:
+    """One trial as the ledger knows it.
+
+    `state` is `running`, `cut` (stopped but open: continues when the budget allows), `complete`, `pruned`,
+    `failed`.
+    """
+
+    uid: str
+    method: str
+    stage: str
+    seed: int
+    number: int
+    hyperparameters: dict[str, Any]
+    parameters: dict[str, Any]
+    published: bool
+    of: str | None
+    epochs: int
+    evaluate_at: list[int]
+    state: str = "running"
+    reason: str | None = None
+    reports: dict[int, dict[str, Any]] = field(default_factory=dict)
+    decisions: dict[int, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    attempts: int = 0
+    fruitless: int = 0  # workers lost since the last report
+    held: float = 0.0  # device-seconds
+    held_at_start: float = 0.0  # of which before the present attempt's worker had it
+    started: float | None = None  # wall clock
+    ended: float | None = None
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch reported; 0 before the first."""
+        return max(self.reports, default=0)
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The last epoch's report, or {}."""
+        return self.reports.get(self.epoch, {})
+
+    @property
+    def accuracy(self) -> float | None:
+        """knn_200 of the last planned epoch, never of the best one; None unless the trial is complete."""
+        return self.last.get("knn_200") if self.state == "complete" else None
+
+
+class Fold:
+    """The state of a run: a pure function of its events, one `apply` each."""
+
+    def __init__(self) -> None:
+        self.settings: dict[str, Any] = {}
+        self.plan: dict[str, Any] = {}
+        self.sessions: list[dict[str, Any]] = []
+        self.trials: dict[str, Trial] = {}
+        self.by_method: dict[str, list[Trial]] = {}
+        self.arrivals: list[tuple[str, int]] = []  # (uid, epoch) of every report, in order
+        self.chosen: dict[str, dict[str, Any]] = {}
+        self.spent: dict[str, float] = {}  # device-seconds by method and baseline
+        self.startup: float = 0.0  # device-seconds in which slots waited for workers
+        self.open: dict[str, Trial] = {}
+        self.closed: str | None = None
+        self.time: float = 0.0
+
+    def apply(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        self.time = event["time"]
+        self.startup = max(self.startup, event.get("startup", 0.0))
+        if kind == "reported":
+            trial = self.trials[event["uid"]]
+            self._hold(trial, event["held"])
+            if trial.final:
+                return
+            report = event["report"]
+            if report["epoch"] in trial.reports:  # a later attempt told it again: the first stands
+                return
+            trial.reports[report["epoch"]] = report | {"device_seconds": event["held"]}
+            trial.decisions[report["epoch"]] = event["decision"]
+            self.arrivals.append((trial.uid, report["epoch"]))
+            trial.fruitless = 0
+            trial.facts |= event.get("facts") or {}
+            if event["decision"] != "continue":
+                self._end(trial, event["decision"], event.get("reason"))
+        elif kind == "held":
+            for uid, held in event["held"].items():
+                self._hold(self.trials[uid], held)
+        elif kind == "suggested":
+            values = {key: event[key] for key in event if key not in ("event", "time")}
+            trial = self.trials[event["uid"]] = self.open[event["uid"]] = Trial(**values)
+            self.by_method.setdefault(trial.method, []).append(trial)
+            self.spent.setdefault(trial.method, 0.0)
+        elif kind == "assigned":
+            trial = self.trials[event["uid"]]
+            trial.attempts = event["attempt"]
+            trial.state, trial.reason, trial.ended = "running", None, None
+            trial.started = trial.started if trial.started is not None else event["time"]
+            trial.held_at_start = trial.held
+        elif kind == "started":
+            trial = self.trials[event["uid"]]
+            self._hold(trial, event["held"])
+            trial.held_at_start = trial.held
+        elif kind in ("lost", "cut", "failed"):
+            trial = self.trials[event["uid"]]
+            trial.fruitless += kind == "lost"
+            self._hold(trial, event["held"])
+            self._end(trial, "failed" if kind == "failed" else "cut", event["reason"])
+        elif kind == "chosen":
+            self.chosen[event["method"]] = event
+        elif kind == "run":
+            self.settings, self.plan = event["settings"], event["plan"]
+        elif kind == "session":
+            self.sessions.append(event)
+            self.closed = None
+        elif kind == "closed":
+            self.closed = event["reason"]
+
+    def _hold(self, trial: Trial, held: float) -> None:
+        if held > trial.held:  # never backwards, whatever a clock did
+            self.spent[trial.method] += held - trial.held
+            trial.held = held
+
+    def _end(self, trial: Trial, state: str, reason: str | None) -> None:
+        trial.state, trial.reason, trial.ended = state, reason, self.time
+        if trial.final:
+            self.open.pop(trial.uid, None)
+
+    def of(self, method: str, *stages: str) -> Iterator[Trial]:
+        """The method's trials of these stages, in the order of their suggestion."""
+        return (trial for trial in self.by_method.get(method, ()) if trial.stage in stages)
+
+    def winner(self, method: str) -> str | None:
+        """The uid of the search trial that was chosen; None before that, or where no trial completed."""
+        return self.chosen.get(method, {}).get("winner")
+
+    def stage(self, trial: Trial) -> str:
+        """The trial's stage; `superseded` for a confirm trial of a winner that a larger budget replaced."""
+        former = trial.stage == "confirm" and trial.of != self.winner(trial.method)
+        return "superseded" if former else trial.stage
+
+    def confirming(self, method: str) -> list[Trial]:
+        """The trials that confirm the method's winner; the published ones where the winner is published."""
+        winner = self.winner(method)
+        if winner is None:
+            return []
+        if self.trials[winner].published:
+            return list(self.of(method, "published"))
+        return [trial for trial in self.of(method, "confirm") if trial.of == winner]
+
+    @property
+    def charged(self) -> float:
+        """Device-seconds charged to the budget, calibration and start-up included."""
+        return self.plan.get("calibration_seconds", 0.0) + self.startup + sum(self.spent.values())
+
+
+def plain(value: Any) -> Any:
+    """`value` as strict JSON holds it: NaN and infinity become None, tuples lists, numpy scalars numbers."""
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if hasattr(value, "item"):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    raise TypeError(f"the ledger holds plain values, not {type(value).__name__}")
+
+
+def read_events(path: str | Path) -> tuple[list[dict[str, Any]], int]:
+    """The events of a ledger and the length in bytes of its whole lines; a torn last line is left out.
+
+    Raises UserError if an earlier line is damaged, or the file is of another format.
+    """
+    path = Path(path)
+    content = path.read_bytes() if path.exists() else b""
+    good = content.rfind(b"\n") + 1
+    events = []
+    for number, line in enumerate(content[:good].split(b"\n")[:-1], 1):
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            raise UserError(
+                f"{path}: line {number} is damaged; restore the file, or use --fresh or another --run-dir"
+            ) from None
+        found = events[0].get("format") if isinstance(events[0], dict) else None
+        if found != FORMAT:
+            raise UserError(
+                f"{path} has format {found}, this version reads {FORMAT}; "
+                "continue it with the version that wrote it, or use --fresh or another --run-dir"
+            )
+    return events, good
+
+
+def read(path: str | Path) -> Fold:
+    """The state of the run that a ledger tells. Writes nothing and needs no lock. Raises UserError."""
+    events, _ = read_events(path)
+    fold = Fold()
+    for event in events:
+        fold.apply(event)
+    return fold
+
+
+class Ledger:
+    """The ledger opened by the one driver that may write it; `fold` follows every append.
+
+    Raises UserError if another driver holds the folder, the file is damaged or of another format.
+    """
+
+    def __init__(self, run_dir: str | Path, *, fresh: bool = False) -> None:
+        self.run_dir = Path(run_dir)
+        self.path = self.run_dir / "ledger.jsonl"
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = lock(self.run_dir)
+        try:
+            if fresh and self.path.exists():
+                os.replace(self.path, self.run_dir / "ledger.previous.jsonl")
+            events, size = read_events(self.path)
+            self.fold = Fold()
+            for event in events:
+                self.fold.apply(event)
+            self._file = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+            os.ftruncate(self._file, size)  # a torn tail must go, or the next line is glued to it
+            self._size = size
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def append(self, event: str, **values: Any) -> None:
+        """Make one event durable, then fold it. Raises UserError on a full disk; the file stays whole."""
+        entry = {"event": event, "time": round(time.time(), 3), **plain(values)}
+        line = (json.dumps(entry, separators=(",", ":"), allow_nan=False) + "\n").encode()
+        try:
+            written = os.write(self._file, line)
+            if written < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file)
+        except OSError as error:
+            os.ftruncate(self._file, self._size)
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror or error}); "
+                "free some space and run the same command again, it continues"
+            ) from error
+        self._size += len(line)
+        self.fold.apply(entry)
+
+    def close(self) -> None:
+        os.close(self._file)
+        os.close(self._lock)
+
+
+def lock(run_dir: Path) -> int:
+    """Take the folder's lock and return its descriptor; the kernel frees it however the driver dies.
+
+    Workers wait for the same lock to learn of their driver's death (`bench.trial.die_with_driver`) and then
+    hold it for an instant, so a refusal comes only after a second of trying.
+    """
+    descriptor = os.open(run_dir / "lock", os.O_CREAT | os.O_RDWR, 0o644)
+    deadline = time.monotonic() + 1.0
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                holder = os.read(descriptor, 200).decode(errors="replace").strip()
+                os.close(descriptor)
+                raise UserError(
+                    f"{run_dir} is in use by another run ({holder}); wait for it or use another --run-dir"
+                ) from None
+            time.sleep(0.02)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    return descriptor

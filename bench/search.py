@@ -1,0 +1,547 @@
+"""What to run next, when to stop it, and whom to believe: the search, as a fold over the ledger. No Ray here.
+
+Every method gets the same share of the budget in device-seconds. Of it, what two trainings for each confirming
+seed cost is kept back; the rest is searched. A method goes through
+
+    search    trial 0 is the published recipe and is never pruned; Optuna proposes the others; the scheduler prunes
+              them within the method at its milestones by validation accuracy (knn_200)
+    confirm   the winner (best accuracy at the last epoch of complete trials, the earlier of equals) and the
+              published recipe, with the same fresh seeds, seed by seed
+
+The next trial goes to the method with the least device time spent or promised to its running trials. A trial that
+runs has its device time promised up to its next milestone; where a share has no room for the next promise, the trial
+is cut and stays open for a larger budget. A new trial starts only where a whole training has room: one that cannot
+reach its last epoch cannot win.
+
+**To plug in a searcher**: `--searcher package.module:function`, called as `function(seed)`, gives an
+`optuna.samplers.BaseSampler`. **A scheduler**: `--scheduler package.module:Class`, called as `Class(epochs)` once for
+each method; it has `milestones`, the epochs at which trials are evaluated and may end (below `epochs`), and
+`arrive(uid, epoch, accuracy) -> bool`, whether the trial goes on. It is told every arrival once, in the order of the
+ledger, again after a restart: it must be a function of what it was told.
+"""
+
+import hashlib
+import importlib
+import math
+import time
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from bench.errors import UserError
+from bench.ledger import Fold, Trial
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells every study and trial, which we tell ourselves
+
+DONE = "done"
+"""`Search.next` returns it when nothing runs and nothing is left to start."""
+COLLAPSED = 0.02
+"""A trial whose `feature_std` is below this has the same features for all images."""
+LOSSES_OF_A_WORKER = 3
+"""A trial fails when it has lost this many workers without an epoch between them."""
+FEW = 10
+"""Random trials before TPE models, the published recipe included."""
+
+
+class Asha:
+    """Asynchronous successive halving, the stopping variant (Li et al. 2020, arXiv 1810.05934).
+
+    Milestones are `grace`, `grace` x `eta`, ... below `epochs`. A trial goes on from a milestone if it is among the
+    best 1 in `eta` of those that came there before it and itself; the first to come always goes on.
+    """
+
+    def __init__(self, epochs: int, eta: int = 3, grace: int | None = None) -> None:
+        grace = grace or max(1, round(epochs / eta**2))
+        self.eta = eta
+        self.milestones: list[int] = []
+        while grace < epochs:
+            self.milestones.append(grace)
+            grace *= eta
+        self._rungs: dict[int, list[float]] = {milestone: [] for milestone in self.milestones}
+
+    def arrive(self, uid: str, epoch: int, accuracy: float) -> bool:
+        """Record the accuracy at a milestone; whether the trial goes on."""
+        rung = self._rungs[epoch]
+        insort(rung, accuracy)
+        better = len(rung) - bisect_left(rung, accuracy) - rung.count(accuracy)
+        return better < max(1, len(rung) // self.eta)
+
+
+class Full:
+    """No pruning: every trial runs to its last epoch."""
+
+    def __init__(self, epochs: int) -> None:
+        self.milestones: list[int] = []
+
+    def arrive(self, uid: str, epoch: int, accuracy: float) -> bool:
+        return True
+
+
+def tpe(seed: int) -> optuna.samplers.BaseSampler:
+    """Multivariate TPE; running trials count as poor ones so that parallel proposals differ."""
+    return optuna.samplers.TPESampler(
+        seed=seed,
+        n_startup_trials=FEW,
+        multivariate=True,
+        constant_liar=True,
+    )
+
+
+def random(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+SEARCHERS: dict[str, Callable] = {"tpe": tpe, "random": random}
+SCHEDULERS: dict[str, Callable] = {"asha": Asha, "full": Full}
+
+
+def plugin(kind: str, name: str, known: dict[str, Callable]) -> Callable:
+    """`known[name]`, or what `module:attribute` names. Raises UserError."""
+    if name in known:
+        return known[name]
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError):
+        choices = ", ".join(known)
+        raise UserError(f"there is no {kind} {name!r}; use {choices} or package.module:attribute") from None
+
+
+@dataclass
+class Running:
+    """A trial that holds a slot. In device-seconds: what it held `before` this attempt, and `due`, what it may hold
+    up to its next milestone. `since` is when its slot was kept for it, then when its worker had it (monotonic)."""
+
+    attempt: int
+    since: float
+    before: float
+    due: float
+    started: bool = False
+
+
+class Search:
+    """The decisions of a run. All state is `ledger.fold`, or follows from it when this object is made.
+
+    `plan` is a `bench.plan.Plan`. `ledger` has `fold` and `append(event, **values)`. `clock` counts seconds and
+    never jumps. `slots` may be changed at any time (nodes come and go).
+    """
+
+    def __init__(self, plan: Any, ledger: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        experiment = plan.experiment
+        self.plan, self.ledger, self.clock = plan, ledger, clock
+        self.fold: Fold = ledger.fold
+        self.spaces, self.slots = experiment.spaces, plan.slots
+        self.running: dict[str, Running] = {}
+        self._sampler = plugin("searcher", experiment.searcher, SEARCHERS)
+        make_scheduler = plugin("scheduler", experiment.scheduler, SCHEDULERS)
+        self.schedulers = {method: make_scheduler(plan.epochs) for method in self.spaces}
+        self._studies: dict[str, optuna.Study] = {}
+        self._storages: dict[str, optuna.storages.InMemoryStorage] = {}
+        self._promised = {method: self.fold.spent.get(method, 0.0) for method in self.spaces}
+        # The charge at any time is one sum, whatever runs: settled + rate * (running * now - since)
+        self._settled, self._since, self._startup = self.fold.charged, 0.0, self.fold.startup
+        self._measured = {method: [0.0, 0.0] for method in plan.calibration}
+        self._waiting: dict[str, list[Trial]] = {method: [] for method in self.spaces}
+        self._numbers = dict.fromkeys(self.spaces, 0)  # of search trials
+        self._searching = dict.fromkeys(self.spaces, 0)  # of search trials that run
+        self._specifications = list(self._baselines())
+        for trial in self.fold.trials.values():
+            if trial.stage == "search":
+                self._numbers[trial.method] += 1
+                if not trial.final:
+                    self._waiting[trial.method].append(trial)
+        for uid, epoch in self.fold.arrivals:
+            trial = self.fold.trials[uid]
+            self._learn(trial, epoch)
+            if self._at_milestone(trial, epoch) and trial.reports[epoch]["knn_200"] is not None:
+                self.schedulers[trial.method].arrive(uid, epoch, trial.reports[epoch]["knn_200"])
+
+    # What has been spent, and what things cost
+
+    @property
+    def charged(self) -> float:
+        """Device-seconds charged up to now, running trials included."""
+        return self._settled + self.plan.rate * (len(self.running) * self.clock() - self._since)
+
+    @property
+    def exhausted(self) -> bool:
+        return self.charged >= self.plan.budget.seconds
+
+    def held(self, uid: str) -> float:
+        """Device-seconds that a trial has held up to now."""
+        running = self.running.get(uid)
+        if running is None or not running.started:
+            return self.fold.trials[uid].held
+        return running.before + self.plan.rate * (self.clock() - running.since)
+
+    @property
+    def startup(self) -> float:
+        """Device-seconds in which slots waited for their workers, up to now."""
+        now, waiting = self.clock(), (r.since for r in self.running.values() if not r.started)
+        return self._startup + self.plan.rate * sum(now - since for since in waiting)
+
+    @property
+    def share(self) -> float:
+        """Device-seconds of each method: as planned, less what baselines and start-up took beyond their part."""
+        others = self.fold.startup + sum(self.fold.spent.get(name, 0.0) for name in self.plan.baselines)
+        return self.plan.share - max(0.0, others - self.plan.allowance) / len(self.spaces)
+
+    def cost(self, method: str, stage: str, first: int, last: int) -> float:
+        """Device-seconds of the epochs after `first` up to `last`, as calibrated, corrected by what was measured."""
+        planned = self.plan.cost(method, stage, first, last)
+        actual, nominal = self._measured[method]
+        prior = self.plan.cost(method, "search", 0, self.plan.epochs) / 2
+        return planned * (actual + prior) / (nominal + prior)
+
+    def _learn(self, trial: Trial, epoch: int) -> None:
+        """What an epoch took beside what was planned; the first with what a trial takes to begin."""
+        before = trial.reports.get(epoch - 1)
+        since = before["device_seconds"] if before is not None else trial.held_at_start
+        took = trial.reports[epoch]["device_seconds"] - since
+        # Where an attempt has begun in the middle, its first epoch tells nothing.
+        if (before is not None or epoch == 1) and took >= 0 and trial.method in self._measured:
+            measured = self._measured[trial.method]
+            measured[0] += took
+            measured[1] += self.plan.cost(trial.method, trial.stage, epoch - 1, epoch)
+
+    def room(self, method: str) -> float:
+        """Device-seconds of the method's share that are neither spent, promised nor kept back for confirming."""
+        reserve = 2 * self.plan.experiment.seeds * self.cost(method, "confirm", 0, self.plan.epochs)
+        return self.share - reserve - self._promised[method]
+
+    # What to run next
+
+    def next(self) -> dict[str, Any] | str | None:
+        """The next assignment for a free slot; None where there is none now; DONE where nothing is left to do.
+
+        An assignment is {"trial": what the trainer's factory gets, "attempt", "known": the last epoch that the
+        ledger has, "time_limit": seconds for an epoch, "first_time_limit": for an attempt's first}.
+        """
+        trial = None
+        if not self.exhausted:
+            if len(self.running) >= self.slots:
+                return None
+            trial = self._pick()
+        if trial is None:
+            return None if self.running else DONE
+        return self._assign(trial)
+
+    def work_left(self) -> bool:
+        """Whether there is anything to start."""
+        trial = None if self.exhausted else self._pick()
+        if trial is not None and trial.stage == "search":
+            self._waiting[trial.method].insert(0, trial)
+        return trial is not None
+
+    def _pick(self) -> Trial | None:
+        for specification in self._specifications:
+            if trial := self._open_or_new(**specification):
+                return trial
+        sealed = []
+        for method in sorted(self.spaces, key=self._promised.__getitem__):
+            if self._sealed(method):
+                sealed.append(method)
+                continue
+            room, waiting = self.room(method), self._waiting[method]
+            for trial in waiting:
+                if self._next_promise(trial) <= room:
+                    waiting.remove(trial)
+                    return trial
+            if self._numbers[method] == 0 or self.cost(method, "search", 0, self.plan.epochs) <= room:
+                return self._propose(method)
+            if self._searching[method] == 0:
+                self._seal(method)
+                sealed.append(method)
+        candidates = []
+        for order, method in enumerate(sealed):
+            cost = self.cost(method, "confirm", 0, self.plan.epochs)
+            for place, specification in enumerate(self._confirmations(method)):
+                trial = self.fold.trials.get(specification["uid"])
+                if trial is not None and (trial.final or trial.uid in self.running):
+                    continue
+                if self._promised[method] + cost <= self.share * 1.02:
+                    candidates.append((specification["k"], place, order, specification))
+                break
+        if not candidates:
+            return None
+        return self._open_or_new(**min(candidates, key=lambda c: c[:3])[3])
+
+    def _sealed(self, method: str) -> bool:
+        chosen = self.fold.chosen.get(method)
+        return chosen is not None and chosen["share"] >= self.share * (1 - 1e-9)
+
+    def _seal(self, method: str) -> None:
+        """End the method's search: choose the winner."""
+        complete = [trial for trial in self.fold.of(method, "search") if trial.state == "complete"]
+        winner = max(complete, key=lambda trial: (trial.accuracy, -trial.number), default=None)
+        self.ledger.append("chosen", method=method, winner=winner.uid if winner else None, share=self.share)
+
+    def _baselines(self) -> Iterator[dict[str, Any]]:
+        for baseline, (epochs, seeds) in self.plan.baselines.items():
+            for k in range(seeds):
+                yield {
+                    "uid": f"{baseline}-s{k + 1}",
+                    "method": baseline,
+                    "stage": "baseline",
+                    "k": k,
+                    "hyperparameters": {},
+                    "of": None,
+                    "published": True,
+                    "epochs": epochs,
+                }
+
+    def _confirmations(self, method: str) -> Iterator[dict[str, Any]]:
+        winner = self.fold.trials.get(self.fold.winner(method) or "")
+        common = {"method": method, "epochs": self.plan.epochs}
+        for k in range(self.plan.experiment.seeds):
+            if winner is not None and not winner.published:
+                yield common | {
+                    "uid": f"{method}-{winner.number:04d}-s{k + 1}",
+                    "stage": "confirm",
+                    "k": k,
+                    "hyperparameters": winner.hyperparameters,
+                    "of": winner.uid,
+                    "published": False,
+                }
+            yield common | {
+                "uid": f"{method}-published-s{k + 1}",
+                "stage": "published",
+                "k": k,
+                "hyperparameters": self.spaces[method].defaults,
+                "of": None,
+                "published": True,
+            }
+
+    def _open_or_new(self, uid: str, k: int, **values: Any) -> Trial | None:
+        trial = self.fold.trials.get(uid)
+        if trial is None:
+            seed = self.plan.experiment.seed * 1_000_000 + 900_001 + k
+            self.ledger.append(
+                "suggested",
+                uid=uid,
+                seed=seed,
+                number=k,
+                parameters={},
+                evaluate_at=[values["epochs"]],
+                **values,
+            )
+            trial = self.fold.trials[uid]
+        return None if trial.final or uid in self.running else trial
+
+    def _propose(self, method: str) -> Trial:
+        """A new search trial: the published recipe first, then what Optuna asks for."""
+        number = self._numbers[method]
+        self._numbers[method] += 1
+        space, study = self.spaces[method], self._study(method)
+        if number == 0:
+            hyperparameters = space.defaults
+            parameters = space.to_params(hyperparameters)
+            self._add_to_study(study, method, parameters)
+        else:
+            digest = hashlib.sha256(f"{self.plan.experiment.seed}/{method}/{number}".encode()).digest()
+            study.sampler = self._sampler(int.from_bytes(digest[:4], "little") >> 1)
+            parameters = study.ask(space.distributions()).params
+            hyperparameters = space.from_params(parameters)
+        uid = f"{method}-{number:04d}"
+        self.ledger.append(
+            "suggested",
+            uid=uid,
+            method=method,
+            stage="search",
+            seed=self.plan.experiment.seed * 1_000_000 + number,
+            number=number,
+            hyperparameters=hyperparameters,
+            parameters=parameters,
+            published=number == 0,
+            of=None,
+            epochs=self.plan.epochs,
+            evaluate_at=[*self.schedulers[method].milestones, self.plan.epochs],
+        )
+        return self.fold.trials[uid]
+
+    def _assign(self, trial: Trial) -> dict[str, Any]:
+        attempt = trial.attempts + 1
+        self.ledger.append("assigned", uid=trial.uid, attempt=attempt)
+        now = self.clock()
+        self.running[trial.uid] = Running(attempt, now, trial.held, trial.held)
+        self._since += now
+        if trial.stage == "search":
+            self._searching[trial.method] += 1
+        self._promise(trial)
+        limit = self.plan.time_limit(trial.method)
+        return {
+            "trial": {
+                "uid": trial.uid,
+                "method": trial.method,
+                "stage": trial.stage,
+                "seed": trial.seed,
+                "hyperparameters": trial.hyperparameters,
+                "epochs": trial.epochs,
+                "evaluate_at": trial.evaluate_at,
+            },
+            "attempt": attempt,
+            "known": trial.epoch,
+            "time_limit": limit,
+            "first_time_limit": limit + 5 * self.plan.experiment.patience,
+        }
+
+    def _next_promise(self, trial: Trial) -> float:
+        """Device-seconds to the trial's next milestone; to its last epoch where nothing can stop it before."""
+        ends = trial.evaluate_at if trial.stage == "search" and trial.number > 0 else [trial.epochs]
+        return self.cost(trial.method, trial.stage, trial.epoch, next(e for e in ends if e > trial.epoch))
+
+    def _promise(self, trial: Trial) -> None:
+        running = self.running[trial.uid]
+        due = self.held(trial.uid) + self._next_promise(trial)
+        if trial.method in self._promised:
+            self._promised[trial.method] += due - running.due
+        running.due = due
+
+    def _release(self, trial: Trial) -> None:
+        """The trial gave its slot back; `trial.held` is final for now."""
+        running = self.running.pop(trial.uid)
+        self._since -= running.since
+        self._settled += trial.held - running.before
+        if trial.method in self._promised:
+            self._promised[trial.method] += trial.held - running.due
+        if trial.stage == "search":
+            self._searching[trial.method] -= 1
+            if not trial.final:
+                self._waiting[trial.method].append(trial)
+            elif trial.method in self._studies:  # one made later is told when it is made
+                self._tell(self._studies[trial.method], trial)
+
+    # What happened
+
+    def started(self, uid: str) -> None:
+        """A worker has the trial now; what went before was start-up."""
+        if uid in self.running:
+            self._worker_has(self.running[uid])
+            self.ledger.append("started", uid=uid, held=self.held(uid), startup=self.startup)
+
+    def _worker_has(self, running: Running) -> None:
+        if running.started:
+            return
+        now = self.clock()
+        waited = self.plan.rate * (now - running.since)
+        self._startup += waited
+        self._settled += waited
+        self._since += now - running.since
+        running.since, running.started = now, True
+
+    def reported(self, uid: str, attempt: int, report: dict[str, Any], facts: dict | None = None) -> bool:
+        """Write an epoch and what was decided upon it; whether the trial goes on."""
+        running, trial = self.running.get(uid), self.fold.trials[uid]
+        if running is None or running.attempt != attempt:
+            return False  # a worker that should be dead
+        epoch = report["epoch"]
+        if epoch in trial.reports:
+            return True
+        decision, reason = self._decide(trial, report)
+        values = {"facts": facts} if facts else {}
+        self.ledger.append(
+            "reported",
+            uid=uid,
+            attempt=attempt,
+            report=report,
+            held=self.held(uid),
+            decision=decision,
+            reason=reason,
+            **values,
+        )
+        self._learn(trial, epoch)
+        if decision != "continue":
+            self._release(trial)
+            return False
+        if self._at_milestone(trial, epoch):
+            self._promise(trial)
+        return True
+
+    def _at_milestone(self, trial: Trial, epoch: int) -> bool:
+        return trial.stage == "search" and epoch < trial.epochs and epoch in trial.evaluate_at
+
+    def _decide(self, trial: Trial, report: dict[str, Any]) -> tuple[str, str | None]:
+        epoch, accuracy, spread = report["epoch"], report.get("knn_200"), report.get("feature_std")
+        loss = report.get("loss")
+        if loss is not None and not math.isfinite(loss):
+            return "failed", f"loss is {loss} at epoch {epoch}"
+        if spread is not None and not spread >= COLLAPSED and trial.stage != "baseline":
+            return "failed", f"collapsed: feature_std is {spread:.3g} at epoch {epoch}"
+        if epoch >= trial.epochs:
+            if accuracy is None or not math.isfinite(accuracy):
+                return "failed", f"accuracy is {accuracy} at the last epoch"
+            return "complete", None
+        if self._at_milestone(trial, epoch):
+            if accuracy is None or not math.isfinite(accuracy):
+                return "failed", f"accuracy is {accuracy} at epoch {epoch}, where it should be evaluated"
+            goes_on = self.schedulers[trial.method].arrive(trial.uid, epoch, accuracy)
+            if trial.number > 0:
+                if not goes_on:
+                    return "pruned", None
+                coming = next(e for e in trial.evaluate_at if e > epoch)
+                if self.cost(trial.method, "search", epoch, coming) > self.room(trial.method):
+                    return "cut", "its method's share has no room for the epochs to the next milestone"
+        if self.exhausted:
+            return "cut", "the budget is spent"
+        return "continue", None
+
+    def failed(self, uid: str, reason: str) -> None:
+        """The trial ended with an error of its own."""
+        self._interrupt("failed", uid, reason)
+
+    def lost(self, uid: str, reason: str) -> None:
+        """The trial's worker died of something else: it is tried again, but not for ever."""
+        losses = self.fold.trials[uid].fruitless + 1
+        if losses < LOSSES_OF_A_WORKER:
+            self._interrupt("lost", uid, reason)
+        else:
+            self._interrupt("failed", uid, f"lost {losses} workers without an epoch between them: {reason}")
+
+    def cut(self, uid: str, reason: str) -> None:
+        """Stop charging a trial that stays open."""
+        self._interrupt("cut", uid, reason)
+
+    def _interrupt(self, event: str, uid: str, reason: str) -> None:
+        if uid in self.running:
+            self._worker_has(self.running[uid])
+            self.ledger.append(event, uid=uid, held=self.held(uid), startup=self.startup, reason=reason)
+            self._release(self.fold.trials[uid])
+
+    def heartbeat(self) -> None:
+        """Make durable what running trials have held."""
+        if self.running:
+            held = {uid: round(self.held(uid), 3) for uid in self.running}
+            self.ledger.append("held", held=held, startup=self.startup)
+
+    # Optuna
+
+    def _study(self, method: str) -> optuna.Study:
+        """The method's study in memory, made from the ledger when first asked for."""
+        if method not in self._studies:
+            storage = self._storages[method] = optuna.storages.InMemoryStorage()
+            study = optuna.create_study(direction="maximize", study_name=method, storage=storage)
+            for trial in self.fold.of(method, "search"):
+                self._add_to_study(study, method, trial.parameters)
+                if trial.final:
+                    self._tell(study, trial)
+            self._studies[method] = study  # in memory and alone in its storage, a trial's number is its id
+        return self._studies[method]
+
+    def _add_to_study(self, study: optuna.Study, method: str, parameters: dict[str, Any]) -> None:
+        distributions = self.spaces[method].distributions()
+        running = optuna.trial.TrialState.RUNNING
+        study.add_trial(optuna.trial.create_trial(state=running, params=parameters, distributions=distributions))
+
+    def _tell(self, study: optuna.Study, trial: Trial) -> None:
+        """A trial ended: its accuracies by epoch, and whether it completed, was pruned or failed."""
+        for epoch, report in trial.reports.items():
+            if report.get("knn_200") is not None:
+                self._storages[trial.method].set_trial_intermediate_value(trial.number, epoch, report["knn_200"])
+        if trial.state == "complete":
+            study.tell(trial.number, trial.accuracy)
+        else:
+            states = optuna.trial.TrialState
+            study.tell(trial.number, state=states.PRUNED if trial.state == "pruned" else states.FAIL)

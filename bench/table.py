@@ -1,0 +1,510 @@
+"""The accuracy table: a run's Parquet files as rows, and the rows as Markdown, CSV and text."""
+
+import html
+import math
+import re
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import UserError
+from bench.files import write_atomically
+from bench.results import Results
+
+BASELINES = {"supervised": "supervised (ceiling)", "random": "random initialisation", "pixels": "raw pixels"}
+UNTRAINED = ("random", "pixels")
+SELECTION = (
+    "Each method has the same compute. Its configuration is the one with the best validation kNN (k=200) at the "
+    "last epoch; it is trained again from fresh seeds on train + validation images, and only then, at the last "
+    "epoch, meets the test images."
+)
+PROTOCOL = (
+    "kNN on the frozen encoder's pooled features, L2-normalised, cosine, un-augmented training images as the "
+    "bank, votes weighted by exp(similarity / T): k=200 with T=0.1, k=20 with T=0.07. purity@20 is the share of "
+    "a test image's 20 nearest test images with its label."
+)
+NOTATION = (
+    "mean ± half of the 95 % interval (Student's t) over seeds; — was not measured; configurations are "
+    "complete/pruned/failed/cut; P(rank 1) by bootstrap over the seeds of the methods that have two or more."
+)
+DASH = "—"
+RESAMPLES = 10_000
+
+
+def t_quantile(degrees: int, probability: float = 0.975) -> float:
+    """The quantile of Student's t for whole degrees of freedom.
+
+    Bisects the closed form of P(|T| < t) in Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3
+    (odd degrees) and 26.7.4 (even). Raises ValueError below one degree and for a probability outside (0.5, 1).
+    """
+    if degrees < 1 or not 0.5 < probability < 1:
+        raise ValueError(f"no t quantile for {degrees} degrees and probability {probability}; 1 and (0.5, 1) are")
+    low, high = 0.0, 1.0
+    while _t_within(high, degrees) < 2 * probability - 1:
+        high *= 2
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if _t_within(middle, degrees) < 2 * probability - 1 else (low, middle)
+    return high
+
+
+def _t_within(t: float, degrees: int) -> float:
+    """P(|T| < t)."""
+    angle = math.atan(t / math.sqrt(degrees))
+    odd = degrees % 2
+    term = math.cos(angle) if odd else 1.0
+    total = term if degrees > 1 else 0.0
+    for factor in range(2 + odd, degrees - 1, 2):
+        term *= (factor - 1) / factor * math.cos(angle) ** 2
+        total += term
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One quantity measured with several seeds; values by seed."""
+
+    values: Mapping[int, float]
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values.values())
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the 95 % interval of the mean by Student's t; None for one seed."""
+        count = len(self.values)
+        if count < 2:
+            return None
+        return t_quantile(count - 1) * statistics.stdev(self.values.values()) / math.sqrt(count)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's line. Accuracies are fractions; None is what was not measured."""
+
+    method: str
+    title: str
+    baseline: bool
+    paper: str | None
+    own_encoder: str | None
+    knn_200: Estimate | None
+    knn_20: Estimate | None
+    purity_20: Estimate | None
+    published: Estimate | None
+    gain: Estimate | None  # tuned minus published, paired by seed
+    published_won: bool
+    validation: float | None
+    training_seconds: float | None  # device-seconds of one whole training, median
+    device_seconds: float  # everything charged to the method
+    images_per_second: float | None
+    peak_memory_bytes: float | None
+    counts: Mapping[str, int]  # search trials by state
+    first: float | None  # P(rank 1)
+
+
+def rows(results: Results) -> list[Row]:
+    """A row per method, best first, and the baselines below them, best first."""
+    made = [_row(method, trials, results.run) for method, trials in results.trials.groupby("method", sort=True)]
+    first = probability_of_rank_1(
+        {row.method: row.knn_200.values.values() for row in made if row.knn_200 and not row.baseline}
+    )
+    made = [Row(**{**row.__dict__, "first": first.get(row.method)}) for row in made]
+    return sorted(made, key=_rank)
+
+
+def _rank(row: Row) -> tuple:
+    tested = row.knn_200.mean if row.knn_200 else -1.0
+    return row.baseline, -tested, -(row.validation if row.validation is not None else -1.0), row.title
+
+
+def _row(method: str, trials: pd.DataFrame, run: dict) -> Row:
+    search, complete = trials[trials.stage == "search"], trials[trials.state == "complete"]
+    baseline = bool((trials.stage == "baseline").all())
+    winner = winning_trial(trials, run)
+    published_won = winner is not None and bool(winner.published_recipe)
+    stage = "baseline" if baseline else "published" if published_won else "confirm"
+    tested = complete[complete.stage == stage]
+    recipe = _by_seed(complete[complete.stage == "published"], "test_knn_200")
+    tuned = _by_seed(tested, "test_knn_200")
+    gains = {} if published_won or baseline else {s: tuned[s] - recipe[s] for s in tuned if s in recipe}
+    best = search[search.state == "complete"].validation_knn_200.max() if winner is None else winner.validation_knn_200
+    whole = complete if len(complete) else trials
+    own = trials[trials.own_encoder & (trials.stage != "baseline")]  # raw pixels have no encoder to mark
+    trained = method not in UNTRAINED
+    return Row(
+        method=method,
+        title=BASELINES.get(method, method) if baseline else method,
+        baseline=baseline,
+        paper=paper_link(spaces(run).get(method, {}).get("paper")),
+        own_encoder=_encoder_text(own) if len(own) else None,
+        knn_200=_estimate(tuned),
+        knn_20=_estimate(_by_seed(tested, "test_knn_20")),
+        purity_20=_estimate(_by_seed(tested, "test_purity_20")),
+        published=_estimate(recipe),
+        gain=_estimate(gains),
+        published_won=published_won and bool(tuned),
+        validation=_number(best),
+        training_seconds=_number(complete.device_seconds.median()),
+        device_seconds=float(trials.device_seconds.sum()),
+        images_per_second=_number(whole.images_per_second.median()) if trained else None,
+        peak_memory_bytes=_number(whole.peak_memory_bytes.max()),
+        counts=search.state.value_counts().to_dict(),
+        first=None,
+    )
+
+
+def winning_trial(trials: pd.DataFrame, run: dict) -> pd.Series | None:
+    """The search trial that was chosen among a method's `trials`; None while its search is on."""
+    found = trials[trials.uid.isin([uid for uid in (run.get("winners") or {}).values() if uid])]
+    return found.iloc[0] if len(found) else None
+
+
+def probability_of_rank_1(accuracies: Mapping[str, Iterable[float]]) -> dict[str, float]:
+    """How often each method's mean is the highest when its seeds are drawn again with replacement.
+
+    Among the methods with two seeds or more; a draw that several lead is shared. Empty for fewer than two.
+    """
+    measured = {method: np.array(list(values)) for method, values in accuracies.items()}
+    measured = {method: values for method, values in measured.items() if len(values) > 1}
+    if len(measured) < 2:
+        return {}
+    generator = np.random.default_rng(0)
+    means = np.stack(
+        [values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(1) for values in measured.values()]
+    )
+    leads = means == means.max(0)
+    return dict(zip(measured, (leads / leads.sum(0)).mean(1).tolist(), strict=True))
+
+
+def fact(run: dict, name: str) -> object:
+    """A fact of the last session or, failing that, a setting of the run; None if neither tells."""
+    return (run.get("facts") or {}).get(name) or (run.get("settings") or {}).get(name)
+
+
+def spaces(run: dict) -> dict[str, dict]:
+    """The search spaces of the run by method: `hash` and, where known, `paper` and the `hyperparameters` entries."""
+    known = (run.get("settings") or {}).get("search_spaces") or {}
+    told = (run.get("facts") or {}).get("search_spaces") or {}
+    return {method: {"hash": hash} for method, hash in known.items()} | told
+
+
+def paper_link(paper: str | None) -> str | None:
+    """The address of a paper given by arXiv number or by https address; None for anything else."""
+    if paper and re.fullmatch(r"\d{4}\.\d{4,5}", paper):
+        return f"https://arxiv.org/abs/{paper}"
+    return paper if paper and re.fullmatch(r"https://[\w./?=&%#~+-]+", paper) else None
+
+
+def _by_seed(trials: pd.DataFrame, column: str) -> dict[int, float]:
+    return {int(seed): float(value) for seed, value in zip(trials.seed, trials[column], strict=True) if value == value}
+
+
+def _estimate(values: Mapping[int, float]) -> Estimate | None:
+    return Estimate(values) if values else None
+
+
+def _number(value: object) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def _encoder_text(trials: pd.DataFrame) -> str:
+    name, parameters = trials.encoder.iloc[0], _number(trials.encoder_parameters.max())
+    return one_line("its own" if pd.isna(name) else name) + (
+        f", {parameters / 1e6:.1f} M parameters" if parameters else ""
+    )
+
+
+# ---- how a value reads ----
+
+
+def percent(value: float | None) -> str:
+    return DASH if value is None else f"{100 * value:.2f}"
+
+
+def with_interval(estimate: Estimate | None, sign: str = "") -> str:
+    """`84.71 ± 0.32`, in percent; without an interval for one seed."""
+    if estimate is None:
+        return DASH
+    text = f"{100 * estimate.mean:{sign}.2f}"
+    return text if estimate.half_width is None else f"{text} ± {100 * estimate.half_width:.2f}"
+
+
+def gain_text(row: Row) -> str:
+    return "recipe won" if row.published_won else with_interval(row.gain, "+")
+
+
+def compute_unit(run: dict, most: float) -> tuple[str, float]:
+    """The unit in which `most` device-seconds read well, and its length in seconds: ("GPU-hours", 3600)."""
+    device = "GPU" if (run.get("budget") or {}).get("device") == "gpu" else "core"
+    name, length = ("hours", 3600) if most >= 3600 else ("minutes", 60) if most >= 60 else ("seconds", 1)
+    return f"{device}-{name}", length
+
+
+def amount(value: float | None, length: float = 1.0) -> str:
+    """A positive amount with three digits, or all before the point."""
+    if value is None:
+        return DASH
+    value /= length
+    if 0 < value < 0.005:
+        return "<0.01"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def trials_text(row: Row) -> str:
+    if not row.counts:
+        return DASH
+    return f"{sum(row.counts.values())} ({'/'.join(str(row.counts.get(s, 0)) for s in STATES)})"
+
+
+STATES = ("complete", "pruned", "failed", "cut")
+
+
+def probability_text(row: Row) -> str:
+    if row.first is None:
+        return DASH
+    return "<0.01" if 0 < row.first < 0.005 else ">0.99" if 0.995 <= row.first < 1 else f"{row.first:.2f}"
+
+
+def one_line(text: object, most: int = 60) -> str:
+    """Names come from files: no line breaks, no control characters, no endless ones."""
+    line = "".join(character if character.isprintable() else " " for character in str(text))
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def _markdown_text(text: object) -> str:
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", html.escape(one_line(text, 1000), quote=False))
+
+
+# ---- the table as text ----
+
+
+def markdown(results: Results) -> str:
+    """The whole table with its footer, for table.md and the README."""
+    made, run = rows(results), results.run
+    unit, length = compute_unit(run, max((row.device_seconds for row in made), default=0.0))
+    heads = [
+        "method",
+        "test kNN k=200, %",
+        "seeds",
+        "k=20, %",
+        "purity@20, %",
+        "published recipe, %",
+        "gain of tuning",
+        "validation, %",
+        f"one training, {unit}",
+        f"all, {unit}",
+        "images/s",
+        "memory, GB",
+        "configurations",
+        "P(rank 1)",
+    ]
+    lines = ["| " + " | ".join(heads) + " |", "|:--|" + "--:|" * (len(heads) - 1)]
+    for row in made:
+        name = (
+            f"[{_markdown_text(one_line(row.title))}]({row.paper})"
+            if row.paper
+            else _markdown_text(one_line(row.title))
+        )
+        accuracy = with_interval(row.knn_200)
+        best = row is made[0] and row.knn_200 and not row.baseline
+        cells = [
+            name + (" †" if row.own_encoder else ""),
+            f"**{accuracy}**" if best else accuracy,
+            str(len(row.knn_200.values)) if row.knn_200 else DASH,
+            with_interval(row.knn_20),
+            with_interval(row.purity_20),
+            with_interval(row.published),
+            gain_text(row),
+            percent(row.validation),
+            amount(row.training_seconds, length),
+            amount(row.device_seconds, length),
+            amount(row.images_per_second),
+            amount(row.peak_memory_bytes, 1e9),
+            trials_text(row),
+            probability_text(row),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    notes = [f"- {label}: {_markdown_text(text) if plain else text}" for label, text, plain in footer(results, made)]
+    return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
+    """What a reader must know beside the numbers: label, text, and whether the text still needs escaping."""
+    run, trials = results.run, results.trials
+    facts, budget = run.get("facts") or {}, run.get("budget") or {}
+    unit, length = compute_unit(run, budget.get("seconds") or 0.0)
+    notes = [
+        ("How to read", NOTATION, False),
+        ("Selection", SELECTION, False),
+        ("Protocol", PROTOCOL, False),
+    ]
+    own = "; ".join(f"{row.title} has {row.own_encoder}" for row in made if row.own_encoder)
+    if own:
+        notes.append(
+            (
+                "†",
+                f"another encoder than the run's, so its row compares method and encoder at once: {own}",
+                True,
+            )
+        )
+    shared = trials[~trials.own_encoder & (trials.encoder_parameters > 0)]
+    if len(trials):
+        encoder = _encoder_text(shared) if len(shared) else one_line(fact(run, "encoder"))
+        epochs = sorted({int(n) for n in trials[trials.stage != "baseline"].epochs if n > 0})
+        lengths = (
+            f"; {' to '.join(map(str, sorted({epochs[0], epochs[-1]})))} epoch{'s' * (epochs[-1] > 1)}"
+            if epochs
+            else ""
+        )
+        notes.append(("Encoder", encoder + lengths, True))
+        size, images = trials.image_size.dropna(), facts.get("images") or {}
+        data, note = one_line(trials.dataset.iloc[0]), fact(run, "dataset_note")
+        data = data if not note else str(note) if data in str(note) else f"{data}, {note}"
+        data += f"; {int(size.iloc[0])} px" if len(size) else ""
+        data += "".join(f"; {images[part]:,} {part} images" for part in ("train", "test") if part in images)
+        data += f"; {images['left_out']:,} left out as unreadable" if images.get("left_out") else ""
+        data += f"; fingerprint {str(trials.dataset_fingerprint.iloc[0])[:12]}"
+        notes.append(("Data", data, True))
+    if budget.get("seconds"):
+        spent = f"{amount(run.get('charged'), length)} of {amount(budget['seconds'], length)} {unit} spent"
+        devices = ", ".join(sorted({str(d) for d in trials.device.dropna()})) or str(fact(run, "device"))
+        slots = f"; {run['slots']} {'slots' if run['slots'] != 1 else 'slot'}" if run.get("slots") else ""
+        notes.append(("Budget", f"{spent}; {devices}{slots}", True))
+    software = [f"{name} {version}" for name, version in (facts.get("versions") or {}).items()]
+    if facts.get("commit"):
+        software.append(f"commit {facts['commit']}")
+    if software:
+        notes.append(("Software", ", ".join(one_line(part) for part in software), False))
+    hashes = [f"{_markdown_text(m)} `{_hash(s)}`" for m, s in sorted(spaces(run).items()) if s.get("hash")]
+    if hashes:
+        notes.append(("Search spaces", ", ".join(hashes), False))
+    return notes
+
+
+def _hash(space: Mapping) -> str:
+    return re.sub(r"\W", "", str(space["hash"]))[:12]
+
+
+def terminal(results: Results) -> str:
+    """The table in at most 100 columns."""
+    made, run = rows(results), results.run
+    unit, length = compute_unit(run, max((row.device_seconds for row in made), default=0.0))
+    heads = [
+        "method",
+        "test kNN %",
+        "seeds",
+        "recipe %",
+        "gain",
+        "valid. %",
+        unit,
+        "images/s",
+        "trials",
+        "P(1st)",
+    ]
+    lines = [heads]
+    for row in made:
+        title = one_line(row.title).removesuffix(" (ceiling)").removesuffix(" initialisation")
+        title = (title if len(title) <= 12 else title[:11] + "…") + ("†" if row.own_encoder else "")
+        cells = [
+            title,
+            with_interval(row.knn_200),
+            str(len(row.knn_200.values)) if row.knn_200 else DASH,
+            percent(row.published.mean if row.published else None),
+            "recipe" if row.published_won else with_interval(row.gain, "+"),
+            percent(row.validation),
+            amount(row.device_seconds, length),
+            amount(row.images_per_second),
+            str(sum(row.counts.values())) if row.counts else DASH,
+            probability_text(row),
+        ]
+        lines.append(cells)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    aligned = [
+        " ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]
+    baselines = next((place for place, row in enumerate(made) if row.baseline), len(made))
+    rule = "-" * len(aligned[0])
+    aligned.insert(1, rule)
+    if 0 < baselines < len(made):
+        aligned.insert(2 + baselines, rule)
+    if any(row.own_encoder for row in made):
+        aligned.append("† brings its own encoder")
+    return "\n".join(aligned) + "\n"
+
+
+def csv(results: Results) -> str:
+    """The table for a spreadsheet: a line per method, fractions and seconds unrounded."""
+    lines = [
+        {
+            "method": row.method,
+            "baseline": row.baseline,
+            "own_encoder": bool(row.own_encoder),
+            "seeds": len(row.knn_200.values) if row.knn_200 else 0,
+            **{
+                f"{name}_{part}": getattr(estimate, part) if estimate else None
+                for name in ("knn_200", "knn_20", "purity_20", "published", "gain")
+                for estimate in [getattr(row, name)]
+                for part in ("mean", "half_width")
+            },
+            "validation_knn_200": row.validation,
+            "training_device_seconds": row.training_seconds,
+            "device_seconds": row.device_seconds,
+            "images_per_second": row.images_per_second,
+            "peak_memory_bytes": row.peak_memory_bytes,
+            **{state: row.counts.get(state, 0) for state in STATES},
+            "probability_rank_1": row.first,
+        }
+        for row in rows(results)
+    ]
+    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+
+
+def write(results: Results, folder: str | Path) -> None:
+    """Write table.md and table.csv into the run's folder."""
+    write_atomically(Path(folder) / "table.md", markdown(results))
+    write_atomically(Path(folder) / "table.csv", csv(results))
+
+
+# ---- the README ----
+
+
+def publish(results: Results, readme: str | Path, name: str | None = None) -> bool:
+    """Put the table of a CIFAR-10 run into the README; a run on anything else leaves it alone.
+
+    Returns whether the file changed. Raises UserError where the markers are missing.
+    """
+    datasets = set(results.trials.dataset.dropna().unique())
+    return datasets == {"cifar10"} and update_readme(readme, markdown(results), name)
+
+
+def update_readme(readme: str | Path, text: str, name: str | None = None) -> bool:
+    """Replace what stands between `<!-- table:begin -->` and `<!-- table:end -->`, with a name between
+    `<!-- table:NAME:begin -->` and its end.
+
+    Returns whether the file changed. Raises UserError unless each marker stands once.
+    """
+    readme = Path(readme)
+    prefix = "table" if name is None else f"table:{name}"
+    begin, end = f"<!-- {prefix}:begin -->", f"<!-- {prefix}:end -->"
+    try:
+        before = readme.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{readme} cannot be read as text ({error}); it should hold {begin} and {end}") from error
+    start, stop = before.find(begin), before.find(end)
+    if before.count(begin) != 1 or before.count(end) != 1 or stop < start:
+        raise UserError(f"{readme} should hold the lines {begin} and {end} once each, in this order")
+    newline = "\r\n" if "\r\n" in before else "\n"
+    inside = f"{newline}{newline}{text.strip().replace(chr(10), newline)}{newline}{newline}"
+    after = before[: start + len(begin)] + inside + before[stop:]
+    if after == before:
+        return False
+    write_atomically(readme, after.encode())
+    return True

@@ -1,0 +1,91 @@
+"""How a trial of a real run is trained: on which images, judged by which, with which recipe."""
+
+import functools
+
+import torch
+from torch import Tensor
+
+from algorithms import method_class
+from algorithms.augment import pack
+from algorithms.knn import Evaluation
+from algorithms.trainer import Trainer
+from bench import images
+from bench.search_space import load
+
+CALIBRATION_SECONDS = 0.4
+"""A calibration trains for about so long, after a first step that is not counted."""
+
+
+@functools.lru_cache(maxsize=2)
+def stage_data(folder: str, searching: bool, device: str) -> tuple[Tensor, Tensor, Evaluation]:
+    """The packed training pixels, their labels and the evaluation of a stage, on the device; kept in a warm worker.
+
+    A search trains on the training split and is judged on the validation split. All else trains on both and is judged
+    on the test images. The bank is what the stage trains on, less the images without a label.
+    """
+    dataset = images.open_saved(folder)
+    if searching:
+        chosen, judged = images.validation_split(dataset.train.labels)
+        queries, query_labels = pack(dataset.train.pixels[judged]), dataset.train.labels[judged]
+        pixels, labels = pack(dataset.train.pixels[chosen]), dataset.train.labels[chosen]
+    else:
+        pixels, labels = pack(dataset.train.pixels), dataset.train.labels.clone()
+        queries, query_labels = pack(dataset.test.pixels), dataset.test.labels.clone()
+    pixels, labels, queries, query_labels = (part.to(device) for part in (pixels, labels, queries, query_labels))
+    labelled = labels >= 0
+    bank = pixels if bool(labelled.all()) else pixels[labelled]
+    return pixels, labels, Evaluation(bank, labels[labelled], queries, query_labels, len(dataset.classes))
+
+
+def prepare(settings: dict) -> None:
+    """What a worker does once, before its first trial."""
+    if settings["device"] == "cpu":
+        # A trial holds one core: two trials of one thread do more on two cores than one trial of two.
+        torch.set_num_threads(1)
+    stage_data(settings["data"], True, settings["device"])
+
+
+def build(trial: dict, settings: dict) -> Trainer:
+    """The trainer of a trial (`uid, method, stage, seed, hyperparameters, epochs, evaluate_at`) in a run whose
+    settings name the `data` (a folder of `images.save`), the `encoder` and the `device`."""
+    pixels, labels, evaluation = stage_data(settings["data"], trial["stage"] == "search", settings["device"])
+    return Trainer(
+        method_class(trial["method"]),
+        pixels,
+        trial["hyperparameters"] or load(trial["method"]).defaults,
+        epochs=trial["epochs"],
+        encoder=settings["encoder"],
+        seed=trial["seed"],
+        device=settings["device"],
+        evaluation=evaluation,
+        evaluate_at=trial["evaluate_at"],
+        labels=labels if trial["method"] == "supervised" else None,
+        packed=True,
+    )
+
+
+def calibrate(trial: dict, settings: dict) -> dict[str, float]:
+    """Seconds that one epoch of the trial and one evaluation take here: {"epoch", "evaluation"}.
+
+    Measured on a few steps and on a part of the images, not on a whole epoch.
+    """
+    trainer = build(trial, settings)
+    seconds = 0.0
+    if trainer.optimizer.groups:
+        order = torch.randperm(len(trainer.pixels), device=trainer.device)
+        began = trainer.clock()
+        trainer.method.before_epoch(0, trainer.batches)
+        once = trainer.clock() - began
+        trainer.step(order[: trainer.batch_size])
+        began, steps = trainer.clock(), 0
+        while trainer.clock() - began < CALIBRATION_SECONDS:
+            trainer.step_number.zero_()  # a short training has fewer steps than this takes
+            trainer.step(order[: trainer.batch_size])
+            steps += 1
+        seconds = once + (trainer.clock() - began) / steps * trainer.steps
+    evaluation = trainer.evaluation
+    count = len(evaluation.bank) + len(evaluation.queries)
+    part = evaluation.queries[: evaluation.batch_size]
+    began = trainer.clock()
+    evaluation.features(trainer.method, part)
+    return {"epoch": seconds, "evaluation": (trainer.clock() - began) * count / len(part)}

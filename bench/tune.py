@@ -1,0 +1,493 @@
+"""Runs a search on Ray Tune. Tune executes: it starts workers, hands them trials, tells of results and deaths.
+What must be remembered is in the ledger, and every decision is `bench.search`'s.
+
+Thin adapters pass what Tune says to the one `_Session`, and its answers back. What of Tune had to be worked around:
+
+- `Tuner.restore` forgets pruning rungs and can lose trials. It is never used: each session is a new Tuner in a new
+  folder; Tune's checkpoints and snapshots are unused.
+- Kept workers (`reuse_actors`) leave slots idle, unless as many trials may be pending as there are slots.
+- Tune gives a free worker to a trial whose own worker is still starting, and ends that one; where trials are shorter
+  than a worker's start, a slot starts workers for ever. It also ends a free worker that has no trial at once
+  (`_keep_workers`).
+- Tune's retries cannot change a trial's configuration. Here a lost worker's trial ends for Tune, and the search
+  gives it out again as a new attempt.
+- A `Stopper` waits for workers in the middle of an epoch. Here an exception leaves Tune's loop, and shutting Ray
+  down ends the workers.
+- Tune pickles its searcher, stopper and callbacks. Ours pickle to nothing (`_Adapter`).
+"""
+
+import contextlib
+import json
+import logging
+import math
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from bench.errors import UserError
+from bench.ledger import FORMAT, Fold, Ledger
+from bench.plan import Plan, check_identity
+from bench.progress import Progress
+from bench.search import DONE, Search
+
+HEARTBEAT = 2.0
+"""Seconds between heartbeats in the ledger: the most that a power cut leaves uncharged."""
+RESULTS = 5.0
+"""Least seconds between two calls of `on_results`, which also get at most a twentieth of the driver's time."""
+
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
+}
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM ended the run in good order; `signal` is its number. The message says how to continue."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = number
+        super().__init__("interrupted; nothing is lost, the same command continues the run")
+
+
+class _Leave(BaseException):
+    """Leaves Tune's loop at once. Tune catches exceptions, but not this."""
+
+
+def run(
+    plan: Plan,
+    run_dir: str | Path,
+    *,
+    fresh: bool = False,
+    address: str | None = None,
+    facts: dict[str, Any] | None = None,
+    on_results: Callable[[Fold], None] | None = None,
+) -> Fold:
+    """Run `plan` in `run_dir`, or continue the run there, until the budget is spent; the state of the run.
+
+    `address` is that of a Ray cluster whose nodes share `run_dir`; without it Ray starts on this machine, for as
+    long as the run takes. `facts` (plain values: device name, versions, commit) go on record with this session.
+    `on_results` is called with the state now and then after trials have ended, and once at the end.
+
+    Raises UserError if another driver holds the folder, it holds another run, or its disk is full; Interrupted on
+    SIGINT and SIGTERM. Whatever happens, the ledger is whole and the same call continues.
+    """
+    run_dir = Path(run_dir).resolve()
+    ledger = Ledger(run_dir, fresh=fresh)
+    try:
+        if not ledger.fold.settings:
+            chosen = ("epochs", "milestones", "calibration", "calibration_seconds", "startup")
+            values = {name: getattr(plan, name) for name in chosen}
+            ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
+        check_identity(ledger.fold, plan.experiment, run_dir)
+        ledger.append(
+            "session",
+            number=len(ledger.fold.sessions),
+            budget={"device": plan.budget.device, "seconds": plan.budget.seconds},
+            slots=plan.slots,
+            rate=plan.rate,
+            share=plan.share,
+            facts=facts or {},
+        )
+        _settle(ledger, run_dir, plan.rate)
+        session = _Session(plan, ledger, run_dir, on_results)
+        if session.search.work_left():
+            session.run(address)
+        return session.close()
+    finally:
+        ledger.close()
+
+
+def cluster_slots(address: str, device: str, rate: float) -> int:
+    """The trials that a Ray cluster can run at a time. Connects to it. Raises UserError."""
+    _connect(address)
+    return _slots(device, rate)
+
+
+def _slots(device: str, rate: float) -> int:
+    return int(ray.cluster_resources().get(device.upper(), 0) / rate + 1e-6)
+
+
+def _settle(ledger: Ledger, run_dir: Path, rate: float) -> None:
+    """Charge what trials held until an earlier driver died, and remove what ended trials left."""
+    for trial in list(ledger.fold.open.values()):
+        if trial.state == "running":
+            seconds = _elapsed(run_dir, trial.uid, trial.attempts)
+            held = max(trial.held, trial.held_at_start + rate * seconds)
+            ledger.append("cut", uid=trial.uid, held=held, reason="its driver died")
+    folders = run_dir / "checkpoints"
+    for folder in list(folders.iterdir()) if folders.is_dir() else ():
+        if folder.name not in ledger.fold.open:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _elapsed(run_dir: Path, uid: str, attempt: int) -> float:
+    """Seconds that an attempt had run when its driver died; 0 where nobody could write that."""
+    try:
+        return float((run_dir / "checkpoints" / uid / f"attempt-{attempt}.elapsed").read_text())
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _note(run_dir: Path, uid: str, attempt: int) -> str | None:
+    """Why an attempt's worker ended itself; None if it left no note, and so was ended by something else."""
+    try:
+        note = (run_dir / "checkpoints" / uid / f"attempt-{attempt}.note").read_text()
+    except OSError:
+        return None
+    if not note.startswith("Timeout"):
+        return note or None
+    limit = re.match(r"Timeout \((.*?)\)", note)[1]
+    frame = re.search(r'File "(.*?)", line (\d+)', note.split("Thread ")[-1])  # the training thread is the last
+    where = f", at {Path(frame[1]).name}:{frame[2]}" if frame else ""
+    return f"time limit: an epoch took more than {limit}{where}"
+
+
+class _Session:
+    """One driver's time with a run: what Tune's adapters talk to."""
+
+    def __init__(self, plan: Plan, ledger: Ledger, run_dir: Path, on_results: Callable[[Fold], None] | None) -> None:
+        self.plan, self.ledger, self.run_dir = plan, ledger, run_dir
+        self.search = Search(plan, ledger)
+        self.progress = Progress(self.search)
+        self.signal: int | None = None
+        self._error: Exception | None = None
+        self._on_results = on_results
+        self._unreported, self._results_due, self._heartbeat_due = 0, 0.0, 0.0
+        self._assignments: dict[str, dict[str, Any]] = {}  # by Tune's name of the trial
+        self._warned: set[str] = set()
+        self._cluster = False
+        self._done = False
+
+    def run(self, address: str | None) -> None:
+        """Start Ray, run trials until nothing is left, the budget is spent or a signal comes; end Ray."""
+        self._cluster = address is not None
+        scratch = tempfile.mkdtemp(prefix=".tune-", dir=self.run_dir if self._cluster else None)
+        worker = tune.with_parameters(
+            _Worker,
+            factory=self.plan.experiment.factory,
+            settings=self.plan.experiment.settings | self.plan.experiment.local,
+            run_dir=str(self.run_dir),
+        )
+        cpu = self.plan.budget.device == "cpu"
+        resources = {"cpu": 1} if cpu else {"cpu": 0, "gpu": self.plan.rate}
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self.plan.slots)
+        with _signals(self._signalled) as handle:
+            try:
+                _connect(address, self.plan.slots, 0 if cpu else math.ceil(self.plan.slots * self.plan.rate - 1e-6))
+                handle()  # once more, since Ray puts its own handlers in their place
+                tuner = tune.Tuner(
+                    tune.with_resources(worker, resources),
+                    tune_config=tune.TuneConfig(
+                        search_alg=_Searcher(self),
+                        scheduler=_Scheduler(self),
+                        num_samples=-1,
+                        reuse_actors=True,
+                        trial_dirname_creator=lambda trial: trial.trial_id,
+                    ),
+                    run_config=tune.RunConfig(
+                        name="session",
+                        storage_path=scratch,
+                        verbose=0,
+                        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                        callbacks=[_Callback(self)],
+                        stop=_Stopper(self),
+                        failure_config=tune.FailureConfig(max_failures=0),
+                    ),
+                )
+                tuner.fit()
+            except _Leave:
+                pass
+            finally:
+                self._cut_running()  # before the shutdown, which takes seconds and trains nothing
+                ray.shutdown()
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    def close(self) -> Fold:
+        """Write how the run ended, and the results; raise what ended it."""
+        if isinstance(self._error, UserError):
+            raise self._error
+        reason = "done"
+        if self._error is not None:
+            reason = "error"
+        elif self.signal is not None:
+            reason = "interrupted"
+        elif self.search.exhausted:
+            reason = "budget"
+        self.ledger.append("closed", reason=reason)
+        self._results(final=True)
+        if self._error is not None:
+            raise self._error
+        if self.signal is not None:
+            raise Interrupted(self.signal)
+        return self.ledger.fold
+
+    def _cut_running(self) -> None:
+        with contextlib.suppress(UserError):  # on a full disk heartbeats must do
+            for uid in list(self.search.running):
+                self.search.cut(uid, "the run was interrupted" if self.signal else "the run ended")
+
+    # What Tune asks and tells; every method is called in the driver's one thread
+
+    def suggest(self, name: str) -> dict[str, Any] | str | None:
+        assignment = self.search.next()
+        if assignment is None:
+            return None
+        if assignment == DONE:
+            self._done = True
+            return Searcher.FINISHED
+        self._assignments[name] = assignment
+        return {"assignment": json.dumps(assignment)}
+
+    def started(self, name: str) -> None:
+        self.search.started(self._assignments[name]["trial"]["uid"])
+
+    def result(self, name: str, answer: dict[str, Any]) -> bool:
+        """Whether the trial goes on."""
+        assignment = self._assignments[name]
+        uid = assignment["trial"]["uid"]
+        self._warn(answer.get("warning"))
+        for report in answer["reports"]:
+            if not self.search.reported(uid, assignment["attempt"], report, answer.get("facts")):
+                return False
+        if "failed" in answer:
+            self.search.failed(uid, answer["failed"])
+            return False
+        return True
+
+    def ended(self, name: str, died: bool) -> None:
+        assignment = self._assignments.pop(name, None)
+        if assignment is None:
+            return
+        uid, attempt = assignment["trial"]["uid"], assignment["attempt"]
+        if died:
+            note = _note(self.run_dir, uid, attempt)
+            if note is not None:
+                self.search.failed(uid, note)
+            else:
+                self.search.lost(uid, "its worker died")
+            if self._cluster:
+                self.search.slots = _slots(self.plan.budget.device, self.plan.rate)
+        trial = self.ledger.fold.trials[uid]
+        self._unreported += 1
+        self.progress.ended(trial)
+        if trial.final:
+            shutil.rmtree(self.run_dir / "checkpoints" / uid, ignore_errors=True)
+
+    def beat(self) -> None:
+        """Called in every turn of Tune's loop."""
+        if self.signal is not None or (self._done and not self.search.running):
+            raise _Leave
+        now = time.monotonic()
+        if now >= self._heartbeat_due:
+            self.search.heartbeat()
+            self._heartbeat_due = now + HEARTBEAT * max(1.0, len(self.search.running) / 16)
+            if self._cluster:
+                self.search.slots = _slots(self.plan.budget.device, self.plan.rate)
+        self.progress.tick()
+        if self._unreported and now >= self._results_due:
+            self._results()
+
+    def fault(self, error: Exception) -> None:
+        """An adapter raised: leave the loop with it."""
+        self._error = error
+        raise _Leave from error
+
+    def _signalled(self, number: int) -> None:
+        self.signal = number
+        self.progress.say("stopping; once more stops without writing what is under way")
+
+    def _results(self, final: bool = False) -> None:
+        if self._on_results is None:
+            return
+        began = time.monotonic()
+        try:
+            self._on_results(self.ledger.fold)
+        except OSError as error:
+            if final:
+                raise UserError(f"the results cannot be written ({error.strerror}); the ledger is whole") from error
+            self._warn(f"the results cannot be written ({error.strerror}); the run goes on, the ledger is whole")
+        self._unreported = 0
+        self._results_due = time.monotonic() + max(RESULTS, 20 * (time.monotonic() - began))
+
+    def _warn(self, text: str | None) -> None:
+        if text and text not in self._warned:
+            self._warned.add(text)
+            self.progress.say(f"warning: {text}")
+
+
+class _Adapter:
+    """Passes Tune's calls to the session; pickles to nothing, as Tune's snapshots are never read."""
+
+    _session: _Session
+
+    def _ask(self, method: Callable, *arguments: Any) -> Any:
+        try:
+            return method(*arguments)
+        except Exception as error:
+            self._session.fault(error)
+
+    def __getstate__(self) -> dict:
+        return {}
+
+    def __deepcopy__(self, memo: dict) -> "_Adapter":
+        return self
+
+
+class _Searcher(_Adapter, Searcher):
+    def __init__(self, session: _Session) -> None:
+        super().__init__(metric="epoch", mode="max")
+        self._session = session
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        return self._ask(self._session.suggest, trial_id)
+
+    def on_trial_result(self, trial_id: str, result: dict) -> None:
+        pass
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        self._ask(self._session.ended, trial_id, error)
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+
+class _Scheduler(_Adapter, FIFOScheduler):
+    def __init__(self, session: _Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
+        goes_on = self._ask(self._session.result, trial.trial_id, json.loads(result["answer"]))
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict) -> None:
+        _keep_workers(tune_controller, trial.placement_group_factory, self._session.plan.slots)
+
+
+def _keep_workers(controller: Any, resources: Any, slots: int) -> None:
+    """Let a trial whose worker is starting wait for it, and free workers wait for trials, in this version of Tune."""
+    if controller._maybe_reuse_cached_actor.__name__ == "reuse_if_without":
+        return
+    reuse = controller._maybe_reuse_cached_actor
+
+    def reuse_if_without(trial: Any) -> bool:
+        waits = trial in controller._trial_to_actor and trial not in controller._resetting_trials
+        return not waits and reuse(trial)
+
+    controller._maybe_reuse_cached_actor = reuse_if_without
+    controller._actor_cache.increase_max(resources, slots)
+
+
+class _Callback(_Adapter, tune.Callback):
+    def __init__(self, session: _Session) -> None:
+        self._session = session
+
+    def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._ask(self._session.started, trial.trial_id)
+
+
+class _Stopper(_Adapter, Stopper):
+    def __init__(self, session: _Session) -> None:
+        self._session = session
+
+    def __call__(self, trial_id: str, result: dict) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        self._ask(self._session.beat)
+        return False
+
+
+class _Worker(tune.Trainable):
+    """A worker process as Tune sees it."""
+
+    def setup(self, config: dict[str, Any], factory: str, settings: dict[str, Any], run_dir: str) -> None:
+        from bench import trial  # here, since it imports torch, which the driver may do without
+
+        self._begin = lambda text: trial.Attempt(json.loads(text), factory, settings, Path(run_dir))
+        trial.die_with_driver(Path(run_dir))
+        trial.prepare(factory, settings)
+        self._attempt = self._begin(config["assignment"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._attempt = None  # before the next one, so that its memory is free
+        self._attempt = self._begin(new_config["assignment"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        return {"answer": json.dumps(self._attempt.step())}
+
+
+def _connect(address: str | None, slots: int = 0, gpus: int = 0) -> None:
+    """Connect to the cluster at `address`, or start Ray on this machine with so many slots. Raises UserError."""
+    if ray.is_initialized():
+        return
+    os.environ.update(_ENVIRONMENT)
+    for name in ("ray", "ray.tune", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    common = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        path = [os.path.abspath(entry) for entry in sys.path if entry]
+        os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *path])
+        ray.init(
+            address="local",
+            num_cpus=slots,
+            num_gpus=gpus,
+            include_dashboard=False,
+            object_store_memory=100_000_000,
+            **common,
+        )
+        return
+    try:
+        ray.init(address=address, **common)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise UserError(f"no Ray cluster answers at {address} ({line}); start one with: ray start --head") from error
+
+
+@contextlib.contextmanager
+def _signals(handler: Callable[[int], None]) -> Iterator[Callable[[], None]]:
+    """Handle the first SIGINT or SIGTERM; a second one has its usual effect. Gives what installs the handlers."""
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    usual = {number: signal.getsignal(number) for number in numbers}
+
+    def install(handlers: dict[int, Any]) -> None:
+        for number in numbers:
+            signal.signal(number, handlers[number])
+
+    def once(number: int, frame: Any) -> None:
+        install(usual)
+        handler(number)
+
+    ours = dict.fromkeys(numbers, once)
+    install(ours)
+    try:
+        yield lambda: install(ours)
+    finally:
+        install(usual)

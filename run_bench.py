@@ -1,0 +1,230 @@
+"""Which self-supervised method should I use on my images, tuned fairly, for the compute I have?
+
+python run_bench.py --methods all --budget 8gpu-hours
+"""
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.errors import UserError
+
+ROOT = Path(__file__).resolve().parent
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong on one line."""
+
+    def error(self, message: str):
+        raise UserError(f"{message}; --help lists the options")
+
+
+def arguments(words: list[str] | None) -> argparse.Namespace:
+    """The command line, parsed. Raises UserError."""
+    parser = Parser(
+        prog="run_bench.py",
+        description="Trains, tunes and compares self-supervised methods with the same compute for each.",
+        epilog="The same command again continues a run; a larger --budget extends it.",
+    )
+    add = parser.add_argument
+    add("--methods", default="all", help="names with commas between them, or 'all' (default)")
+    add("--budget", required=True, help="device time of all trials: 8gpu-hours, 90gpu-minutes, 20cpu-minutes")
+    add("--dataset", help="a name (cifar10, cifar100, stl10, svhn, fashionmnist, shapes), a folder of Parquet files or "
+        "of class folders; default: cifar10 on GPUs, shapes on CPUs")  # fmt: skip
+    add(
+        "--image-size",
+        type=positive,
+        help="side in px to which images are resized; needed where they differ in size",
+    )
+    add("--limit", type=positive, help="use a fixed subset of so many training images")
+    add("--strict", action="store_true", help="stop at a corrupt image instead of leaving it out")
+    add("--encoder", help="default: resnet18 on GPUs, resnet8 on CPUs")
+    add(
+        "--epochs",
+        type=positive,
+        help="of every training; default: the most, up to 200, that leave time to search",
+    )
+    add("--batch-size", type=positive, help="images in a step, at most; default: as each method's recipe says")
+    add("--seeds", type=positive, default=3, help="fresh seeds that confirm each winner (default 3)")
+    add("--run-dir", type=Path, help="where the run is kept; default: reports/DATASET-ENCODER")
+    add("--fresh", action="store_true", help="begin anew instead of continuing the run")
+    add("--dry-run", action="store_true", help="print the plan and stop")
+    add(
+        "--gpus-per-trial",
+        type=share,
+        default=1.0,
+        help="1 (default), or a part such as 0.5 for two trials on a GPU",
+    )
+    add("--address", help="of a Ray cluster, 'auto' for the one on this machine; default: this machine alone")
+    add("--searcher", default="tpe", help="tpe (default), random or package.module:function")
+    add("--scheduler", default="asha", help="asha (default), full or package.module:Class")
+    return parser.parse_args(words)
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def share(text: str) -> float:
+    value = float(text)
+    if not (0 < value < 1 or value == 1):
+        raise argparse.ArgumentTypeError(f"{text} is not a share of a GPU above 0 and up to 1")
+    return value
+
+
+def commit() -> str | None:
+    """The checkout's commit, with a plus sign where files differ from it; None outside a checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def main(words: list[str] | None = None) -> int:
+    """Plan, run, report; returns the exit status."""
+    try:
+        return run(arguments(words))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def run(options: argparse.Namespace) -> int:
+    """The benchmark that the options ask for. Raises UserError."""
+    from algorithms import METHODS
+    from bench.budget import Budget
+    from bench.search_space import check_methods, load
+
+    budget = Budget.parse(options.budget)
+    names = list(METHODS) if options.methods == "all" else check_methods(options.methods.split(","))
+    spaces = {name: load(name) for name in names}
+    if options.batch_size:
+        spaces = {name: space.at_most("batch_size", options.batch_size) for name, space in spaces.items()}
+
+    # Heavy imports come after what can be refused without them.
+    import torch
+
+    from algorithms.encoders import check_encoder
+    from bench import images, plan, report, results, table, tune
+
+    on_gpu = budget.device == "gpu"
+    encoder = options.encoder or ("resnet18" if on_gpu else "resnet8")
+    try:
+        check_encoder(encoder)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    rate = options.gpus_per_trial if on_gpu else 1.0
+    slots = count_slots(budget.device, rate, options.address)
+    source = options.dataset or ("cifar10" if on_gpu else "shapes")
+    dataset = images.load(source, image_size=options.image_size, strict=options.strict, limit=options.limit)
+    size = dataset.train.pixels.shape[-1]
+    run_dir = (options.run_dir or ROOT / "reports" / f"{name_of(dataset.name)}-{encoder}").resolve()
+    existed = run_dir.exists()
+    experiment = plan.Experiment(
+        spaces=spaces,
+        factory="bench.training:build",
+        settings={
+            "dataset": dataset.name,
+            "dataset_fingerprint": dataset.fingerprint,
+            "image_size": size,
+            "encoder": encoder,
+        },
+        local={"data": str(run_dir / "data"), "device": "cuda" if on_gpu else "cpu"},
+        epochs=options.epochs,
+        seeds=options.seeds,
+        searcher=options.searcher,
+        scheduler=options.scheduler,
+    )
+    try:
+        images.save(dataset, run_dir / "data")
+        made = plan.make(experiment, budget, slots, rate, run_dir=run_dir, fresh=options.fresh)
+        print(plan.describe(made))
+    except BaseException:
+        if not existed:
+            shutil.rmtree(run_dir, ignore_errors=True)
+        raise
+    if options.dry_run:
+        if not existed:
+            shutil.rmtree(run_dir, ignore_errors=True)
+        return 0
+    facts = {
+        "dataset_note": dataset.note,
+        "images": {
+            "train": len(dataset.train.labels),
+            "test": len(dataset.test.labels),
+            "left_out": len(dataset.skipped),
+        },
+        "device": torch.cuda.get_device_name() if on_gpu and torch.cuda.is_available() else platform.machine() + " CPU",
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "torchvision", "ray", "optuna")},
+        "commit": commit(),
+        "command": " ".join(sys.argv),
+        "search_spaces": {
+            name: {"paper": space.paper, "hash": space.hash, "hyperparameters": space.entries}
+            for name, space in spaces.items()
+        },
+    }
+    status = 0
+    try:
+        tune.run(
+            made,
+            run_dir,
+            fresh=options.fresh,
+            address=options.address,
+            facts=facts,
+            on_results=lambda fold: results.write(fold, run_dir),
+        )
+    except tune.Interrupted as interruption:
+        print(interruption)
+        status = 128 + interruption.signal
+    page = report.write(run_dir)
+    found = results.load(run_dir)
+    print(table.terminal(found))
+    print(f"Report: {page}\nTable:  {run_dir / 'table.md'}\nData:   {run_dir / 'trials.parquet'}")
+    # The README has a table for each encoder that it speaks of.
+    readme = ROOT / "README.md"
+    shown = readme.is_file() and f"<!-- table:{encoder}:begin -->" in readme.read_text()
+    if status == 0 and shown and table.publish(found, readme, encoder):
+        print("README.md has the new table.")
+    return status
+
+
+def count_slots(device: str, rate: float, address: str | None) -> int:
+    """The trials that run at a time: of the cluster at `address`, else of this machine. Raises UserError."""
+    if address:
+        from bench import tune
+
+        return tune.cluster_slots(address, device, rate)
+    if device == "cpu":
+        return len(os.sched_getaffinity(0))
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError("a budget in GPU time needs a GPU, and PyTorch finds none here; use one such as 20cpu-minutes")
+    return round(torch.cuda.device_count() / rate)
+
+
+def name_of(dataset: str) -> str:
+    """A data set's name as a folder's."""
+    return re.sub(r"[^a-z0-9]+", "-", dataset.lower()).strip("-") or "images"
+
+
+if __name__ == "__main__":
+    # Workers of a local Ray find the packages where this file stands, from wherever it is called.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    sys.exit(main())

@@ -1,0 +1,83 @@
+import copy
+
+import pytest
+import torch
+
+from algorithms.encoders import build_encoder
+from algorithms.method import Setting
+from algorithms.optimizers import parameter_groups
+from algorithms.simsiam import SimSiam
+
+
+def make() -> SimSiam:
+    torch.manual_seed(0)
+    setting = Setting(images=64, image_size=16, batch_size=8, epochs=2)
+    return SimSiam(setting, build_encoder("resnet8", 16), projector_hidden=32, projector_width=16, predictor_hidden=8)
+
+
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(8, 3, 16, 16, generator=generator) for _ in range(2)], torch.arange(8)
+
+
+def cosine(a, b):
+    return float(a @ b) / float(a.norm() * b.norm())
+
+
+@torch.no_grad()
+def test_loss_is_equation_4():
+    method = make().eval()
+    views, index = batch()
+    z = [method.projector(method.encoder(view)).double() for view in views]
+    p = [method.predictor(each.float()).double() for each in z]
+    expected = sum(-cosine(p[0][i], z[1][i]) / 2 - cosine(p[1][i], z[0][i]) / 2 for i in range(8)) / 8
+    assert method.loss(views, index).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_no_gradient_flows_through_the_targets():
+    """The gradient equals that of a loss whose targets are another network with the same weights."""
+    method, other = make(), make()
+    views, index = batch()
+    method.loss(views, index).backward()
+    frozen = copy.deepcopy(other).requires_grad_(False)
+    first, second = (frozen.projector(frozen.encoder(view)) for view in views)
+    predicted = [other.predictor(other.projector(other.encoder(view))) for view in views]
+    loss = -torch.cosine_similarity(predicted[0], second).mean() / 2
+    loss = loss - torch.cosine_similarity(predicted[1], first).mean() / 2
+    loss.backward()
+    for mine, expected in zip(method.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, expected.grad)
+
+
+def test_the_targets_come_from_the_same_weights_there_is_no_second_network():
+    method = make()
+    names = {name.split(".")[0] for name, _ in method.named_parameters()}
+    assert names == {"encoder", "projector", "predictor"}
+
+
+def test_the_projector_has_two_layers_and_ends_in_batch_norm_without_scale_the_predictor_in_a_linear_layer():
+    method = make()
+    projector, predictor = list(method.projector), list(method.predictor)
+    assert sum(isinstance(m, torch.nn.Linear) for m in projector) == 2
+    assert isinstance(projector[-1], torch.nn.BatchNorm1d)
+    assert not projector[-1].affine
+    assert sum(isinstance(m, torch.nn.BatchNorm1d) for m in projector) == 2
+    assert [type(m) for m in predictor] == [
+        torch.nn.Linear,
+        torch.nn.BatchNorm1d,
+        torch.nn.ReLU,
+        torch.nn.Linear,
+    ]
+
+
+def test_the_predictor_and_nothing_else_keeps_its_learning_rate():
+    method = make()
+    groups = parameter_groups(method, method.constant_learning_rate)
+    kept = {id(parameter) for group in groups if group.constant for parameter in group.parameters}
+    assert kept == {id(parameter) for parameter in method.predictor.parameters()}
+
+
+def test_small_images_are_not_blurred_and_crops_hold_a_fifth_of_the_image():
+    for view in make().views:
+        assert view.blur == 0
+        assert view.scale == (0.2, 1.0)

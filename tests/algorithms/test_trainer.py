@@ -1,0 +1,138 @@
+"""The trainer, for every method: exact resume, determinism, what it refuses."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from algorithms import METHODS, method_class
+from algorithms.augment import pack
+from algorithms.knn import Evaluation
+from algorithms.trainer import Trainer, batch_size_for
+from bench.search_space import load
+
+EPOCHS = 3
+
+
+def trainer(name: str, *, seed: int = 0, images: int = 96, epochs: int = EPOCHS, **arguments) -> Trainer:
+    generator = torch.Generator().manual_seed(7)
+    labels = torch.randint(0, 4, (images,), generator=generator)
+    pixels = torch.randint(0, 64, (images, 3, 16, 16), dtype=torch.uint8, generator=generator)
+    pixels += 60 * labels.to(torch.uint8)[:, None, None, None]
+    packed = pack(pixels)
+    return Trainer(
+        method_class(name),
+        pixels,
+        load(name).defaults | {"batch_size": 8} | arguments.pop("hyperparameters", {}),
+        epochs=epochs,
+        encoder=arguments.pop("encoder", "resnet8"),
+        seed=seed,
+        device="cpu",
+        evaluation=Evaluation(packed, labels, packed[:32], labels[:32], 4),
+        labels=labels if name == "supervised" else None,
+        **arguments,
+    )
+
+
+def measured(report) -> dict:
+    """A report without its clock times."""
+    timed = ("seconds", "evaluation_seconds", "images_per_second")
+    return {name: value for name, value in dataclasses.asdict(report).items() if name not in timed}
+
+
+def assert_equal_states(first, second, where: str = "state"):
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for name in first:
+            assert_equal_states(first[name], second[name], f"{where}.{name}")
+    elif isinstance(first, list):
+        for number, (a, b) in enumerate(zip(first, second, strict=True)):
+            assert_equal_states(a, b, f"{where}[{number}]")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), where
+    else:
+        assert first == second, where
+
+
+@pytest.mark.parametrize("name", [*METHODS, "supervised"])
+def test_resuming_after_any_epoch_gives_the_same_bits(name: str, tmp_path):
+    whole = trainer(name, evaluate_at=[EPOCHS])
+    reports, states = [], []
+    for report in whole:
+        reports.append(measured(report))
+        torch.save(whole.state_dict(), tmp_path / f"{report.epoch}.pt")
+        states.append(torch.load(tmp_path / f"{report.epoch}.pt", weights_only=True))
+    for stop in range(1, EPOCHS):
+        # A trainer that has been used for something else before must not matter either.
+        torch.manual_seed(99)
+        resumed = trainer(name, evaluate_at=[EPOCHS])
+        resumed.load_state_dict(states[stop - 1])
+        assert [measured(report) for report in resumed] == reports[stop:]
+        assert_equal_states(resumed.state_dict(), states[-1])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_changes_its_encoder_and_reports_a_finite_loss(name: str):
+    made = trainer(name, epochs=1)
+    before = [parameter.detach().clone() for parameter in made.method.encoder.parameters()]
+    (report,) = made
+    assert report.loss == pytest.approx(report.loss, abs=1e9), "not a number"
+    moved = [not torch.equal(a, b) for a, b in zip(before, made.method.encoder.parameters(), strict=True)]
+    assert all(moved), f"{moved.count(False)} of {len(moved)} tensors of the encoder never moved"
+
+
+def test_the_seed_decides_and_nothing_else():
+    first, same, other = ([r.loss for r in trainer("simclr", seed=seed)] for seed in (0, 0, 1))
+    assert first == same != other
+
+
+def test_a_method_never_sees_labels_unless_it_is_the_ceiling():
+    assert trainer("simclr").method.setting.labels is None
+
+
+def test_only_the_epochs_asked_for_are_evaluated():
+    assert [r.knn_200 is not None for r in trainer("simclr", evaluate_at=[1, 3])] == [True, False, True]
+
+
+def test_supervised_training_learns_the_labels():
+    made = trainer("supervised", epochs=15)
+    losses = [report.loss for report in made]
+    assert losses[-1] < losses[0] - 0.2
+
+
+def test_baselines_without_training_leave_the_encoder_as_it_was_initialised():
+    made = trainer("random", epochs=1)
+    before = {name: value.clone() for name, value in made.method.state_dict().items()}
+    (report,) = made
+    assert report.knn_200 is not None
+    assert_equal_states(made.method.state_dict(), before)
+
+
+def test_hyperparameters_that_are_unknown_or_missing_are_named():
+    with pytest.raises(ValueError, match="does not know temprature"):
+        trainer("simclr", hyperparameters={"temprature": 1.0})
+    with pytest.raises(ValueError, match=r"lacks .*temperature"):
+        Trainer(method_class("simclr"), torch.zeros(64, 3, 8, 8, dtype=torch.uint8), {}, epochs=1)
+    with pytest.raises(ValueError, match="no optimizer 'adm'"):
+        trainer("simclr", hyperparameters={"optimizer": "adm"})
+
+
+def test_one_image_is_too_few():
+    with pytest.raises(ValueError, match="two are the least"):
+        trainer("simclr", images=1)
+
+
+def test_heads_are_at_most_eight_times_as_wide_as_the_encoder():
+    made = trainer("barlow")
+    assert max(parameter.shape[0] for parameter in made.method.projector.parameters()) == 8 * 64
+
+
+@given(images=st.integers(1, 10**6), wanted=st.integers(1, 4096))
+def test_the_batch_size_is_as_wanted_or_leaves_sixty_four_steps_of_at_least_32_images(images: int, wanted: int):
+    size = batch_size_for(images, wanted)
+    assert 1 <= size <= min(wanted, images) or size <= 32
+    if size < wanted:
+        assert images < 64 * wanted
+        assert size == min(32, images) or (images // size >= 64 and 2 * size > images / 64)

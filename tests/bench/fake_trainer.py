@@ -1,0 +1,199 @@
+"""Trainers for tests of the harness: curves without a network (`factory`), and a real small network (`tiny`).
+
+A fake trial's hyper-parameters: `quality` (its accuracy goes towards it), `learning_rate` (best at 0.1), and `fault`,
+which names what goes wrong, at the third epoch. `settings["seconds"]` is how long an epoch takes, `settings["trace"]`
+a file to which every life sign is appended: {"uid", "pid", "epoch", "now": monotonic seconds}.
+"""
+
+import itertools
+import json
+import math
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any
+
+FAULT_EPOCH = 3
+
+
+@dataclass(frozen=True)
+class Report:
+    epoch: int
+    loss: float
+    knn_200: float | None
+    knn_20: float | None
+    purity_20: float | None
+    feature_std: float | None
+    seconds: float
+    evaluation_seconds: float
+    images_per_second: float
+    peak_memory_bytes: int | None
+
+
+def accuracy(hyperparameters: dict[str, Any], seed: int, epoch: int, epochs: int) -> float:
+    """A learning curve: better with `quality`, best at learning rate 0.1, a little luck by seed."""
+    distance = math.log10(hyperparameters.get("learning_rate", 0.1)) + 1
+    top = hyperparameters.get("quality", 0.5) * math.exp(-(distance**2)) + 0.01 * math.sin(seed)
+    return round(max(0.0, top) * (1 - math.exp(-3 * epoch / epochs)), 6)
+
+
+class FakeTrainer:
+    def __init__(self, trial: dict[str, Any], settings: dict[str, Any]) -> None:
+        self.trial, self.settings, self.epoch = trial, settings, 0
+        self.facts = {"encoder_parameters": 1000, "own_encoder": False, "device": "cpu"}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch = state["epoch"]
+
+    def __iter__(self) -> "FakeTrainer":
+        return self
+
+    def __next__(self) -> Report:
+        if self.epoch >= self.trial["epochs"]:
+            raise StopIteration
+        self._sleep(self.settings.get("seconds", 0.1))
+        self.epoch += 1
+        loss, spread = 1.0 / self.epoch, 0.9
+        if self.epoch == FAULT_EPOCH:
+            loss, spread = self._fault(self.trial["hyperparameters"].get("fault"), loss, spread)
+        evaluated = self.epoch in self.trial["evaluate_at"]
+        knn = accuracy(self.trial["hyperparameters"], self.trial["seed"], self.epoch, self.trial["epochs"])
+        return Report(
+            epoch=self.epoch,
+            loss=loss,
+            knn_200=knn if evaluated else None,
+            knn_20=knn if evaluated else None,
+            purity_20=knn if evaluated else None,
+            feature_std=spread if evaluated or spread < 0.5 else None,
+            seconds=self.settings.get("seconds", 0.1),
+            evaluation_seconds=0.0,
+            images_per_second=1000.0,
+            peak_memory_bytes=None,
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (now := time.monotonic()) < end:
+            self._trace(now)
+            time.sleep(min(0.05, end - now))
+        self._trace(time.monotonic())
+
+    def _trace(self, now: float) -> None:
+        if path := self.settings.get("trace"):
+            entry = {"uid": self.trial["uid"], "pid": os.getpid(), "epoch": self.epoch, "now": now}
+            with open(path, "a") as file:
+                file.write(json.dumps(entry) + "\n")
+
+    def _fault(self, fault: str | None, loss: float, spread: float) -> tuple[float, float]:
+        once = fault and self.settings.get("once")  # a folder: each trial has its fault once
+        if once:
+            try:
+                os.close(os.open(os.path.join(once, self.trial["uid"]), os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return loss, spread
+        if fault == "nan":
+            return math.nan, spread
+        if fault == "infinity":
+            return math.inf, spread
+        if fault == "collapse":
+            return loss, 0.001
+        if fault == "exception":
+            raise ValueError("three is too many")
+        if fault == "memory":
+            raise MemoryError("out of memory: tried to allocate 1 TiB")
+        if fault == "hang":
+            time.sleep(1e6)
+        if fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return loss, spread
+
+
+def prepare(settings: dict[str, Any]) -> None:
+    """If `settings["uneven"]` names a folder: every process leaves a file there, and those after the calibration and
+    the first worker take three seconds more to start."""
+    if folder := settings.get("uneven"):
+        for number in itertools.count():
+            try:
+                os.close(os.open(os.path.join(folder, f"process-{number}"), os.O_CREAT | os.O_EXCL))
+                break
+            except FileExistsError:
+                continue
+        time.sleep(3 if number >= 2 else 0)
+
+
+def factory(trial: dict[str, Any], settings: dict[str, Any]) -> FakeTrainer:
+    return FakeTrainer(trial, settings)
+
+
+def calibrate(trial: dict[str, Any], settings: dict[str, Any]) -> dict[str, float]:
+    return {"epoch": settings.get("seconds", 0.1), "evaluation": 0.0}
+
+
+class TinyTrainer:
+    """A small network that learns made-up numbers, with momentum and dropout. `leaves` names what it leaves behind
+    in the process when it ends."""
+
+    def __init__(self, trial: dict[str, Any], settings: dict[str, Any]) -> None:
+        import torch
+
+        self.torch, self.trial, self.epoch = torch, trial, 0
+        self.network = torch.nn.Sequential(
+            torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Dropout(0.2), torch.nn.Linear(32, 4)
+        )
+        rate = trial["hyperparameters"].get("learning_rate", 0.1)
+        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=rate, momentum=0.9)
+        self.ballast = torch.zeros(settings.get("ballast", 0), dtype=torch.uint8)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": self.torch.get_rng_state(),
+            "ballast": self.ballast,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch = state["epoch"]
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.torch.set_rng_state(state["random"])
+
+    def __iter__(self) -> "TinyTrainer":
+        return self
+
+    def __next__(self) -> Report:
+        if self.epoch >= self.trial["epochs"]:
+            raise StopIteration
+        began = time.monotonic()
+        for _ in range(5):
+            images = self.torch.randn(64, 16)
+            loss = self.torch.nn.functional.cross_entropy(self.network(images), (images[:, 0] > 0).long())
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+        self.epoch += 1
+        self._leave_behind(self.trial["hyperparameters"].get("leaves"))
+        knn = 1 / (1 + loss.item())
+        took = time.monotonic() - began
+        return Report(self.epoch, loss.item(), knn, knn, knn, 0.9, took, 0.0, 320 / took, None)
+
+    def _leave_behind(self, what: str | None) -> None:
+        torch = self.torch
+        if what == "dtype":
+            torch.set_default_dtype(torch.float64)
+        if what == "random":
+            torch.manual_seed(time.time_ns())
+        if what == "backends":
+            torch.set_num_threads(torch.get_num_threads() + 1)
+            torch.set_float32_matmul_precision("medium")
+            torch.backends.cudnn.benchmark = True
+            torch.set_grad_enabled(self.epoch < 3)
+
+
+def tiny(trial: dict[str, Any], settings: dict[str, Any]) -> TinyTrainer:
+    return TinyTrainer(trial, settings)

@@ -1,0 +1,137 @@
+"""Prints what the harness costs: `python -m tests.bench.figures` (minutes; the machine should be idle).
+
+1. eight logical slots, epochs of a second: share of slot time in training, gap between two trials on a slot
+2. memory of the driver for each thousand trials
+3. seconds to resume a run of 5,000 trials
+4. a real small trainer: what a trial costs besides its epochs in a warm worker, and in a fresh one
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import statistics
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+
+from bench import tune
+from bench.budget import Budget
+from bench.ledger import Ledger
+from bench.plan import Experiment, Plan, make
+from bench.search import Search
+from bench.simulate import MemoryLedger, plan_for, simulate, synthetic
+from tests.bench.harness import FaultySpace
+
+FAKE = "tests.bench.fake_trainer:factory"
+TINY = "tests.bench.fake_trainer:tiny"
+
+
+def resident_megabytes() -> float:
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def experiment(factory: str, methods: int = 4, epochs: int = 9, **settings) -> Experiment:
+    spaces = {name: FaultySpace(name) for name in ("simclr", "byol", "moco", "swav")[:methods]}
+    return Experiment(spaces, factory, settings, baselines=(), epochs=epochs, seeds=1)
+
+
+def quiet_run(plan: Plan, folder: Path, **options):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return tune.run(plan, folder, **options)
+
+
+def slots(folder: Path) -> None:
+    trace = folder / "trace"
+    asked = experiment(FAKE, epochs=9, seconds=1.0, trace=str(trace))
+    calibration = {method: {"epoch": 1.0, "evaluation": 0.0} for method in asked.spaces}
+    plan = Plan(asked, Budget("cpu", 360.0), 8, 1.0, 9, calibration, 0.0, 0.0)
+    fold = quiet_run(plan, folder / "slots")
+    signs: dict[int, list[tuple[float, str]]] = {}
+    for line in trace.read_text().splitlines():
+        entry = json.loads(line)
+        signs.setdefault(entry["pid"], []).append((entry["now"], entry["uid"]))
+    steady = max(times[0][0] for times in signs.values()), min(times[-1][0] for times in signs.values())
+    gaps, busy = [], 0.0
+    for times in signs.values():
+        for (a, before), (b, after) in pairwise(times):
+            if before != after:
+                gaps.append(b - a)
+            elif steady[0] <= a and b <= steady[1]:
+                busy += min(b - a, 0.1)  # life signs come each 0.05 s; a longer silence is no training
+    share = busy / (len(signs) * (steady[1] - steady[0]))
+    p95 = statistics.quantiles(gaps, n=20)[-1]
+    print(
+        f"1. eight slots: {len(fold.trials)} trials, {len(signs)} worker processes, {share:.3f} of slot time in "
+        f"training in steady state ({steady[1] - steady[0]:.0f} s); gap between two trials on a slot: median "
+        f"{statistics.median(gaps):.3f} s, 95 % below {p95:.3f} s"
+    )
+
+
+def memory(folder: Path) -> None:
+    asked = experiment(FAKE, epochs=3, seconds=0.0)
+    calibration = {method: {"epoch": 0.02, "evaluation": 0.0} for method in asked.spaces}
+    points: list[tuple[int, float]] = []
+    plan = Plan(asked, Budget("cpu", 60.0), 2, 1.0, 3, calibration, 0.0, 0.0)
+    tune.RESULTS = 0.0
+    quiet_run(
+        plan,
+        folder / "memory",
+        on_results=lambda fold: points.append((len(fold.trials), resident_megabytes())),
+    )
+    settled = [point for point in points if point[0] >= 100] or points
+    (first, low), (last, high) = settled[0], settled[-1]
+    if last > first:
+        print(
+            f"2. driver memory: {1000 * (high - low) / (last - first):.0f} MB for each thousand trials "
+            f"(from {first} to {last} trials, {high:.0f} MB at the end)"
+        )
+
+
+def resume(folder: Path) -> None:
+    calibration, curve = synthetic(16)
+    plan = plan_for(calibration, slots=64, trials=5000, epochs=27)
+    ledger = MemoryLedger(keep=True)
+    simulate(plan, curve, ledger)
+    path = folder / "resume" / "ledger.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps(event, separators=(",", ":")) + "\n" for event in ledger.events))
+    began = time.perf_counter()
+    opened = Ledger(path.parent)
+    search = Search(plan, opened)
+    for method in plan.experiment.spaces:
+        search._study(method)
+    took = time.perf_counter() - began
+    opened.close()
+    print(
+        f"3. resuming a run of {len(opened.fold.trials)} trials: {took:.1f} s for {len(ledger.events)} events "
+        f"({path.stat().st_size / 1e6:.0f} MB), all Optuna studies and rungs included"
+    )
+
+
+def overhead(folder: Path) -> None:
+    fold = quiet_run(make(experiment(TINY, 2, epochs=6), Budget("cpu", 40.0), 1), folder / "overhead")
+    extra = [
+        trial.held - sum(report["seconds"] for report in trial.reports.values())
+        for trial in fold.trials.values()
+        if trial.final
+    ]
+    print(
+        f"4. a real small trainer, one slot: besides its epochs a trial costs {statistics.median(extra[1:]):.3f} s in "
+        f"a warm worker (median of {len(extra) - 1}), and {fold.startup + extra[0]:.2f} s in a fresh one"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("figures", nargs="*", default=["slots", "memory", "resume", "overhead"])
+    for name in parser.parse_args().figures:
+        with tempfile.TemporaryDirectory() as folder:
+            {"slots": slots, "memory": memory, "resume": resume, "overhead": overhead}[name](Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""For tests of the harness: runs of a fake trainer in a driver of their own, and what must hold after any of them.
+
+`python -m tests.bench.harness JSON` is that driver: see `command` for the JSON.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import FloatDistribution
+
+from bench.budget import Budget
+from bench.errors import UserError
+from bench.files import write_atomically
+from bench.ledger import Fold, read, read_events
+from bench.search import Asha
+from tests.bench.fake_trainer import accuracy
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True)
+class FaultySpace:
+    """A learning rate to search; every trial but the published one has the `fault` (see fake_trainer)."""
+
+    method: str
+    fault: str | None = None
+    hash: str = "fake"
+    defaults: dict[str, Any] = field(default_factory=lambda: {"learning_rate": 0.05, "quality": 0.6})
+
+    def distributions(self):
+        return {"learning_rate": FloatDistribution(0.001, 1.0, log=True)}
+
+    def to_params(self, hyperparameters):
+        return {"learning_rate": hyperparameters["learning_rate"]}
+
+    def from_params(self, params):
+        return {"quality": 0.6} | params | ({"fault": self.fault} if self.fault else {})
+
+
+def command(run_dir: Path, budget: str, **options: Any) -> list[str]:
+    """Options: methods {name: fault or None}, slots, rate, settings (of the fake trainer), and fields of Experiment;
+    `nodes` of a cluster (SIGUSR2 kills one), `results`: a file to write them to, `until`: when to interrupt the run,
+    in terms of its `fold`, so that no test depends on how much fits into a budget."""
+    task = {"run_dir": str(run_dir), "budget": budget} | options
+    return [sys.executable, "-m", "tests.bench.harness", json.dumps(task)]
+
+
+def drive(run_dir: Path, budget: str, timeout: float = 240, **options: Any) -> subprocess.CompletedProcess:
+    """A driver from its start to its end."""
+    process = start(run_dir, budget, **options)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except BaseException:
+        process.kill()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def start(run_dir: Path, budget: str, **options: Any) -> subprocess.Popen:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command(run_dir, budget, **options), cwd=ROOT, env=environment, **pipes)
+
+
+def reports(run_dir: Path) -> int:
+    """How many epochs the ledger knows."""
+    path = run_dir / "ledger.jsonl"
+    return path.read_bytes().count(b'{"event":"reported"') if path.exists() else 0
+
+
+def wait_for_reports(process: subprocess.Popen, run_dir: Path, more: int, timeout: float = 120) -> None:
+    """Until the ledger has so many more epochs than now, or the driver has ended."""
+    end, count = time.monotonic() + timeout, reports(run_dir) + more
+    while reports(run_dir) < count and process.poll() is None:
+        assert time.monotonic() < end, "the driver makes no progress"
+        time.sleep(0.02)
+
+
+def check(run_dir: Path, trace: Path | None = None, former: list[list[dict]] = (), scheduler: type = Asha) -> Fold:
+    """What must hold after any fault: no result lost, none twice, none changed; every pruning decision follows from
+    the ledger; with the workers' own `trace`, the charge is within a tenth of what they used. `former` are the
+    ledger's events at earlier times."""
+    events, _ = read_events(run_dir / "ledger.jsonl")
+    for earlier in former:
+        assert events[: len(earlier)] == earlier
+    fold = read(run_dir / "ledger.jsonl")
+    told = [event for event in events if event["event"] == "reported"]
+    assert set(Counter((event["uid"], event["report"]["epoch"]) for event in told).values()) <= {1}
+    ends = [e["uid"] for e in events if e.get("decision") in ("complete", "pruned", "failed") or e["event"] == "failed"]
+    assert set(Counter(ends).values()) <= {1}
+    for event in told:
+        trial, report = fold.trials[event["uid"]], event["report"]
+        assert event["report"]["epoch"] <= trial.epochs
+        if report["knn_200"] is not None:
+            expected = accuracy(trial.hyperparameters, trial.seed, report["epoch"], trial.epochs)
+            assert report["knn_200"] == expected
+    for trial in fold.trials.values():
+        assert sorted(trial.reports) == list(range(1, trial.epoch + 1))
+        if trial.state == "complete":
+            assert trial.epoch == trial.epochs
+    schedulers: dict[str, Any] = {}
+    for event in told:
+        trial, report = fold.trials[event["uid"]], event["report"]
+        asha = schedulers.setdefault(trial.method, scheduler(trial.epochs))
+        if trial.stage == "search" and report["epoch"] in asha.milestones and event["decision"] != "failed":
+            goes_on = asha.arrive(trial.uid, report["epoch"], report["knn_200"])
+            assert (event["decision"] == "pruned") == (not goes_on and trial.number > 0)
+    if trace is not None:
+        used, held = traced(trace), sum(fold.spent.values())
+        assert 0.9 * used <= held <= 1.1 * used + 0.5, f"charged {held:.2f} s, used {used:.2f} s"
+    return fold
+
+
+def traced(trace: Path) -> float:
+    """Seconds in which workers showed life, by their own clocks; a silence of half a second is none of use."""
+    signs: dict[int, list[float]] = {}
+    for line in trace.read_text().splitlines():
+        entry = json.loads(line)
+        signs.setdefault(entry["pid"], []).append(entry["now"])
+    gaps = [b - a for times in signs.values() for a, b in pairwise(times)]
+    return sum(gap for gap in gaps if gap < 0.5)
+
+
+def kill_raylet(node: Any) -> None:
+    """As if the machine had lost power: not even its workers are told."""
+    for process in node.all_processes["raylet"]:
+        process.process.kill()
+
+
+def main() -> int:
+    from bench import tune
+    from bench.plan import Experiment, make
+
+    tune.RESULTS = 0.5
+
+    task = json.loads(sys.argv[1])
+    run_dir, budget = Path(task.pop("run_dir")), Budget.parse(task.pop("budget"))
+    slots, rate = task.pop("slots", 2), task.pop("rate", 1.0)
+    spaces = {name: FaultySpace(name, fault) for name, fault in task.pop("methods").items()}
+    nodes, results, until = task.pop("nodes", 0), task.pop("results", None), task.pop("until", None)
+    values = {"factory": "tests.bench.fake_trainer:factory", "baselines": ()} | task
+    values["baselines"] = tuple(values["baselines"])
+    address, cluster = None, None
+    if nodes:
+        os.environ["RAY_AUTH_MODE"] = "disabled"
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        others = [cluster.add_node(num_cpus=1) for _ in range(nodes - 1)]
+        address, slots = cluster.address, nodes
+        signal.signal(signal.SIGUSR2, lambda *_: kill_raylet(others.pop()))
+
+    def on_results(fold: Fold) -> None:
+        if results is not None:
+            write_atomically(results, json.dumps(fold.spent))
+        if until is not None and fold.closed is None and eval(until, {"fold": fold}):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        plan = make(Experiment(spaces=spaces, **values), budget, slots, rate, run_dir=run_dir)
+        fold = tune.run(plan, run_dir, address=address, on_results=on_results)
+    except UserError as error:
+        print(f"error: {error}")
+        return 2
+    except tune.Interrupted as stop:
+        print(stop)
+        return 128 + stop.signal
+    finally:
+        if cluster is not None:
+            cluster.shutdown()
+    print("closed:", fold.closed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

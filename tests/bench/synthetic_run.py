@@ -1,0 +1,192 @@
+"""A made-up run for tests of results, table and report. Its numbers come from a formula, not from training."""
+
+import json
+import math
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from bench import results
+
+METHODS = ("simclr", "byol", "swav", "moco", "barlow", "simsiam")
+PAPERS = {
+    "simclr": "2002.05709",
+    "byol": "2006.07733",
+    "swav": "2006.09882",
+    "moco": "1911.05722",
+    "barlow": "2103.03230",
+    "simsiam": "2011.10566",
+}
+START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+
+
+def search_space(method: str) -> dict:
+    """What a search-space file holds, with the three scales and a choice among them."""
+    entries = {
+        "temperature": {"default": 0.5, "source": "made up", "low": 0.05, "high": 1.0, "scale": "log"},
+        "ema_momentum": {"default": 0.99, "source": "made up", "low": 0.9, "high": 0.9999, "scale": "log1m"},
+        "learning_rate": {"default": 0.06, "source": "made up", "low": 0.005, "high": 0.5, "scale": "log"},
+        "weight_decay": {"default": 5e-4, "source": "made up", "low": 1e-6, "high": 1e-3, "scale": "log"},
+        "prototypes": {"default": 512, "source": "made up", "choices": [128, 256, 512, 1024]},
+        "optimizer": {"default": "sgd", "source": "made up"},
+    }
+    return {"paper": PAPERS.get(method), "hash": f"{sum(map(ord, method)):08x}", "hyperparameters": entries}
+
+
+def rows(
+    methods: tuple[str, ...] = METHODS,
+    *,
+    trials: int = 12,
+    seeds: int = 3,
+    epochs: int = 20,
+    slots: int = 4,
+    finished: bool = True,
+    all_failed: bool = False,
+    baselines: bool = True,
+    dataset: str = "cifar10",
+) -> tuple[list[dict], list[dict], dict]:
+    """Trial rows, epoch rows and run facts: `trials` search trials and `seeds` confirming ones per method."""
+    chance = random.Random(0)
+    free = [0.0] * slots  # when each slot is next free, in seconds after START
+    trial_rows, epoch_rows = [], []
+
+    def add(method: str, stage: str, seed: int, hyperparameters: dict, quality: float, state: str, reached: int):
+        slot = min(range(slots), key=lambda at: free[at])
+        started, clock = free[slot], 4.0
+        pace = 30.0 + 5 * (sum(map(ord, method)) % 7)
+        split = "validation" if stage == "search" else "test"
+        mean_pace, last, uid = pace, None, f"{method}-{stage}-{len(trial_rows):05d}"
+        for epoch in range(1, reached + 1):
+            clock += pace
+            noise = chance.gauss(0, 0.004)
+            evaluated = stage == "search" or epoch == epochs
+            last = 0.25 + (quality - 0.25) * (1 - math.exp(-4 * epoch / epochs)) + noise if evaluated else None
+            epoch_rows.append(
+                {
+                    "run": "made-up",
+                    "uid": uid,
+                    "method": method,
+                    "stage": stage,
+                    "epoch": epoch,
+                    "loss": 5.0 * math.exp(-2 * epoch / epochs) + noise,
+                    "knn_200": last,
+                    "knn_20": last and last + 0.01,
+                    "purity_20": last and last - 0.12,
+                    "split": split,
+                    "feature_std": 0.9 if evaluated else None,
+                    "seconds": pace - 2,
+                    "evaluation_seconds": 2.0 if evaluated else 0.0,
+                    "images_per_second": 45000 / mean_pace + noise,
+                    "peak_memory_bytes": 2_000_000_000 + len(method) * 100_000_000,
+                    "device_seconds": clock,
+                    "reported": START + timedelta(seconds=started + clock),
+                }
+            )
+        free[slot] = started + clock + 1.0
+        tested = stage != "search" and state == "complete"
+        accuracy = last if last is not None else quality
+        trial_rows.append(
+            {
+                "run": "made-up",
+                "uid": uid,
+                "method": method,
+                "stage": stage,
+                "state": state,
+                "reason": f"loss became NaN in epoch {reached + 1}" if state == "failed" else None,
+                "seed": seed,
+                "hyperparameters": json.dumps(hyperparameters),
+                "published_recipe": bool(hyperparameters)
+                and all(
+                    value == entry["default"]
+                    for name, entry in search_space(method)["hyperparameters"].items()
+                    for value in [hyperparameters[name]]
+                ),
+                "encoder": "resnet18",
+                "encoder_parameters": 11_168_832,
+                "own_encoder": method in ("amdim", "seer"),
+                "dataset": dataset,
+                "dataset_fingerprint": "0123456789abcdef",
+                "image_size": 32,
+                "epochs": epochs,
+                "epoch": reached,
+                "validation_knn_200": last if stage == "search" else None,
+                "test_knn_200": accuracy if tested else None,
+                "test_knn_20": accuracy + 0.01 if tested else None,
+                "test_purity_20": accuracy - 0.12 if tested else None,
+                "device": "NVIDIA H100 80GB HBM3",
+                "device_seconds": clock + 1.0,
+                "images_per_second": 45000 / mean_pace if reached else None,
+                "peak_memory_bytes": 2_000_000_000 + len(method) * 100_000_000 if reached else None,
+                "attempts": 1,
+                "started": START + timedelta(seconds=started),
+                "ended": START + timedelta(seconds=started + clock + 1.0) if state != "cut" else None,
+            }
+        )
+        return trial_rows[-1]
+
+    ceiling = {method: 0.80 + 0.03 * math.sin(place * 2.3) for place, method in enumerate(methods)}
+    winners = {}
+    for number in range(trials):
+        for method in methods:
+            space = search_space(method)["hyperparameters"]
+            chosen = {name: entry["default"] for name, entry in space.items()}
+            if number:
+                chosen["temperature"] = 0.05 * 20 ** chance.random()
+                chosen["ema_momentum"] = 1 - 0.1 * 0.001 ** chance.random()
+                chosen["learning_rate"] = 0.005 * 100 ** chance.random()
+                chosen["weight_decay"] = 1e-6 * 1000 ** chance.random()
+                chosen["prototypes"] = chance.choice([128, 256, 512, 1024])
+            miss = abs(math.log10(chosen["temperature"] / 0.2)) + abs(math.log10(chosen["learning_rate"] / 0.1))
+            quality = ceiling[method] - 0.12 * miss
+            if all_failed or chosen["learning_rate"] > 0.35:
+                state, reached = "failed", chance.randrange(0, 3)
+            elif not finished:
+                state, reached = "cut", epochs // 3
+            elif miss > 0.55 and number:
+                state, reached = "pruned", max(1, epochs // (2 if chance.random() < 0.4 else 4))
+            else:
+                state, reached = "complete", epochs
+            row = add(method, "search", 0, chosen, quality, state, reached)
+            if state == "complete":
+                best = winners.get(method)
+                if best is None or row["validation_knn_200"] > best[0]["validation_knn_200"]:
+                    winners[method] = (row, chosen, quality)
+    for method, (row, chosen, quality) in winners.items():
+        defaults = {name: entry["default"] for name, entry in search_space(method)["hyperparameters"].items()}
+        for seed in range(1, seeds + 1):
+            if not row["published_recipe"]:
+                add(method, "confirm", seed, chosen, quality + chance.gauss(0, 0.003), "complete", epochs)
+            published = ceiling[method] - 0.074 + chance.gauss(0, 0.003)
+            add(method, "published", seed, defaults, published, "complete", epochs)
+    if baselines:
+        add("pixels", "baseline", 0, {}, 0.339, "complete", 0)
+        for seed in range(1, seeds + 1):
+            add("random", "baseline", seed, {}, 0.36 + chance.gauss(0, 0.005), "complete", 0)
+            add("supervised", "baseline", seed, {}, 0.93 + chance.gauss(0, 0.002), "complete", epochs)
+    charged = 60.0 + sum(row["device_seconds"] for row in trial_rows)
+    run = {
+        "name": "made-up",
+        "settings": {"dataset": dataset, "encoder": "resnet18", "image_size": 32},
+        "plan": {"epochs": epochs, "calibration_seconds": 60.0},
+        "budget": {"device": "gpu", "seconds": 1.04 * charged},
+        "slots": slots,
+        "share": 1.25 * charged / max(1, len(methods)),
+        "facts": {
+            "device": "NVIDIA H100 80GB HBM3",
+            "versions": {"python": "3.12.1", "torch": "2.14.1", "ray": "2.60.0", "optuna": "5.0.0"},
+            "commit": "0123abc",
+            "dataset_note": "made-up numbers",
+            "images": {"train": 50000, "test": 10000, "left_out": 0},
+            "search_spaces": {method: search_space(method) for method in methods},
+        },
+        "winners": {method: row["uid"] for method, (row, *_) in winners.items()} if finished else {},
+        "charged": charged,
+        "closed": "done" if finished else None,
+    }
+    return trial_rows, epoch_rows, run
+
+
+def write(folder: Path, *arguments, **options) -> Path:
+    """The made-up run as Parquet in `folder`; arguments as in `rows`."""
+    results.save(*rows(*arguments, **options), folder)
+    return folder

@@ -1,0 +1,42 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.budget import Budget
+from bench.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "device", "seconds"),
+    [
+        ("8gpu-hours", "gpu", 28800),
+        ("90gpu-minutes", "gpu", 5400),
+        ("20cpu-minutes", "cpu", 1200),
+        ("1.5cpu-hours", "cpu", 5400),
+        ("1 GPU-day", "gpu", 86400),
+        (".5cpu-minute", "cpu", 30),
+    ],
+)
+def test_budgets_are_read(text, device, seconds):
+    assert Budget.parse(text) == Budget(device, seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["8", "8 hours", "gpu-hours", "-1gpu-hours", "8tpu-hours", "0gpu-hours", "8gpu-weeks", ""]
+)
+def test_what_is_no_budget_is_refused_with_an_example(text):
+    with pytest.raises(UserError, match="8gpu-hours") as error:
+        Budget.parse(text)
+    assert "\n" not in str(error.value)
+
+
+@given(st.integers(1, 10_000_000), st.sampled_from(["gpu", "cpu"]))
+def test_a_rounded_budget_is_enough_and_can_be_typed(seconds, device):
+    rounded = Budget(device, seconds).rounded_up()
+    assert seconds <= rounded.seconds < seconds + 60
+    assert Budget.parse(str(rounded)).seconds >= 0.999 * rounded.seconds
+
+
+@pytest.mark.parametrize("text", ["8gpu-hours", "90gpu-minutes", "107cpu-seconds", "20cpu-minutes", "72.5gpu-hours"])
+def test_a_budget_is_said_as_people_write_it(text):
+    assert str(Budget.parse(text)) == text

@@ -1,0 +1,151 @@
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import plan as planning
+from bench.budget import Budget
+from bench.errors import UserError
+from bench.ledger import Ledger
+from bench.plan import Experiment, Plan, describe, make
+from bench.simulate import Space
+
+FAKE = "tests.bench.fake_trainer:factory"
+SPACES = {method: Space(method) for method in ("simclr", "byol", "moco")}
+
+
+def experiment(**values):
+    return Experiment(**{"spaces": SPACES, "factory": FAKE, "settings": {"seconds": 0.5}} | values)
+
+
+@pytest.fixture
+def calibrated(monkeypatch):
+    """Calibration as the fake trainer would give it, without its process."""
+    calls = []
+
+    def calibrate(experiment):
+        calls.append(experiment)
+        names = [*experiment.spaces, *experiment.baselines]
+        return {name: {"epoch": 0.5, "evaluation": 0.1} for name in names}, 2.0
+
+    monkeypatch.setattr(planning, "calibrate", calibrate)
+    return calls
+
+
+@given(
+    st.lists(st.floats(0.01, 30), min_size=1, max_size=16),
+    st.floats(0, 10),
+    st.floats(100, 1e6),
+    st.integers(1, 8),
+    st.integers(1, 5),
+)
+@settings(max_examples=50, deadline=None)
+def test_chosen_epochs_leave_most_of_every_share_to_search(seconds, evaluation, budget, slots, seeds):
+    calibration = {f"m{i}": {"epoch": s, "evaluation": evaluation} for i, s in enumerate(seconds)}
+    spaces = {method: Space(method) for method in calibration}
+    asked = Experiment(spaces, FAKE, baselines=(), seeds=seeds)
+    plan = planning._choose_epochs(Plan(asked, Budget("gpu", budget), slots, 1.0, 1, calibration, 0.0, 1.0))
+    parts = [plan.confirming(method) / plan.share for method in spaces]
+    assert 1 <= plan.epochs <= 200
+    if plan.epochs > 1:
+        assert max(parts) <= planning.MOST_CONFIRM_PART
+        assert sum(parts) / len(parts) <= planning.CONFIRM_PART
+    if 1 < plan.epochs < 200:  # and it is the longest that does
+        longer = dataclasses.replace(plan, epochs=plan.epochs + 1)
+        parts = [longer.confirming(method) / longer.share for method in spaces]
+        assert (
+            longer.share <= 0
+            or max(parts) > planning.MOST_CONFIRM_PART
+            or sum(parts) / len(parts) > planning.CONFIRM_PART
+        )
+
+
+def test_the_budget_is_shared_equally_after_baselines_start_up_and_calibration(calibrated):
+    plan = make(experiment(), Budget.parse("1cpu-hours"), slots=2)
+    whole = len(SPACES) * plan.share + plan.allowance + plan.calibration_seconds
+    assert whole == pytest.approx(3600)
+    training = plan.cost("supervised", "baseline", 0, plan.epochs)
+    evaluations = 4 * plan.cost("random", "baseline", 0, 1)  # 3 seeds, and pixels has one
+    assert plan.allowance == pytest.approx(3 * training + evaluations + 2 * 2.0)
+
+
+def test_a_budget_too_small_is_refused_and_the_smallest_that_would_do_does(calibrated, tmp_path):
+    with pytest.raises(UserError, match=r"--budget (\S+) would do") as error:
+        make(experiment(epochs=20), Budget.parse("1cpu-minutes"), slots=2, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    enough = str(error.value).split("--budget ")[1].split()[0]
+    plan = make(experiment(epochs=20), Budget.parse(enough), slots=2)
+    assert plan.epochs == 20
+    assert plan.share >= plan.least_share()
+
+
+def test_gpu_time_is_charged_by_the_fraction_of_a_gpu(calibrated):
+    half = make(experiment(epochs=10), Budget.parse("1gpu-hours"), slots=2, rate=0.5)
+    whole = make(experiment(epochs=10), Budget.parse("1gpu-hours"), slots=1, rate=1.0)
+    assert half.training("byol") == pytest.approx(whole.training("byol") / 2)
+
+
+def test_an_unknown_searcher_or_scheduler_is_refused_before_anything_runs(calibrated):
+    for asked in (experiment(searcher="grid"), experiment(scheduler="no.such.module:Class")):
+        with pytest.raises(UserError, match=r"package\.module:attribute"):
+            make(asked, Budget.parse("1cpu-hours"), slots=2)
+    assert not calibrated
+
+
+def start(run_dir, plan):
+    ledger = Ledger(run_dir)
+    names = ("epochs", "calibration", "calibration_seconds", "startup")
+    values = {name: getattr(plan, name) for name in names}
+    ledger.append("run", format=1, settings=plan.experiment.identity(), plan=values)
+    ledger.close()
+
+
+def test_a_run_that_continues_keeps_its_epochs_and_calibration(calibrated, tmp_path):
+    first = make(experiment(), Budget.parse("10cpu-minutes"), slots=2, run_dir=tmp_path)
+    start(tmp_path, first)
+    second = make(experiment(), Budget.parse("40cpu-minutes"), slots=2, run_dir=tmp_path)
+    assert len(calibrated) == 1
+    assert second.epochs == first.epochs
+    assert second.share > 3 * first.share
+    anew = make(experiment(), Budget.parse("40cpu-minutes"), slots=2, run_dir=tmp_path, fresh=True)
+    assert anew.epochs > first.epochs
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"spaces": {"simclr": Space("simclr")}}, "methods simclr,byol,moco"),
+        ({"spaces": SPACES | {"byol": Space("byol", hash="other")}}, "search_spaces of byol"),
+        ({"settings": {"seconds": 0.7}}, "seconds 0.5, not 0.7"),
+        ({"epochs": 77}, "epochs None, not 77"),
+        ({"seed": 5}, "seed 0, not 5"),
+        ({"scheduler": "full"}, "scheduler asha, not full"),
+    ],
+)
+def test_another_experiment_in_the_same_folder_is_refused_and_the_difference_named(calibrated, tmp_path, change, named):
+    start(tmp_path, make(experiment(), Budget.parse("10cpu-minutes"), slots=2))
+    with pytest.raises(UserError, match="--fresh") as error:
+        make(experiment(**change), Budget.parse("10cpu-minutes"), slots=2, run_dir=tmp_path)
+    assert named in str(error.value)
+
+
+def test_folders_and_threads_may_change_between_sessions(calibrated, tmp_path):
+    start(tmp_path, make(experiment(local={"folder": "/a"}), Budget.parse("10cpu-minutes"), slots=2))
+    make(experiment(local={"folder": "/b"}), Budget.parse("10cpu-minutes"), slots=4, run_dir=tmp_path)
+
+
+def test_the_description_has_slots_costs_trials_and_the_end(calibrated):
+    plan = make(experiment(), Budget.parse("1cpu-hours"), slots=2)
+    text = describe(plan)
+    for part in ("2 slots", f"{plan.epochs} epochs", "30.0 min", "byol", "0.5", "trials", "It ends in about"):
+        assert part in text
+
+
+def test_calibration_runs_in_a_process_of_its_own_and_tells_what_went_wrong():
+    calibration, startup = planning.calibrate(experiment())
+    assert calibration["byol"] == {"epoch": 0.5, "evaluation": 0.0}
+    assert set(calibration) == {*SPACES, "pixels", "random", "supervised"}
+    assert startup >= 0
+    with pytest.raises(UserError, match=r"calibration failed: .*no_such_module"):
+        planning.calibrate(experiment(factory="no_such_module:factory"))

@@ -1,0 +1,422 @@
+"""The search, driven in virtual time: the same code as in a run, without workers."""
+
+import collections
+import dataclasses
+import math
+import sys
+import types
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.budget import Budget
+from bench.plan import Experiment
+from bench.search import DONE, Asha, Search
+from bench.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
+
+slow = settings(max_examples=25, deadline=None)
+
+
+def small(methods=3, slots=2, trials=30, epochs=9, searcher="random"):
+    calibration, curve = synthetic(methods)
+    return plan_for(calibration, slots, trials, epochs, searcher), curve
+
+
+def with_budget(plan, factor):
+    """The same run with another budget."""
+    return dataclasses.replace(plan, budget=Budget(plan.budget.device, plan.budget.seconds * factor))
+
+
+def with_baselines(plan, *names):
+    cost = {name: {"epoch": 1.0, "evaluation": 0.0} for name in names}
+    experiment = dataclasses.replace(plan.experiment, baselines=names)
+    return dataclasses.replace(plan, experiment=experiment, calibration=plan.calibration | cost)
+
+
+def replayed_decisions(events, plan):
+    """For each report at a milestone, in order: (uid, epoch, whether the trial was pruned, whether it should be)."""
+    schedulers = {method: Asha(plan.epochs) for method in plan.experiment.spaces}
+    trials, found = {}, []
+    for event in events:
+        if event["event"] == "suggested":
+            trials[event["uid"]] = event
+        if event["event"] != "reported" or event["decision"] == "failed":
+            continue
+        trial, report = trials[event["uid"]], event["report"]
+        if trial["stage"] == "search" and report["epoch"] in plan.milestones:
+            goes_on = schedulers[trial["method"]].arrive(trial["uid"], report["epoch"], report["knn_200"])
+            should = not goes_on and trial["number"] > 0
+            found.append((trial["uid"], report["epoch"], event["decision"] == "pruned", should))
+    return found
+
+
+@given(st.integers(1, 8), st.integers(1, 30), st.integers(20, 120), st.integers(3, 30))
+@slow
+def test_methods_get_equal_device_time_and_the_budget_is_kept(methods, slots, trials, epochs):
+    plan, curve = small(methods, slots, trials, epochs)
+    fold, _ = simulate(plan, curve)
+    longest_epoch = 3.2
+    spent = sum(fold.spent.values())
+    assert spent <= plan.budget.seconds * 1.02 + slots * longest_epoch
+    training = max(plan.training(method) for method in plan.experiment.spaces)
+    for method in plan.experiment.spaces:
+        assert fold.spent[method] <= plan.share + (slots + 1) * longest_epoch
+        # unused: what cannot hold one more training, or the half of the reserve that a published winner needs not
+        published = fold.winner(method) is None or fold.trials[fold.winner(method)].published
+        reserve = plan.confirming(method) * (0.5 if published else 0.0)
+        assert fold.spent[method] >= plan.share * 0.9 - 2 * training - reserve
+
+
+def test_a_long_run_is_fair_to_a_twentieth():
+    plan, curve = small(methods=8, slots=64, trials=1500, epochs=27)
+    fold, _ = simulate(plan, curve)
+    assert fairness(fold, plan) <= 1.05
+
+
+def test_the_published_recipe_comes_first_and_is_never_pruned():
+    plan, curve = small(trials=60)
+
+    def poor(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        return (0.01 if trial["hyperparameters"].get("x") == 0.5 else accuracy), seconds
+
+    fold, _ = simulate(plan, poor)
+    for method in plan.experiment.spaces:
+        first = next(fold.of(method, "search"))
+        assert first.published
+        assert first.hyperparameters == {"x": 0.5}
+        assert first.state == "complete"
+
+
+def test_every_pruning_decision_follows_from_the_ledger_and_from_its_own_method_alone():
+    plan, curve = small(methods=4, slots=6, trials=200)
+    ledger = MemoryLedger(keep=True)
+    fold, _ = simulate(plan, curve, ledger)
+    decisions = replayed_decisions(ledger.events, plan)
+    assert sum(pruned for _, _, pruned, _ in decisions) > 50
+    assert all(pruned == should for _, _, pruned, should in decisions)
+    for method in plan.experiment.spaces:
+        own = [e for e in ledger.events if e.get("method", fold.trials.get(e.get("uid"), None)) is not None]
+        own = [e for e in own if e.get("method", e.get("uid", "").split("-")[0]) == method]
+        assert replayed_decisions(own, plan) == [d for d in decisions if d[0].startswith(method)]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=200))
+def test_asha_keeps_the_best_third_and_always_the_best(accuracies):
+    asha = Asha(27)
+    assert asha.milestones == [3, 9]
+    kept, best = 0, -1.0
+    for number, accuracy in enumerate(accuracies, 1):
+        goes_on = asha.arrive(str(number), 3, accuracy)
+        better = sum(a > accuracy for a in accuracies[:number])
+        assert goes_on == (better < max(1, number // 3))
+        assert goes_on or accuracy < best
+        best = max(best, accuracy)
+        kept += goes_on
+    assert kept >= 1
+
+
+@pytest.mark.parametrize(
+    ("epochs", "milestones"), [(1, []), (2, [1]), (9, [1, 3]), (10, [1, 3, 9]), (200, [22, 66, 198])]
+)
+def test_milestones_lie_below_the_last_epoch(epochs, milestones):
+    assert Asha(epochs).milestones == milestones
+
+
+def test_the_winner_has_the_best_last_epoch_of_complete_trials_and_the_earlier_of_equals():
+    plan, curve = small(trials=80)
+
+    def flat(trial, epoch):  # high before the end counts for nothing, and many are equal at the end
+        return (0.9 if epoch < plan.epochs else round(curve(trial, epoch)[0], 1)), 1.0
+
+    fold, _ = simulate(plan, flat)
+    for method in plan.experiment.spaces:
+        complete = [t for t in fold.of(method, "search") if t.state == "complete"]
+        best = max(t.last["knn_200"] for t in complete)
+        assert fold.winner(method) == next(t.uid for t in complete if t.last["knn_200"] == best)
+
+
+def test_winner_and_published_recipe_are_confirmed_with_the_same_fresh_seeds_and_evaluated_once():
+    plan, curve = small(trials=80)
+    fold, _ = simulate(plan, curve)
+    search_seeds = {t.seed for t in fold.trials.values() if t.stage == "search"}
+    tuned = 0
+    for method in plan.experiment.spaces:
+        published = list(fold.of(method, "published"))
+        assert len(published) == 3
+        confirming = fold.confirming(method)
+        assert [t.seed for t in confirming] == [t.seed for t in published]
+        assert not {t.seed for t in published} & search_seeds
+        for trial in [*confirming, *published]:
+            assert trial.state == "complete"
+            assert trial.evaluate_at == [trial.epochs]
+        if not fold.trials[fold.winner(method)].published:
+            tuned += 1
+            assert {t.of for t in confirming} == {fold.winner(method)}
+            assert confirming[0].hyperparameters == fold.trials[fold.winner(method)].hyperparameters
+    assert tuned > 0
+
+
+def test_a_published_winner_is_not_trained_twice():
+    plan, _ = small()
+    fold, _ = simulate(plan, lambda trial, epoch: (1 - abs(trial["hyperparameters"]["x"] - 0.5), 1.0))
+    assert not [t for t in fold.trials.values() if t.stage == "confirm"]
+    for method in plan.experiment.spaces:
+        assert fold.winner(method) == f"{method}-0000"
+        assert fold.confirming(method) == list(fold.of(method, "published"))
+
+
+@given(st.data())
+@slow
+def test_a_run_killed_after_any_event_and_continued_loses_nothing_and_repeats_nothing(data):
+    plan, curve = small(slots=data.draw(st.integers(1, 5), label="slots"))
+    whole = MemoryLedger(keep=True)
+    simulate(plan, curve, whole)
+    ledger, events = MemoryLedger(keep=True), whole.events
+    for _ in range(data.draw(st.integers(1, 3), label="kills")):
+        kept = events[: data.draw(st.integers(2, len(events)), label="events before the kill")]
+        ledger = MemoryLedger(keep=True)
+        for event in kept:
+            ledger.events.append(event)
+            ledger.fold.apply(event)
+        before = {uid: dict(t.reports) for uid, t in ledger.fold.trials.items()}
+        ended = {uid: t.state for uid, t in ledger.fold.trials.items() if t.final}
+        for trial in ledger.fold.open.values():
+            if trial.state == "running":
+                ledger.append("cut", uid=trial.uid, held=trial.held, reason="its driver died")
+        fold, _ = simulate(plan, curve, ledger)
+        events = ledger.events
+        for uid, reports in before.items():
+            assert dict(list(fold.trials[uid].reports.items())[: len(reports)]) == reports
+        assert {uid: fold.trials[uid].state for uid in ended} == ended
+    told = collections.Counter((e["uid"], e["report"]["epoch"]) for e in events if e["event"] == "reported")
+    assert set(told.values()) == {1}
+    suggested = collections.Counter(e["uid"] for e in events if e["event"] == "suggested")
+    assert set(suggested.values()) == {1}
+    assert all(pruned == should for _, _, pruned, should in replayed_decisions(events, plan))
+    for method in plan.experiment.spaces:
+        assert len(fold.confirming(method)) == 3
+        assert all(t.state == "complete" for t in fold.confirming(method))
+
+
+@pytest.mark.parametrize("searcher", ["tpe", "random"])
+def test_a_continued_run_proposes_what_the_uninterrupted_one_would(searcher):
+    plan, curve = small(slots=1, trials=60, searcher=searcher)
+    whole = MemoryLedger(keep=True)
+    simulate(plan, curve, whole)
+    proposed = [e["parameters"] for e in whole.events if e["event"] == "suggested" and e["stage"] == "search"]
+    ends = [i for i, e in enumerate(whole.events) if e["event"] == "reported" and e["decision"] != "continue"]
+    ledger = MemoryLedger(keep=True)
+    for event in whole.events[: ends[len(ends) // 2] + 1]:
+        ledger.events.append(event)
+        ledger.fold.apply(event)
+    simulate(plan, curve, ledger)
+    again = [e["parameters"] for e in ledger.events if e["event"] == "suggested" and e["stage"] == "search"]
+    assert again == proposed
+
+
+def test_a_larger_budget_continues_what_was_cut_and_searches_on():
+    plan, curve = small(slots=6, trials=100)
+    ledger = MemoryLedger()
+    first, _ = simulate(plan, curve, ledger)
+    cut = [uid for uid, t in first.trials.items() if t.state == "cut"]
+    count, winners = len(first.trials), {m: first.winner(m) for m in plan.experiment.spaces}
+    assert cut
+    larger = with_budget(plan, 3)
+    fold, _ = simulate(larger, curve, ledger)
+    assert all(fold.trials[uid].final for uid in cut)
+    assert len(fold.trials) > 2 * count
+    assert sum(fold.spent.values()) <= 1.02 * larger.budget.seconds + 6 * 3.2
+    for method, former in winners.items():
+        assert all(t.state == "complete" for t in fold.confirming(method))
+        assert fold.trials[fold.winner(method)].accuracy >= fold.trials[former].accuracy
+    superseded = [t for t in fold.trials.values() if fold.stage(t) == "superseded"]
+    assert all(t.of != fold.winner(t.method) for t in superseded)
+
+
+def test_the_same_budget_again_does_nothing():
+    plan, curve = small()
+    ledger = MemoryLedger(keep=True)
+    simulate(plan, curve, ledger)
+    before = len(ledger.events)
+    simulate(plan, curve, ledger)
+    assert [e["event"] for e in ledger.events[before:]] == ["session"]
+    assert not Search(plan, ledger, clock=lambda: 0.0).work_left()
+
+
+def test_when_the_budget_ends_in_confirming_methods_have_equal_seeds_to_one():
+    plan, curve = small(methods=5, slots=3, trials=60)
+    at_sealing = MemoryLedger(keep=True)
+    simulate(plan, curve, at_sealing)
+    last = max(i for i, e in enumerate(at_sealing.events) if e["event"] == "chosen")
+    for extra in range(20, 300, 40):
+        fold = MemoryLedger().fold
+        for event in at_sealing.events[: last + extra]:
+            fold.apply(event)
+        done = [sum(t.attempts > 0 for t in fold.of(m, "confirm", "published")) for m in plan.experiment.spaces]
+        seeds = [max((t.number for t in fold.of(m, "confirm", "published")), default=0) for m in plan.experiment.spaces]
+        if min(done) > 0:
+            assert max(seeds) - min(seeds) <= 1
+
+
+def next_trial(search):
+    assignment = search.next()
+    search.started(assignment["trial"]["uid"])
+    return assignment["trial"]["uid"], assignment
+
+
+@pytest.fixture
+def search():
+    plan, _ = small(slots=4)
+    return Search(plan, MemoryLedger(keep=True), clock=lambda: 0.0)
+
+
+@pytest.mark.parametrize(
+    ("report", "reason"),
+    [
+        ({"loss": math.nan}, "loss is nan at epoch 1"),
+        ({"loss": math.inf}, "loss is inf at epoch 1"),
+        ({"loss": -math.inf}, "loss is -inf at epoch 1"),
+        ({"feature_std": 0.0001}, "collapsed: feature_std is 0.0001"),
+        ({"feature_std": math.nan}, "collapsed"),
+        ({"knn_200": None}, "should be evaluated"),
+        ({"knn_200": math.nan}, "should be evaluated"),
+    ],
+)
+def test_a_trial_that_diverged_or_collapsed_fails_with_the_reason(search, report, reason):
+    uid, assignment = next_trial(search)
+    whole = {"epoch": 1, "loss": 1.0, "knn_200": 0.5, "feature_std": 0.9} | report
+    assert not search.reported(uid, assignment["attempt"], whole)
+    assert search.fold.trials[uid].state == "failed"
+    assert reason in search.fold.trials[uid].reason
+    assert uid not in search.running
+
+
+def test_a_lost_worker_is_replaced_until_three_are_lost_without_an_epoch_between(search):
+    uid, assignment = next_trial(search)
+    for attempt in (1, 2):
+        assert assignment["attempt"] == attempt
+        search.lost(uid, "killed")
+        again, assignment = next_trial(search)
+        assert again == uid
+    assert search.reported(uid, 3, {"epoch": 1, "loss": 1.0, "knn_200": 0.5})
+    for _ in range(2):
+        search.lost(uid, "killed")
+        again, assignment = next_trial(search)
+        assert (again, assignment["known"]) == (uid, 1)
+    search.lost(uid, "killed")
+    assert search.fold.trials[uid].state == "failed"
+    assert "3 workers" in search.fold.trials[uid].reason
+
+
+def test_a_worker_with_an_old_attempt_is_not_heard(search):
+    uid, _ = next_trial(search)
+    search.lost(uid, "cut off")
+    _, assignment = next_trial(search)
+    assert not search.reported(uid, 1, {"epoch": 1, "loss": 1.0, "knn_200": 0.99})
+    assert not search.fold.trials[uid].reports
+    assert search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5})
+    assert search.fold.trials[uid].reports[1]["knn_200"] == 0.5
+
+
+def test_time_before_a_worker_has_the_trial_is_charged_to_no_method():
+    now = [0.0]
+    plan, _ = small(slots=1)
+    search = Search(plan, MemoryLedger(), clock=lambda: now[0])
+    uid = search.next()["trial"]["uid"]
+    now[0] = 10.0
+    assert search.held(uid) == 0
+    assert search.charged == pytest.approx(10)
+    search.started(uid)
+    now[0] = 12.5
+    assert search.held(uid) == pytest.approx(2.5)
+    search.cut(uid, "stop")
+    now[0] = 99.0
+    assert search.charged == search.fold.charged == pytest.approx(12.5)
+    assert search.fold.startup == pytest.approx(10)
+
+
+def test_a_slow_start_shrinks_every_share_and_leaves_the_reserve_for_confirming():
+    plan, curve = small(trials=60)
+    ledger = MemoryLedger()
+    ledger.append("held", held={}, startup=0.3 * plan.budget.seconds)
+    fold, _ = simulate(plan, curve, ledger)
+    assert fold.charged <= plan.budget.seconds * 1.02
+    for method in plan.experiment.spaces:
+        assert [t.state for t in fold.confirming(method)] == ["complete"] * 3
+
+
+def test_baselines_run_first_with_every_seed_and_only_random_ones_repeat():
+    plan, curve = small(trials=60)
+    plan = with_baselines(plan, "pixels", "random", "supervised")
+    fold, _ = simulate(plan, lambda trial, epoch: curve(trial, epoch) if trial["hyperparameters"] else (0.5, 1.0))
+    baselines = [t for t in fold.trials.values() if t.stage == "baseline"]
+    assert [t.uid for t in fold.trials.values()][: len(baselines)] == [t.uid for t in baselines]
+    counts = collections.Counter(t.method for t in baselines)
+    assert counts == {"pixels": 1, "random": 3, "supervised": 3}
+    assert {(t.method, t.epochs) for t in baselines} == {("pixels", 1), ("random", 1), ("supervised", plan.epochs)}
+    assert all(t.state == "complete" for t in baselines)
+
+
+def test_nothing_is_given_out_beyond_the_slots_and_done_is_said_at_the_end(search):
+    given_out = [search.next() for _ in range(6)]
+    assert [a is None for a in given_out] == [False] * 4 + [True] * 2
+    assert len({a["trial"]["uid"] for a in given_out[:4]}) == 4
+    search.slots = 5  # a node came
+    assert search.next() is not None
+    search.slots = 2  # and others went
+    assert search.next() is None
+
+
+def test_done_is_said_when_the_budget_is_spent_and_nothing_runs():
+    now = [0.0]
+    plan, _ = small(slots=1)
+    search = Search(plan, MemoryLedger(), clock=lambda: now[0])
+    uid, assignment = next_trial(search)
+    now[0] = plan.budget.seconds + 1
+    assert search.next() is None
+    assert not search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5})
+    assert search.fold.trials[uid].state == "cut"
+    assert search.next() == DONE
+
+
+class EveryThird:
+    """A scheduler of a user: one milestone, and every third trial goes on."""
+
+    def __init__(self, epochs):
+        self.milestones = [epochs // 2]
+        self.count = 0
+
+    def arrive(self, uid, epoch, accuracy):
+        self.count += 1
+        return self.count % 3 == 0
+
+
+def fixed(seed):
+    """A searcher of a user."""
+    return optuna.samplers.PartialFixedSampler({"x": 0.25}, optuna.samplers.RandomSampler(seed))
+
+
+def test_a_scheduler_and_a_searcher_plug_in_by_name(monkeypatch):
+    module = types.ModuleType("users")
+    module.EveryThird, module.fixed = EveryThird, fixed
+    monkeypatch.setitem(sys.modules, "users", module)
+    plan, curve = small()
+    experiment = Experiment(
+        plan.experiment.spaces, "", baselines=(), searcher="users:fixed", scheduler="users:EveryThird"
+    )
+    plan = dataclasses.replace(plan, experiment=experiment)
+    fold, _ = simulate(plan, curve)
+    searched = [t for t in fold.trials.values() if t.stage == "search" and t.number > 0]
+    assert {t.hyperparameters["x"] for t in searched} == {0.25}
+    assert {t.epoch for t in searched if t.state == "pruned"} == {plan.epochs // 2}
+
+
+def test_tpe_finds_better_recipes_than_the_published_one():
+    plan, curve = small(methods=2, slots=2, trials=80, searcher="tpe")
+    fold, _ = simulate(plan, curve)
+    for method in plan.experiment.spaces:
+        best = fold.trials[fold.winner(method)]
+        assert best.accuracy > next(fold.of(method, "search")).accuracy

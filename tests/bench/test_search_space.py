@@ -1,0 +1,149 @@
+"""Search spaces: the files as they stand, and what a faulty one gets."""
+
+import math
+
+import optuna
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from algorithms import BASELINES, METHODS, method_class
+from algorithms.trainer import hyperparameter_names
+from bench.errors import UserError
+from bench.search_space import check_methods, load
+
+
+@pytest.mark.parametrize("name", [*METHODS, *BASELINES])
+def test_every_method_has_a_search_space_that_its_constructor_takes(name: str):
+    required, known = hyperparameter_names(method_class(name))
+    assert required <= set(load(name).defaults) <= known
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_learning_rate_weight_decay_and_the_papers_own_parameters_are_searched(name: str):
+    space = load(name)
+    always = {"learning_rate", "weight_decay", "temperature", "ema_momentum", "prototypes"}
+    assert always & set(space.defaults) <= set(space.searched)
+    if "ema_momentum" in space.defaults:
+        assert space.entries["ema_momentum"]["scale"] == "log1m"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_published_recipe_survives_the_way_to_optuna_and_back(name: str):
+    space = load(name)
+    there_and_back = space.from_params(space.to_params(space.defaults))
+    assert there_and_back.keys() == space.defaults.keys()
+    for key, value in space.defaults.items():
+        assert there_and_back[key] == (pytest.approx(value) if isinstance(value, float) else value)
+    for key, value in space.to_params(space.defaults).items():
+        assert space.distributions()[key]._contains(space.distributions()[key].to_internal_repr(value))
+
+
+@pytest.mark.parametrize("name", METHODS)
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_what_optuna_proposes_lies_in_the_ranges(name: str, seed: int):
+    space = load(name)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    found = space.from_params(study.ask(space.distributions()).params)
+    for key, entry in space.entries.items():
+        if "choices" in entry:
+            assert found[key] in entry["choices"]
+        elif "scale" in entry:
+            assert entry["low"] - 1e-9 <= found[key] <= entry["high"] + 1e-9
+            assert type(found[key]) is type(entry["default"])
+        else:
+            assert found[key] == entry["default"]
+
+
+def test_the_distance_of_the_ema_momentum_from_one_is_sampled_on_a_log_scale():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = load("byol")
+    momenta = [space.from_params(study.ask(space.distributions()).params)["ema_momentum"] for _ in range(400)]
+    distances = [math.log10(1 - momentum) for momentum in momenta]
+    assert sum(-4 <= d < -2.5 for d in distances) == pytest.approx(200, abs=45)
+
+
+def test_the_hash_follows_what_decides_a_search_and_not_the_words_about_it(tmp_path):
+    content = yaml.safe_load(yaml.safe_dump(space_content()))
+    (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
+    first = load("simclr", tmp_path).hash
+    content["hyperparameters"]["temperature"]["source"] = "elsewhere"
+    (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
+    assert load("simclr", tmp_path).hash == first
+    content["hyperparameters"]["temperature"]["high"] = 0.9
+    (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
+    assert load("simclr", tmp_path).hash != first
+
+
+def space_content() -> dict:
+    space = load("simclr")
+    return {"method": "simclr", "paper": space.paper, "hyperparameters": space.entries}
+
+
+FAULTS = {
+    "unknown hyper-parameter": (
+        lambda c: c["hyperparameters"].update(temprature={"default": 1, "source": "x"}),
+        "did you mean temperature",
+    ),
+    "unknown key of an entry": (
+        lambda c: c["hyperparameters"]["temperature"].update(lowest=1),
+        "must have default and source",
+    ),
+    "missing hyper-parameter": (lambda c: c["hyperparameters"].pop("temperature"), "lacks temperature"),
+    "empty range": (lambda c: c["hyperparameters"]["temperature"].update(low=2.0, high=1.0), "is empty"),
+    "default outside": (
+        lambda c: c["hyperparameters"]["temperature"].update(default=7.0),
+        "outside the range",
+    ),
+    "unknown scale": (lambda c: c["hyperparameters"]["temperature"].update(scale="lg"), "no scale 'lg'"),
+    "log of zero": (lambda c: c["hyperparameters"]["temperature"].update(low=0.0), "above 0"),
+    "log1m of one": (
+        lambda c: c["hyperparameters"]["temperature"].update(high=1.0, scale="log1m", default=0.5),
+        "below 1",
+    ),
+    "number as text": (lambda c: c["hyperparameters"]["temperature"].update(low="1e-4"), "must be numbers"),
+    "default not among choices": (
+        lambda c: c["hyperparameters"].update(temperature={"default": 3, "source": "x", "choices": [1, 2]}),
+        "holds the default",
+    ),
+    "unknown top key": (lambda c: c.update(trials=3), "exactly the keys"),
+    "another method's": (lambda c: c.update(method="byol"), "its file name says"),
+    "not a mapping": (lambda c: c.update(hyperparameters=[1]), "must be a mapping"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_file_gets_one_line_that_says_what_is_wrong(fault: str, tmp_path):
+    spoil, expected = FAULTS[fault]
+    content = yaml.safe_load(yaml.safe_dump(space_content()))
+    spoil(content)
+    (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=expected) as caught:
+        load("simclr", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_yaml_and_a_missing_one_are_named(tmp_path):
+    (tmp_path / "simclr.yaml").write_text("a: [")
+    with pytest.raises(UserError, match="is not YAML"):
+        load("simclr", tmp_path)
+    with pytest.raises(UserError, match="has no search space"):
+        load("byol", tmp_path)
+
+
+def test_an_unknown_method_is_answered_with_the_nearest_names():
+    with pytest.raises(UserError, match=r"'simclrr'.*simclr"):
+        check_methods(["byol", "simclrr"])
+    assert check_methods(["byol", "swav", "byol"]) == ["byol", "swav"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_smaller_batch_changes_the_recipe_its_identity_and_nothing_else(name: str):
+    space = load(name)
+    smaller = space.at_most("batch_size", 16)
+    assert smaller.defaults == space.defaults | {"batch_size": 16}
+    assert smaller.hash != space.hash
+    assert smaller.distributions() == space.distributions()
+    assert space.at_most("batch_size", 10**6).hash == space.hash

@@ -1,0 +1,274 @@
+import math
+import random
+import string
+import tempfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import results, table
+from bench.errors import UserError
+from tests.bench import synthetic_run
+
+T_TABLE = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 9: 2.2622, 10: 2.2281, 30: 2.0423, 120: 1.9799}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return results.load(synthetic_run.write(tmp_path_factory.mktemp("made-up")))
+
+
+@pytest.mark.parametrize("degrees", T_TABLE)
+def test_t_quantiles_are_those_of_printed_tables(degrees):
+    assert table.t_quantile(degrees) == pytest.approx(T_TABLE[degrees], abs=5e-5)
+
+
+def test_t_quantile_of_one_degree_is_the_tangent_of_the_cauchy_distribution():
+    assert table.t_quantile(1, 0.9) == pytest.approx(math.tan(math.pi * 0.4), rel=1e-12)
+
+
+@given(st.integers(1, 60), st.floats(0.51, 0.999))
+def test_t_quantile_falls_with_the_degrees_and_rises_with_the_probability(degrees, probability):
+    quantile = table.t_quantile(degrees, probability)
+    assert quantile > table.t_quantile(degrees + 1, probability)
+    assert quantile > table.t_quantile(degrees, (probability + 0.5) / 2)
+
+
+def test_t_quantile_refuses_what_has_none():
+    for degrees, probability in ((0, 0.975), (3, 0.5), (3, 1.0)):
+        with pytest.raises(ValueError, match="no t quantile"):
+            table.t_quantile(degrees, probability)
+
+
+def test_interval_covers_the_true_mean_95_times_in_100():
+    generator = np.random.default_rng(0)
+    covered = 0
+    for sample in generator.normal(0.8, 0.01, size=(2000, 3)):
+        estimate = table.Estimate(dict(enumerate(sample.tolist())))
+        covered += abs(estimate.mean - 0.8) <= estimate.half_width
+    assert covered / 2000 == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_seed_has_no_interval():
+    assert table.Estimate({1: 0.5}).half_width is None
+    assert table.with_interval(table.Estimate({1: 0.5})) == "50.00"
+
+
+def test_what_was_not_measured_is_a_dash():
+    assert table.with_interval(None) == table.percent(None) == table.amount(None) == table.DASH
+
+
+def test_rows_fall_by_test_accuracy_and_baselines_stand_below(run):
+    rows = table.rows(run)
+    methods = [row for row in rows if not row.baseline]
+    assert [row.knn_200.mean for row in methods] == sorted((row.knn_200.mean for row in methods), reverse=True)
+    assert [row.method for row in rows[len(methods) :]] == ["supervised", "random", "pixels"]
+
+
+def test_only_confirming_trials_of_the_winner_are_tested(run):
+    """Trials of a former winner, and of the search, never enter the test column."""
+    trials = run.trials.copy()
+    confirm = trials[(trials.method == "byol") & (trials.stage == "confirm")]
+    former = confirm.assign(stage="superseded", uid=confirm.uid + "-former", test_knn_200=0.999)
+    with_former = results.Results(pd.concat([trials, former]), run.epochs, run.run)
+    row = next(row for row in table.rows(with_former) if row.method == "byol")
+    assert sorted(row.knn_200.values.values()) == sorted(confirm.test_knn_200)
+    assert row.device_seconds == pytest.approx(  # but what they cost counts
+        next(row for row in table.rows(run) if row.method == "byol").device_seconds + former.device_seconds.sum()
+    )
+
+
+def test_gain_is_paired_by_seed(run):
+    trials = run.trials[run.trials.method == "byol"]
+    tuned = trials[trials.stage == "confirm"].set_index("seed").test_knn_200
+    recipe = trials[trials.stage == "published"].set_index("seed").test_knn_200
+    gain = next(row for row in table.rows(run) if row.method == "byol").gain
+    assert gain.values == pytest.approx((tuned - recipe).to_dict())
+
+
+def test_a_winner_that_is_the_published_recipe_is_tested_by_the_published_trials():
+    trials, epochs, facts = synthetic_run.rows(("byol",), trials=1, baselines=False)
+    run = _results(trials, epochs, facts)
+    (row,) = table.rows(run)
+    published = {trial["seed"]: trial["test_knn_200"] for trial in trials if trial["stage"] == "published"}
+    assert row.knn_200.values == published
+    assert row.published_won
+    assert table.gain_text(row) == "recipe won"
+
+
+def test_a_method_without_a_complete_trial_has_dashes_but_its_cost_shows():
+    run = _results(*synthetic_run.rows(("byol", "simclr"), all_failed=True, baselines=False))
+    for row in table.rows(run):
+        assert row.knn_200 is row.gain is row.validation is row.first is None
+        assert row.counts == {"failed": 12}
+        assert row.device_seconds > 0
+
+
+def test_probability_of_rank_1_is_certain_without_overlap_and_shared_on_a_tie():
+    assert table.probability_of_rank_1({"a": [0.9, 0.91], "b": [0.5, 0.52]}) == {"a": 1.0, "b": 0.0}
+    tie = table.probability_of_rank_1({"a": [0.5, 0.5], "b": [0.5, 0.5]})
+    assert tie == pytest.approx({"a": 0.5, "b": 0.5})
+
+
+def test_probability_of_rank_1_leaves_out_methods_with_one_seed():
+    found = table.probability_of_rank_1({"a": [0.9], "b": [0.5, 0.52], "c": [0.51, 0.52]})
+    assert set(found) == {"b", "c"}
+    assert table.probability_of_rank_1({"a": [0.9], "b": [0.5, 0.52]}) == {}
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=5), min_size=2, max_size=6))
+def test_probabilities_of_rank_1_sum_to_one(seeds):
+    found = table.probability_of_rank_1({str(number): values for number, values in enumerate(seeds)})
+    assert sum(found.values()) == pytest.approx(1)
+
+
+def test_own_encoder_is_marked_and_explained():
+    run = _results(*synthetic_run.rows(("byol", "amdim")))
+    text = table.markdown(run)
+    assert "amdim †" in text
+    assert "- †: another encoder than the run's" in text
+    assert "byol †" not in text
+
+
+def test_every_line_of_the_terminal_table_fits_100_columns():
+    names = ("byol", "a_method_with_a_very_long_name_indeed", "amdim", "simclr")
+    run = _results(*synthetic_run.rows(names, trials=40))
+    lines = table.terminal(run).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert len({len(line) for line in lines if not line.startswith("†")}) == 1
+
+
+def test_every_line_of_the_markdown_table_has_the_same_number_of_cells(run):
+    lines = [line for line in table.markdown(run).splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 9
+    assert {line.count("|") for line in lines} == {15}
+
+
+def test_names_cannot_break_out_of_the_markdown_table():
+    name = "evil|<script>alert(1)</script>`*\n<!-- table:end -->"
+    run = _results(*synthetic_run.rows((name,), baselines=False))
+    text = table.markdown(run)
+    assert "<script" not in text
+    assert "<!--" not in text
+    row = next(line for line in text.splitlines() if "evil" in line)
+    assert row.replace("\\|", "").count("|") == 15
+
+
+def test_the_footer_names_budget_data_software_and_search_spaces(run):
+    text = table.markdown(run)
+    for part in ("GPU-hours", "H100", "4 slots", "made-up numbers", "torch 2.14.1", "commit 0123abc", "resnet18"):
+        assert part in text, part
+    assert f"byol `{synthetic_run.search_space('byol')['hash']}`" in text
+
+
+def test_paper_links_are_only_made_of_arxiv_numbers_and_https():
+    assert table.paper_link("2006.07733") == "https://arxiv.org/abs/2006.07733"
+    assert table.paper_link("https://example.org/paper.pdf") == "https://example.org/paper.pdf"
+    for bad in (None, "", "javascript:alert(1)", "https://a.b/)<script>", "2006.07733 x"):
+        assert table.paper_link(bad) is None
+
+
+@pytest.mark.parametrize(
+    ("device", "most", "unit"),
+    [
+        ("gpu", 90000, "GPU-hours"),
+        ("gpu", 600, "GPU-minutes"),
+        ("cpu", 1200, "core-minutes"),
+        ("cpu", 5, "core-seconds"),
+    ],
+)
+def test_compute_is_told_in_a_unit_that_reads_well(device, most, unit):
+    assert table.compute_unit({"budget": {"device": device}}, most)[0] == unit
+
+
+def test_csv_holds_every_row_and_reads_back(run, tmp_path):
+    table.write(run, tmp_path)
+    frame = pd.read_csv(tmp_path / "table.csv")
+    assert list(frame.method) == [row.method for row in table.rows(run)]
+    assert frame.knn_200_mean[0] == pytest.approx(table.rows(run)[0].knn_200.mean)
+    assert (tmp_path / "table.md").read_text() == table.markdown(run)
+
+
+# ---- the README ----
+
+
+def readme(tmp_path, name="table", newline="\n"):
+    path = tmp_path / "README.md"
+    lines = ["# Title", f"<!-- {name}:begin -->", "old", f"<!-- {name}:end -->", "after"]
+    path.write_bytes(newline.join(lines).encode())
+    return path
+
+
+def test_the_readme_gets_the_table_between_its_markers_and_nothing_else_changes(run, tmp_path):
+    path = readme(tmp_path)
+    assert table.publish(run, path)
+    text = path.read_text()
+    assert text.startswith("# Title\n<!-- table:begin -->\n\n| method")
+    assert text.endswith("\n\n<!-- table:end -->\nafter")
+    assert "old" not in text.split("<!-- table:begin -->")[1][:20]
+
+
+def test_publishing_twice_changes_nothing_the_second_time(run, tmp_path):
+    path = readme(tmp_path)
+    assert table.publish(run, path)
+    once, moment = path.read_bytes(), path.stat().st_mtime_ns
+    assert not table.publish(run, path)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == (once, moment)
+
+
+def test_a_run_on_other_data_leaves_the_readme_alone(tmp_path):
+    run = _results(*synthetic_run.rows(dataset="shapes"))
+    path = tmp_path / "README.md"
+    path.write_text("no markers")
+    assert not table.publish(run, path)
+    assert path.read_text() == "no markers"
+
+
+def test_named_tables_live_side_by_side(tmp_path):
+    path = readme(tmp_path, "table:small")
+    path.write_text(path.read_text() + "\n" + "<!-- table:begin -->\n<!-- table:end -->\n")
+    table.update_readme(path, "SMALL", "small")
+    table.update_readme(path, "LARGE")
+    assert path.read_text().index("SMALL") < path.read_text().index("LARGE")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nothing",
+        "<!-- table:begin -->",
+        "<!-- table:end --><!-- table:begin -->",
+        "<!-- table:begin --><!-- table:begin --><!-- table:end -->",
+    ],
+)
+def test_missing_or_crossed_markers_are_named(tmp_path, text):
+    path = tmp_path / "README.md"
+    path.write_text(text)
+    with pytest.raises(UserError, match="table:begin"):
+        table.update_readme(path, "x")
+    assert path.read_text() == text
+    with pytest.raises(UserError, match="cannot be read"):
+        table.update_readme(tmp_path / "none.md", "x")
+
+
+@given(st.text(string.printable, max_size=60), st.text(string.printable, max_size=60), st.sampled_from(["\n", "\r\n"]))
+def test_what_surrounds_the_markers_survives_byte_for_byte(tmp_path_factory, before, after, newline):
+    path = tmp_path_factory.mktemp("readme") / "README.md"
+    begin, end = b"<!-- table:begin -->", b"<!-- table:end -->"
+    content = before.encode() + begin + newline.encode() + end + after.encode()
+    path.write_bytes(content)
+    table.update_readme(path, "a\nb")
+    found = path.read_bytes()
+    assert found.startswith(before.encode() + begin)
+    assert found.endswith(end + after.encode())
+    assert not table.update_readme(path, "a\nb")
+
+
+def _results(trials, epochs, facts):
+    with tempfile.TemporaryDirectory() as folder:
+        random.Random(0).shuffle(epochs)  # the order of rows means nothing
+        results.save(trials, epochs, facts, folder)
+        return results.load(folder)

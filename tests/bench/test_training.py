@@ -1,0 +1,65 @@
+"""What a trial of a real run trains on, and what judges it."""
+
+import pytest
+import torch
+
+from algorithms.baselines import Pixels
+from bench import images, training
+from bench.images import Dataset, Split
+from bench.search_space import load
+
+
+@pytest.fixture
+def settings(tmp_path) -> dict:
+    """Eighty training and twenty test images of two classes, each of one brightness of its own."""
+
+    def split(first: int, count: int) -> Split:
+        pixels = torch.arange(first, first + count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 16, 16)
+        return Split(pixels.contiguous(), torch.arange(count) % 2)
+
+    images.save(Dataset("tiny", split(0, 80), split(100, 20), ("a", "b"), "0" * 64, "", ()), tmp_path)
+    return {"data": str(tmp_path), "encoder": "resnet8", "device": "cpu"}
+
+
+def trial(stage: str, method: str = "simclr", epochs: int = 1) -> dict:
+    hyperparameters = load(method).defaults if stage != "baseline" else {}
+    values = {"uid": "t", "method": method, "stage": stage, "seed": 0, "hyperparameters": hyperparameters}
+    return values | {"epochs": epochs, "evaluate_at": [epochs]}
+
+
+def brightness(pixels: torch.Tensor) -> set[int]:
+    return set(pixels[:, 0, 0, 0].tolist())
+
+
+def test_a_search_trains_on_the_training_split_and_never_meets_the_test_images(settings):
+    trainer = training.build(trial("search"), settings)
+    bank, queries = brightness(trainer.evaluation.bank), brightness(trainer.evaluation.queries)
+    assert brightness(trainer.pixels) == bank
+    assert not bank & queries
+    assert bank | queries == set(range(80))
+    assert len(queries) == 8
+
+
+@pytest.mark.parametrize("stage", ["confirm", "published", "baseline"])
+def test_every_other_stage_trains_on_all_training_images_and_is_judged_on_test_images(settings, stage):
+    trainer = training.build(trial(stage, "supervised" if stage == "baseline" else "simclr"), settings)
+    assert brightness(trainer.pixels) == set(range(80))
+    assert brightness(trainer.evaluation.queries) == set(range(100, 120))
+
+
+def test_only_the_supervised_ceiling_is_given_labels(settings):
+    assert training.build(trial("search"), settings).method.setting.labels is None
+    assert training.build(trial("baseline", "supervised"), settings).method.setting.labels is not None
+
+
+def test_raw_pixels_have_no_encoder_and_are_evaluated(settings):
+    trainer = training.build(trial("baseline", "pixels"), settings)
+    assert isinstance(trainer.method, Pixels)
+    (report,) = trainer
+    assert report.knn_200 is not None
+
+
+def test_a_training_of_fewer_steps_than_a_calibration_takes_is_calibrated(settings):
+    seconds = training.calibrate(trial("search"), settings)
+    assert seconds["epoch"] > 0
+    assert seconds["evaluation"] > 0

@@ -1,0 +1,134 @@
+"""Whole runs of a fake trainer on Ray Tune."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from bench.ledger import Fold, read, read_events
+from tests.bench.harness import ROOT, check, drive
+
+METHODS = {"simclr": None, "byol": None}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A whole run, then the same command again, then with a larger budget."""
+    folder = tmp_path_factory.mktemp("run")
+    trace, results = folder / "trace", folder / "results.json"
+    options = {
+        "methods": METHODS,
+        "settings": {"seconds": 0.2, "trace": str(trace)},
+        "epochs": 4,
+        "seeds": 2,
+        "baselines": ["pixels", "random"],
+        "results": str(results),
+    }
+    first = drive(folder / "run", "80cpu-seconds", **options)
+    events = [read_events(folder / "run" / "ledger.jsonl")[0]]
+    again = drive(folder / "run", "80cpu-seconds", **options)
+    events.append(read_events(folder / "run" / "ledger.jsonl")[0])
+    workers = len({json.loads(line)["pid"] for line in trace.read_text().splitlines()})
+    larger = drive(folder / "run", "110cpu-seconds", **options)
+    return {"folder": folder, "first": first, "again": again, "larger": larger, "events": events, "workers": workers}
+
+
+def test_a_run_ends_well_and_its_ledger_is_consistent(run):
+    for name in ("first", "again", "larger"):
+        assert run[name].returncode == 0, run[name].stdout + run[name].stderr
+    check(run["folder"] / "run", run["folder"] / "trace", run["events"])
+
+
+def test_every_method_is_searched_and_confirmed_and_baselines_are_there(run):
+    fold = read(run["folder"] / "run" / "ledger.jsonl")
+    for method in METHODS:
+        assert fold.winner(method) is not None
+        assert len(list(fold.of(method, "search"))) > 3
+        assert len([t for t in fold.confirming(method) if t.state == "complete"]) == 2
+    assert {t.uid for t in fold.trials.values() if t.stage == "baseline"} == {"pixels-s1", "random-s1", "random-s2"}
+    trial = fold.trials["byol-0000"]
+    assert trial.facts == {"encoder_parameters": 1000, "own_encoder": False, "device": "cpu"}
+
+
+def test_the_budget_is_kept(run):
+    for budget, events in ((80, run["events"][0]), (110, read_events(run["folder"] / "run" / "ledger.jsonl")[0])):
+        fold = Fold()
+        for event in events:
+            fold.apply(event)
+        assert fold.charged <= budget + max(0.02 * budget, 2 * 0.2 * 3)
+
+
+def test_workers_are_kept_from_trial_to_trial(run):
+    assert run["workers"] == 2
+
+
+def test_a_worker_that_starts_slowly_is_waited_for_while_the_others_go_on(tmp_path):
+    done = drive(
+        tmp_path / "run",
+        "9cpu-hours",
+        methods=METHODS,
+        settings={"seconds": 0.2, "uneven": str(tmp_path)},
+        epochs=3,
+        seeds=1,
+        until="len(fold.trials) > 40",
+    )
+    assert done.returncode == 130, done.stdout + done.stderr
+    check(tmp_path / "run")
+    calibration = 1
+    assert len(list(tmp_path.glob("process-*"))) == calibration + 2
+
+
+def test_the_same_command_on_a_finished_run_starts_no_worker(run):
+    before, after = run["events"]
+    assert [event["event"] for event in after[len(before) :]] in (["session", "closed"], ["session"])
+
+
+def test_a_larger_budget_continues_the_run(run):
+    before = Counter(event["event"] for event in run["events"][1])
+    events = read_events(run["folder"] / "run" / "ledger.jsonl")[0]
+    assert Counter(event["event"] for event in events)["suggested"] > before["suggested"]
+
+
+def test_progress_and_ends_of_trials_are_told(run):
+    out = run["first"].stdout
+    assert "byol-0000: complete at epoch 4 of 4" in out
+    assert " of 1.3 cpu-min (" in out
+    assert "best " in out
+    assert not run["first"].stderr.strip(), run["first"].stderr
+
+
+def test_results_are_written_while_it_runs_and_checkpoints_of_ended_trials_are_gone(run):
+    assert json.loads((run["folder"] / "results.json").read_text())["byol"] > 0
+    fold = read(run["folder"] / "run" / "ledger.jsonl")
+    left = {path.name for path in (run["folder"] / "run" / "checkpoints").iterdir()}
+    assert left <= set(fold.open)
+
+
+def test_several_trials_share_a_gpu_and_are_charged_their_part_of_it(tmp_path):
+    trace = tmp_path / "trace"
+    done = drive(
+        tmp_path / "run",
+        "60gpu-seconds",
+        methods={"simclr": None},
+        slots=3,
+        rate=0.5,  # two GPUs would hold four, and three are used
+        settings={"seconds": 0.3, "trace": str(trace)},
+        epochs=3,
+        seeds=1,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    fold = check(tmp_path / "run")
+    assert len({json.loads(line)["pid"] for line in trace.read_text().splitlines()}) == 3
+    full = [t for t in fold.trials.values() if t.state == "complete"]
+    assert full
+    assert all(0.45 <= t.held <= 0.45 * 2.5 for t in full)
+
+
+def test_the_parts_that_need_no_worker_import_neither_ray_nor_torch():
+    code = (
+        "import sys, bench.search, bench.plan, bench.simulate; print([m for m in ('ray', 'torch') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"

@@ -1,0 +1,216 @@
+"""Does every method learn? Trains each at its default recipe on a fixed subset of a data set, with a small encoder, on
+the CPU, and writes a table of nearest-neighbour accuracies before and after, beside that of raw pixels.
+
+    python -m tests.learning --data ../shared/data/cifar10
+
+Every method must end at least 5 points above its own random initialisation, and at least ten of them above raw pixels;
+the command exits with 1 where they do not. A result is kept as soon as it is there: the command goes on where it was
+stopped. It takes about an hour on two cores.
+"""
+
+import argparse
+import csv
+import io
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from algorithms import METHODS, method_class
+from algorithms.augment import pack
+from algorithms.baselines import Pixels
+from algorithms.knn import Evaluation
+from algorithms.trainer import Trainer
+from bench import images, search_space
+from bench.errors import UserError
+from bench.files import write_atomically
+
+GAIN = 0.05
+"""The least gain over the random initialisation."""
+ABOVE_PIXELS = 10
+"""The least number of methods, of all, that end above raw pixels."""
+SETTING = ("encoder", "images", "test_images", "image_size", "epochs", "seed")
+"""The columns in which the rows of one table agree."""
+
+evaluation: Evaluation
+"""The subset of the data set, once in every process."""
+
+
+def subset(data: str, count: int, test_count: int, size: int) -> Evaluation:
+    """The first `count` training images, to train on and as bank, and the first `test_count` test images."""
+    dataset = images.load(data, image_size=size)
+    train, test = dataset.train, dataset.test
+    return Evaluation(
+        pack(train.pixels[:count]),
+        train.labels[:count],
+        pack(test.pixels[:test_count]),
+        test.labels[:test_count],
+        len(dataset.classes),
+    )
+
+
+def prepare(shared: Evaluation) -> None:
+    """Make a process ready to `learn`."""
+    global evaluation
+    torch.set_num_threads(1)
+    evaluation = shared
+
+
+def learn(name: str, encoder: str, epochs: int, seed: int) -> dict:
+    """Train the method `name` and judge it before and after: a row of the table, of `prepare`'s images."""
+    began = time.process_time()
+    trainer = Trainer(
+        method_class(name),
+        evaluation.bank,
+        search_space.load(name).defaults,
+        epochs=epochs,
+        encoder=encoder,
+        seed=seed,
+        device="cpu",
+        evaluation=evaluation,
+        packed=True,
+    )
+    pixels = Pixels(trainer.method.setting, nn.Identity())
+    before = evaluation(trainer.method)
+    *_, last = trainer
+    return {
+        "method": name,
+        "encoder": encoder,
+        "images": len(evaluation.bank),
+        "test_images": len(evaluation.queries),
+        "image_size": evaluation.bank.shape[-1],
+        "epochs": epochs,
+        "seed": seed,
+        "trained_encoder": trainer.method.encoder.name,
+        "encoder_parameters": sum(parameter.numel() for parameter in trainer.method.encoder.parameters()),
+        "knn_pixels": evaluation(pixels)["knn_200"],
+        "knn_before": before["knn_200"],
+        "knn_after": last.knn_200,
+        "knn_20": last.knn_20,
+        "purity_20": last.purity_20,
+        "feature_std": last.feature_std,
+        "loss": last.loss,
+        "seconds": time.process_time() - began,
+    }
+
+
+def read(path: Path) -> list[dict]:
+    """The rows of a CSV file, empty where there is none; everything is text."""
+    return list(csv.DictReader(io.StringIO(path.read_text()))) if path.exists() else []
+
+
+def write(path: Path, rows: list[dict]) -> None:
+    text = io.StringIO()
+    table = csv.DictWriter(text, rows[0])
+    table.writeheader()
+    table.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+def judged(row: dict) -> tuple[float, float]:
+    """The gains of a row over the random initialisation and over raw pixels."""
+    after = float(row["knn_after"])
+    return after - float(row["knn_before"]), after - float(row["knn_pixels"])
+
+
+def markdown(rows: list[dict]) -> str:
+    """The table of rows of one setting, best first."""
+    of = rows[0]
+    lines = [
+        f"kNN (k=200, T=0.1) on the features of `{of['encoder']}`, in per cent, after {of['epochs']} epochs on"
+        f" {of['images']} images of {of['image_size']} px at the default recipes, seed {of['seed']}; judged on"
+        f" {of['test_images']} test images. Raw pixels: {100 * float(of['knn_pixels']):.1f}. Seconds are CPU time of"
+        " one core, evaluation included.",
+        "",
+        "| method | before | after | gain | above pixels | encoder | parameters | feature std | seconds |",
+        "|---|---:|---:|---:|---:|---|---:|---:|---:|",
+    ]
+    for row in sorted(rows, key=lambda row: -float(row["knn_after"])):
+        gain, above = judged(row)
+        before, after = (100 * float(row[name]) for name in ("knn_before", "knn_after"))
+        lines.append(
+            f"| {row['method']} | {before:.1f} | {after:.1f} | {100 * gain:+.1f} | {100 * above:+.1f}"
+            f" | {row['trained_encoder']} | {int(row['encoder_parameters']):,} | {float(row['feature_std']):.2f}"
+            f" | {float(row['seconds']):.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def verdict(rows: list[dict]) -> list[str]:
+    """What the rows of one setting fall short of, a sentence each."""
+    short = [
+        f"{row['method']} gains {100 * judged(row)[0]:.1f} points over its random initialisation, less than"
+        f" {100 * GAIN:.0f}."
+        for row in rows
+        if judged(row)[0] < GAIN
+    ]
+    above = sum(judged(row)[1] > 0 for row in rows)
+    if len(rows) == len(METHODS) and above < ABOVE_PIXELS:
+        short.append(f"{above} methods end above raw pixels, fewer than {ABOVE_PIXELS}.")
+    return short
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.learning", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--data", required=True, help="a data set's name or path, as for run_bench.py")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), metavar="NAME")
+    parser.add_argument("--images", type=int, default=10_000, help="training images (default: %(default)s)")
+    parser.add_argument("--test-images", type=int, default=5_000, help="(default: %(default)s)")
+    parser.add_argument("--image-size", type=int, default=16, help="px (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=10, help="(default: %(default)s)")
+    parser.add_argument("--encoder", default="resnet8", help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="at a time, a core each (default: all cores)")
+    parser.add_argument("--out", type=Path, default=Path("reports/learning"))
+    given = parser.parse_args(arguments)
+    try:
+        return run(given)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def run(given: argparse.Namespace) -> int:
+    """Train what the table lacks, and write it after each method. 1 where a method falls short, else 0."""
+    names = search_space.check_methods(given.methods)
+    path = given.out / "results.csv"
+    rows = read(path)
+
+    def of_setting() -> list[dict]:
+        wanted = [str(vars(given)[name]) for name in SETTING]
+        return [row for row in rows if [str(row[name]) for name in SETTING] == wanted]
+
+    lacking = [name for name in names if name not in {row["method"] for row in of_setting()}]
+    print(f"{len(names) - len(lacking)} of {len(names)} methods are there; training {len(lacking)}", flush=True)
+    shared = subset(given.data, given.images, given.test_images, given.image_size)
+    failed = []
+    with ProcessPoolExecutor(given.jobs, get_context("spawn"), prepare, (shared,)) as pool:
+        running = {pool.submit(learn, name, given.encoder, given.epochs, given.seed): name for name in lacking}
+        for number, done in enumerate(as_completed(running), start=1):
+            if error := done.exception():
+                failed.append(f"{running[done]} failed: {type(error).__name__}: {error}")
+                print(f"{number}/{len(lacking)} {failed[-1]}", flush=True)
+                continue
+            row = done.result()
+            rows.append(row)
+            write(path, rows)
+            write_atomically(given.out / "table.md", markdown(of_setting()))
+            print(
+                f"{number}/{len(lacking)} {row['method']}: {100 * row['knn_before']:.1f} ->"
+                f" {100 * row['knn_after']:.1f} % in {row['seconds']:.0f} s",
+                flush=True,
+            )
+    if of_setting():
+        print(markdown(of_setting()))
+    short = failed + verdict(of_setting())
+    print("\n".join(short) or "Every method learns.")
+    return int(bool(short))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

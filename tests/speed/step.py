@@ -1,0 +1,94 @@
+"""A whole training step, ours and lightly's example loop, in one process, in turn.
+
+    python tests/speed/step.py [--methods simclr byol ...] [--nets resnet8@8 resnet8@16 resnet8@32 resnet18@32]
+
+Both train the same encoder on the same images, with the same batch size, numbers and sizes of views, widths of heads.
+lightly has a DataLoader with 2 workers beside the process that trains; ours has the one process.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import torch
+from peers import METHODS, LightlyLoop
+from timing import about_this_machine, interleave, medians, print_table, ratios
+
+from algorithms import method_class
+from algorithms.encoders import build_encoder
+from algorithms.trainer import Trainer
+from bench import search_space
+
+
+def contenders(name: str, encoder: str, size: int, batch: int, steps: int, workers: int, device: str):
+    """Two functions that train for one pass over batch * steps images."""
+    # Trainer makes the batches of small data sets smaller.
+    images = torch.randint(0, 256, (batch * max(64, steps), 3, size, size), dtype=torch.uint8)
+    hyperparameters = search_space.load(name).defaults | {"batch_size": batch}
+    trainer = Trainer(method_class(name), images, hyperparameters, epochs=1000, encoder=encoder, device=device)
+    assert trainer.batch_size == batch
+    small = [view.size for view in trainer.method.views if view.size < size]
+    network = build_encoder(encoder, size)
+    widths = {
+        key: min(value, 8 * network.width) if key.endswith(("_hidden", "_width")) else value
+        for key, value in hyperparameters.items()
+    }
+    crops = (small[0] if small else size // 2, len(small))
+    peer = LightlyLoop(name, images[: batch * steps], network, crops, widths, batch, workers, device)
+
+    def ours():
+        order = torch.randperm(len(images), device=device)
+        return sum(trainer.step(part) for part in order.split(batch)[:steps]).item()
+
+    return ours, peer.epoch
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--nets", nargs="+", default=["resnet8@8", "resnet8@16", "resnet8@32", "resnet18@32"])
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=4, help="steps a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of the process that trains, both sides")
+    parser.add_argument("--workers", type=int, default=2, help="of lightly's DataLoader")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(about_this_machine(arguments.threads))
+    rows = []
+    for net in arguments.nets:
+        encoder, size = net.split("@")
+        for name in arguments.methods:
+            ours, peer = contenders(
+                name, encoder, int(size), arguments.batch, arguments.steps, arguments.workers, arguments.device
+            )
+            seconds = interleave({"lightly": peer, "ours": ours}, arguments.rounds)
+            images = arguments.batch * arguments.steps
+            (peer_wall, peer_cpu), (wall, cpu) = medians(seconds["lightly"]), medians(seconds["ours"])
+            wall_ratio, cpu_ratio = ratios(seconds["lightly"], seconds["ours"])
+            rows.append(
+                [
+                    f"{name} {net}",
+                    images / peer_wall,
+                    images / wall,
+                    wall_ratio,
+                    images / peer_cpu,
+                    images / cpu,
+                    cpu_ratio,
+                ]
+            )
+            print(rows[-1], file=sys.stderr, flush=True)
+    print_table(
+        f"Training, batch {arguments.batch}, {arguments.device}: source images a second, wall and CPU",
+        ["", "lightly", "ours", "ratio", "lightly/CPU-s", "ours/CPU-s", "ratio"],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    main()
