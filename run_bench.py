@@ -54,6 +54,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     add("--seeds", type=positive, default=3, help="fresh seeds that confirm each winner (default 3)")
     add("--run-dir", type=Path, help="where the run is kept; default: reports/DATASET-ENCODER")
     add("--fresh", action="store_true", help="begin anew instead of continuing the run")
+    add("--deterministic", action="store_true", help="the same result every time on this machine; slower on GPUs")
     add("--dry-run", action="store_true", help="print the plan and stop")
     add(
         "--gpus-per-trial",
@@ -113,8 +114,6 @@ def run(options: argparse.Namespace) -> int:
     budget = Budget.parse(options.budget)
     names = list(METHODS) if options.methods == "all" else check_methods(options.methods.split(","))
     spaces = {name: load(name) for name in names}
-    if options.batch_size:
-        spaces = {name: space.at_most("batch_size", options.batch_size) for name, space in spaces.items()}
 
     # Heavy imports come after what can be refused without them.
     import torch
@@ -143,7 +142,9 @@ def run(options: argparse.Namespace) -> int:
             "dataset_fingerprint": dataset.fingerprint,
             "image_size": size,
             "encoder": encoder,
-        },
+        }
+        | ({"batch_size": options.batch_size} if options.batch_size else {})
+        | ({"deterministic": True} if options.deterministic else {}),
         local={"data": str(run_dir / "data"), "device": "cuda" if on_gpu else "cpu"},
         epochs=options.epochs,
         seeds=options.seeds,

@@ -39,6 +39,7 @@ TRIALS = pa.schema(
         ("dataset", pa.string()),
         ("dataset_fingerprint", pa.string()),
         ("image_size", pa.int64()),
+        ("batch_size", pa.int64()),  # images in a step, as trained
         ("epochs", pa.int64()),  # planned
         ("epoch", pa.int64()),  # reached
         ("validation_knn_200", pa.float64()),
@@ -137,6 +138,7 @@ def _trial(trial: Trial, fold: Fold, run: str) -> dict:
         "dataset": settings.get("dataset"),
         "dataset_fingerprint": settings.get("dataset_fingerprint"),
         "image_size": settings.get("image_size"),
+        "batch_size": trial.facts.get("batch_size"),
         "epochs": trial.epochs,
         "epoch": trial.epoch,
         "validation_knn_200": last.get("knn_200") if trial.stage == "search" else None,
@@ -190,22 +192,6 @@ def load(folder: str | Path) -> Results:
     trials, epochs = _read(folder / "trials.parquet", TRIALS), _read(folder / "epochs.parquet", EPOCHS)
     facts = (trials.schema.metadata or {}).get(b"run", b"{}")
     return Results(trials.to_pandas(), epochs.to_pandas(), json.loads(facts))
-
-
-def merge(folders: Iterable[str | Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The trials and epochs of several runs under one another, each (run, uid) once: the last folder's.
-
-    For comparing runs in a notebook; column `run` says which is which. Raises UserError as `load` does.
-    """
-    loaded = [load(folder) for folder in folders]
-    if not loaded:
-        raise UserError("no run to merge; name at least one folder that holds trials.parquet")
-    trials = pd.concat([results.trials for results in loaded], ignore_index=True)
-    epochs = pd.concat([results.epochs for results in loaded], ignore_index=True)
-    return (
-        trials.drop_duplicates(["run", "uid"], keep="last", ignore_index=True),
-        epochs.drop_duplicates(["run", "uid", "epoch"], keep="last", ignore_index=True),
-    )
 
 
 def _table(rows: Iterable[Mapping], schema: pa.Schema) -> pa.Table:

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -48,11 +48,6 @@ class SearchSpace:
         """Of everything that decides a search: 12 hexadecimal digits."""
         decisive = {n: {k: v for k, v in entry.items() if k != "source"} for n, entry in self.entries.items()}
         return hashlib.sha256(json.dumps([self.method, decisive], sort_keys=True).encode()).hexdigest()[:12]
-
-    def at_most(self, name: str, limit: int) -> "SearchSpace":
-        """This space with the fixed hyper-parameter `name` cut to `limit`."""
-        entry = self.entries[name]
-        return replace(self, entries=self.entries | {name: entry | {"default": min(entry["default"], limit)}})
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """What Optuna samples, by its name there: `study.ask(space.distributions())`."""

@@ -354,13 +354,12 @@ def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
     shared = trials[~trials.own_encoder & (trials.encoder_parameters > 0)]
     if len(trials):
         encoder = _encoder_text(shared) if len(shared) else one_line(fact(run, "encoder"))
-        epochs = sorted({int(n) for n in trials[trials.stage != "baseline"].epochs if n > 0})
-        lengths = (
-            f"; {' to '.join(map(str, sorted({epochs[0], epochs[-1]})))} epoch{'s' * (epochs[-1] > 1)}"
-            if epochs
-            else ""
-        )
-        notes.append(("Encoder", encoder + lengths, True))
+        trained = trials[trials.stage != "baseline"]
+        if epochs := {int(n) for n in trained.epochs if n > 0}:
+            encoder += f"; {_range(epochs)} epoch{'s' * (max(epochs) > 1)}"
+        if batches := {int(n) for n in trained.batch_size.dropna()}:
+            encoder += f", {_range(batches)} images a step"
+        notes.append(("Encoder", encoder, True))
         size, images = trials.image_size.dropna(), facts.get("images") or {}
         data, note = one_line(trials.dataset.iloc[0]), fact(run, "dataset_note")
         data = data if not note else str(note) if data in str(note) else f"{data}, {note}"
@@ -383,6 +382,10 @@ def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
     if hashes:
         notes.append(("Search spaces", ", ".join(hashes), False))
     return notes
+
+
+def _range(numbers: set[int]) -> str:
+    return " to ".join(f"{number:,}" for number in sorted({min(numbers), max(numbers)}))
 
 
 def _hash(space: Mapping) -> str:

@@ -1,6 +1,7 @@
 """How a trial of a real run is trained: on which images, judged by which, with which recipe."""
 
 import functools
+import os
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from algorithms import method_class
 from algorithms.augment import pack
 from algorithms.knn import Evaluation
-from algorithms.trainer import Trainer
+from algorithms.trainer import Recipe, Trainer
 from bench import images
 from bench.search_space import load
 
@@ -42,17 +43,29 @@ def prepare(settings: dict) -> None:
     if settings["device"] == "cpu":
         # A trial holds one core: two trials of one thread do more on two cores than one trial of two.
         torch.set_num_threads(1)
+    if settings.get("deterministic"):
+        # cuBLAS asks for this before it gives the same sums every time.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    else:
+        torch.backends.cudnn.benchmark = True
     stage_data(settings["data"], True, settings["device"])
 
 
 def build(trial: dict, settings: dict) -> Trainer:
     """The trainer of a trial (`uid, method, stage, seed, hyperparameters, epochs, evaluate_at`) in a run whose
-    settings name the `data` (a folder of `images.save`), the `encoder` and the `device`."""
+    settings name the `data` (a folder of `images.save`), the `encoder` and the `device`, and may limit the
+    `batch_size`."""
     pixels, labels, evaluation = stage_data(settings["data"], trial["stage"] == "search", settings["device"])
+    hyperparameters = trial["hyperparameters"] or load(trial["method"]).defaults
+    if most := settings.get("batch_size"):
+        hyperparameters = hyperparameters | {
+            "batch_size": min(most, hyperparameters.get("batch_size", Recipe.batch_size))
+        }
     return Trainer(
         method_class(trial["method"]),
         pixels,
-        trial["hyperparameters"] or load(trial["method"]).defaults,
+        hyperparameters,
         epochs=trial["epochs"],
         encoder=settings["encoder"],
         seed=trial["seed"],

@@ -26,7 +26,7 @@ from algorithms.augment import (
     unaugmented,
 )
 
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 
 
 def images(n: int, side: int, seed: int = 0) -> torch.Tensor:

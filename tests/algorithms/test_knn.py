@@ -27,7 +27,7 @@ def vote(query, bank, labels, classes, k, temperature) -> list[float]:
     return votes
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), rows=st.integers(3, 60), k=st.integers(1, 80))
 def test_predictions_are_the_weighted_vote_of_the_k_nearest(seed: int, rows: int, k: int):
     generator = torch.Generator().manual_seed(seed)

@@ -43,7 +43,7 @@ def test_labels_are_those_of_equations_6_and_7(exponent):
     assert equal_labels(logits, exponent, tolerance=1e-9).tolist() == slow_labels(logits, exponent)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(
     seed=st.integers(0, 1000),
     exponent=st.sampled_from([10.0, 25.0]),
@@ -121,7 +121,6 @@ def test_loss_is_the_mean_cross_entropy_of_the_heads_at_the_labels_of_the_index(
     heads=st.sampled_from([1, 3, 10, 20]),
     relabelings=st.integers(1, 100),
 )
-@settings(deadline=None)
 def test_every_head_is_relabelled_as_often_as_asked_and_in_turn(epochs, heads, relabelings):
     times = [
         [epoch for epoch in range(epochs) if due(epoch, epochs, head, heads, relabelings)] for head in range(heads)

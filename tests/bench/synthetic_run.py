@@ -107,6 +107,7 @@ def rows(
                 "dataset": dataset,
                 "dataset_fingerprint": "0123456789abcdef",
                 "image_size": 32,
+                "batch_size": 512,
                 "epochs": epochs,
                 "epoch": reached,
                 "validation_knn_200": last if stage == "search" else None,

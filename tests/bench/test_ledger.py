@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UserError
@@ -134,7 +134,6 @@ def test_a_charge_never_goes_backwards(charges):
         max_leaves=10,
     )
 )
-@settings(deadline=None)
 def test_any_plain_value_becomes_strict_json(value):
     json.loads(json.dumps(plain({"value": value}), allow_nan=False))
 

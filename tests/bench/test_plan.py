@@ -40,7 +40,7 @@ def calibrated(monkeypatch):
     st.integers(1, 8),
     st.integers(1, 5),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_chosen_epochs_leave_most_of_every_share_to_search(seconds, evaluation, budget, slots, seeds):
     calibration = {f"m{i}": {"epoch": s, "evaluation": evaluation} for i, s in enumerate(seconds)}
     spaces = {method: Space(method) for method in calibration}

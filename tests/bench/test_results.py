@@ -224,19 +224,6 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path, told):
     assert set(after) == set(before)  # and nothing half-written lies beside it
 
 
-def test_runs_are_merged_and_a_row_told_twice_counts_once(tmp_path):
-    one = synthetic_run.write(tmp_path / "one", ("byol",), trials=3)
-    trials, epochs, run = synthetic_run.rows(("simclr",), trials=2)
-    for row in [*trials, *epochs]:
-        row["run"] = "other"
-    results.save(trials, epochs, run, tmp_path / "two")
-    merged, merged_epochs = results.merge([one, tmp_path / "two", one])
-    assert len(merged) == len(results.load(one).trials) + len(trials)
-    assert len(merged_epochs) == len(results.load(one).epochs) + len(epochs)
-    with pytest.raises(UserError, match="no run to merge"):
-        results.merge([])
-
-
 def test_parquet_is_readable_without_this_program(told):
     """As any reader of Parquet sees it: plain types, UTC times, run facts as JSON in the metadata."""
     table = pq.read_table(told[1] / "trials.parquet")

@@ -16,7 +16,7 @@ from bench.plan import Experiment
 from bench.search import DONE, Asha, Search
 from bench.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
 
-slow = settings(max_examples=25, deadline=None)
+slow = settings(max_examples=25)
 
 
 def small(methods=3, slots=2, trials=30, epochs=9, searcher="random"):

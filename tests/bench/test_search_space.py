@@ -41,7 +41,7 @@ def test_the_published_recipe_survives_the_way_to_optuna_and_back(name: str):
 
 
 @pytest.mark.parametrize("name", METHODS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 10**6))
 def test_what_optuna_proposes_lies_in_the_ranges(name: str, seed: int):
     space = load(name)
@@ -137,13 +137,3 @@ def test_an_unknown_method_is_answered_with_the_nearest_names():
     with pytest.raises(UserError, match=r"'simclrr'.*simclr"):
         check_methods(["byol", "simclrr"])
     assert check_methods(["byol", "swav", "byol"]) == ["byol", "swav"]
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_smaller_batch_changes_the_recipe_its_identity_and_nothing_else(name: str):
-    space = load(name)
-    smaller = space.at_most("batch_size", 16)
-    assert smaller.defaults == space.defaults | {"batch_size": 16}
-    assert smaller.hash != space.hash
-    assert smaller.distributions() == space.distributions()
-    assert space.at_most("batch_size", 10**6).hash == space.hash

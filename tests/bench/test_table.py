@@ -1,5 +1,6 @@
 import math
 import random
+import re
 import string
 import tempfile
 
@@ -182,6 +183,12 @@ def test_paper_links_are_only_made_of_arxiv_numbers_and_https():
 )
 def test_compute_is_told_in_a_unit_that_reads_well(device, most, unit):
     assert table.compute_unit({"budget": {"device": device}}, most)[0] == unit
+
+
+def test_the_notes_tell_epochs_and_batch_sizes_as_trained(run):
+    trials = run.trials.assign(batch_size=[64, *[256] * (len(run.trials) - 1)])
+    text = table.markdown(results.Results(trials, run.epochs, run.run))
+    assert re.search(r"Encoder: .*; 20 epochs, 64 to 256 images a step", text)
 
 
 def test_csv_holds_every_row_and_reads_back(run, tmp_path):

@@ -1,8 +1,11 @@
 """What a trial of a real run trains on, and what judges it."""
 
+import os
+
 import pytest
 import torch
 
+from algorithms import METHODS
 from algorithms.baselines import Pixels
 from bench import images, training
 from bench.images import Dataset, Split
@@ -63,3 +66,29 @@ def test_a_training_of_fewer_steps_than_a_calibration_takes_is_calibrated(settin
     seconds = training.calibrate(trial("search"), settings)
     assert seconds["epoch"] > 0
     assert seconds["evaluation"] > 0
+
+
+@pytest.mark.parametrize(("stage", "method"), [("search", "simclr"), ("baseline", "supervised")])
+def test_a_limit_of_the_batch_size_holds_for_every_method_and_the_ceiling(settings, stage, method):
+    assert training.build(trial(stage, method), settings).batch_size == 32
+    assert training.build(trial(stage, method), settings | {"batch_size": 16}).batch_size == 16
+    assert training.build(trial(stage, method), settings | {"batch_size": 10**6}).batch_size == 32
+
+
+@pytest.fixture
+def plain_process():
+    """Puts back what `prepare` changes in this process."""
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark = benchmark
+    os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_with_deterministic_algorithms_and_twice_alike(settings, plain_process, method):
+    training.prepare(settings | {"deterministic": True})
+    assert torch.are_deterministic_algorithms_enabled()
+    first, second = ([*training.build(trial("search", method), settings)][-1] for _ in range(2))
+    assert (first.loss, first.knn_200, first.feature_std) == (second.loss, second.knn_200, second.feature_std)
