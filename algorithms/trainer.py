@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -165,6 +165,7 @@ class Trainer:
             "encoder": network.name,
             "encoder_parameters": sum(parameter.numel() for parameter in network.parameters()),
             "own_encoder": network.name != encoder,
+            "batch_size": self.batch_size,
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU",
         }
         """What a reader of the result needs to know of the training that is the same in every epoch."""
@@ -215,17 +216,36 @@ class Trainer:
 
     def step(self, index: Tensor) -> Tensor:
         """One optimiser step on the images at `index` [B]; the loss [], detached."""
-        views = augment(self.pixels, index, self.method.views, shared_flip=self.method.shared_flip)
+        loss = self.forward(self.augmented(index), index)
+        self.update(self.gradients(loss))
+        self.finish()
+        return loss.detach()
+
+    # The phases of a step, each by itself so that a profile can time them.
+
+    def augmented(self, index: Tensor) -> list[Tensor]:
+        """The views of the images at `index` [B] that the method wants."""
+        return augment(self.pixels, index, self.method.views, shared_flip=self.method.shared_flip)
+
+    def forward(self, views: list[Tensor], index: Tensor) -> Tensor:
+        """The loss [], with its graph."""
         with self.autocast():
-            loss = self.method.loss(views, index)
+            return self.method.loss(views, index)
+
+    def gradients(self, loss: Tensor) -> Sequence[Tensor]:
+        """Of all parameters, clipped where the recipe says so."""
         gradients = torch.autograd.grad(loss, self.optimizer.parameters(), materialize_grads=True)
-        if self.gradient_clip is not None:
-            gradients = clip_gradients(gradients, self.gradient_clip)
+        return gradients if self.gradient_clip is None else clip_gradients(gradients, self.gradient_clip)
+
+    def update(self, gradients: Sequence[Tensor]) -> None:
+        """The optimiser's step, at the learning rates of this step."""
         self.optimizer.step(gradients, self.rates[self.step_number], self.constant_rates[self.step_number])
         self.step_number += 1
+
+    def finish(self) -> None:
+        """What the method does after a step: averages of weights, schedules of its own."""
         with torch.no_grad():
             self.method.after_step(self.step_number / len(self.rates))
-        return loss.detach()
 
     def clock(self) -> float:
         """Monotonic seconds, with the device's work done."""
