@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--methods", default="all", help="names with commas between them, or 'all' (default)")
-    add("--budget", required=True, help="device time of all trials: 8gpu-hours, 90gpu-minutes, 20cpu-minutes")
+    add("--budget", help="device time of all trials: 8gpu-hours, 90gpu-minutes, 20cpu-minutes")
     add("--dataset", help="a name (cifar10, cifar100, stl10, svhn, fashionmnist, shapes), a folder of Parquet files or "
         "of class folders; default: cifar10 on GPUs, shapes on CPUs")  # fmt: skip
     add(
@@ -56,6 +57,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     add("--fresh", action="store_true", help="begin anew instead of continuing the run")
     add("--deterministic", action="store_true", help="the same result every time on this machine; slower on GPUs")
     add("--dry-run", action="store_true", help="print the plan and stop")
+    add("--profile", metavar="METHOD", help="tell where the time of this method's training step goes, and stop")
     add(
         "--gpus-per-trial",
         type=share,
@@ -65,7 +67,10 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     add("--address", help="of a Ray cluster, 'auto' for the one on this machine; default: this machine alone")
     add("--searcher", default="tpe", help="tpe (default), random or package.module:function")
     add("--scheduler", default="asha", help="asha (default), full or package.module:Class")
-    return parser.parse_args(words)
+    options = parser.parse_args(words)
+    if not options.budget and not options.profile:
+        parser.error("--budget is needed, such as 8gpu-hours or 20cpu-minutes")
+    return options
 
 
 def positive(text: str) -> int:
@@ -111,8 +116,11 @@ def run(options: argparse.Namespace) -> int:
     from bench.budget import Budget
     from bench.search_space import check_methods, load
 
-    budget = Budget.parse(options.budget)
-    names = list(METHODS) if options.methods == "all" else check_methods(options.methods.split(","))
+    budget = Budget.parse(options.budget) if options.budget else None
+    asked = options.profile or options.methods
+    names = list(METHODS) if asked == "all" else check_methods(asked.split(","))
+    if options.profile and len(names) > 1:
+        raise UserError("--profile takes one method")
     spaces = {name: load(name) for name in names}
 
     # Heavy imports come after what can be refused without them.
@@ -120,32 +128,41 @@ def run(options: argparse.Namespace) -> int:
 
     from algorithms.encoders import check_encoder
     from bench import images, plan, report, results, table, tune
+    from bench.profile import profile
 
-    on_gpu = budget.device == "gpu"
+    on_gpu = budget.device == "gpu" if budget else torch.cuda.is_available()
     encoder = options.encoder or ("resnet18" if on_gpu else "resnet8")
     try:
         check_encoder(encoder)
     except ValueError as error:
         raise UserError(str(error)) from None
     rate = options.gpus_per_trial if on_gpu else 1.0
-    slots = count_slots(budget.device, rate, options.address)
+    slots = count_slots(budget.device, rate, options.address) if budget else 1
     source = options.dataset or ("cifar10" if on_gpu else "shapes")
     dataset = images.load(source, image_size=options.image_size, strict=options.strict, limit=options.limit)
     size = dataset.train.pixels.shape[-1]
+    settings = {
+        "dataset": dataset.name,
+        "dataset_fingerprint": dataset.fingerprint,
+        "image_size": size,
+        "encoder": encoder,
+    }
+    # Named only where they are asked for, so that a run begun before there was such an option continues.
+    settings |= {"batch_size": options.batch_size} if options.batch_size else {}
+    settings |= {"deterministic": True} if options.deterministic else {}
+    device = "cuda" if on_gpu else "cpu"
+    if options.profile:
+        with tempfile.TemporaryDirectory() as folder:
+            images.save(dataset, folder)
+            print(profile(names[0], spaces[names[0]].defaults, settings | {"data": folder, "device": device}))
+        return 0
     run_dir = (options.run_dir or ROOT / "reports" / f"{name_of(dataset.name)}-{encoder}").resolve()
     existed = run_dir.exists()
     experiment = plan.Experiment(
         spaces=spaces,
         factory="bench.training:build",
-        settings={
-            "dataset": dataset.name,
-            "dataset_fingerprint": dataset.fingerprint,
-            "image_size": size,
-            "encoder": encoder,
-        }
-        | ({"batch_size": options.batch_size} if options.batch_size else {})
-        | ({"deterministic": True} if options.deterministic else {}),
-        local={"data": str(run_dir / "data"), "device": "cuda" if on_gpu else "cpu"},
+        settings=settings,
+        local={"data": str(run_dir / "data"), "device": device},
         epochs=options.epochs,
         seeds=options.seeds,
         searcher=options.searcher,

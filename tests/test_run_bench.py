@@ -52,6 +52,9 @@ def no_image_column(folder: Path) -> list[str]:
 BAD = {
     "unknown method": (lambda _: ["--methods", "simclrr"], r"no method 'simclrr'.*simclr"),
     "unreadable budget": (lambda _: ["--budget", "8 apples"], r"budget '8 apples'.*8gpu-hours"),
+    "no budget": (lambda _: ["--budget", ""], r"--budget is needed, such as 8gpu-hours"),
+    "profile of two methods": (lambda _: ["--profile", "simclr,byol"], r"--profile takes one method"),
+    "profile of no method": (lambda _: ["--profile", "simclrr"], r"no method 'simclrr'.*simclr"),
     "budget of nothing": (lambda _: ["--budget", "0cpu-minutes"], r"no time at all"),
     "unknown encoder": (lambda _: ["--encoder", "resnet81"], r"no encoder 'resnet81'.*resnet8"),
     "unknown data set": (lambda _: ["--dataset", "cifar11"], r"cifar11.*cifar10"),
