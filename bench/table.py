@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from bench.errors import UserError
 from bench.files import write_atomically
@@ -35,34 +36,6 @@ DASH = "—"
 RESAMPLES = 10_000
 
 
-def t_quantile(degrees: int, probability: float = 0.975) -> float:
-    """The quantile of Student's t for whole degrees of freedom.
-
-    Bisects the closed form of P(|T| < t) in Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3
-    (odd degrees) and 26.7.4 (even). Raises ValueError below one degree and for a probability outside (0.5, 1).
-    """
-    if degrees < 1 or not 0.5 < probability < 1:
-        raise ValueError(f"no t quantile for {degrees} degrees and probability {probability}; 1 and (0.5, 1) are")
-    low, high = 0.0, 1.0
-    while _t_within(high, degrees) < 2 * probability - 1:
-        high *= 2
-    while (middle := (low + high) / 2) not in (low, high):
-        low, high = (middle, high) if _t_within(middle, degrees) < 2 * probability - 1 else (low, middle)
-    return high
-
-
-def _t_within(t: float, degrees: int) -> float:
-    """P(|T| < t)."""
-    angle = math.atan(t / math.sqrt(degrees))
-    odd = degrees % 2
-    term = math.cos(angle) if odd else 1.0
-    total = term if degrees > 1 else 0.0
-    for factor in range(2 + odd, degrees - 1, 2):
-        term *= (factor - 1) / factor * math.cos(angle) ** 2
-        total += term
-    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
-
-
 @dataclass(frozen=True)
 class Estimate:
     """One quantity measured with several seeds; values by seed."""
@@ -79,7 +52,7 @@ class Estimate:
         count = len(self.values)
         if count < 2:
             return None
-        return t_quantile(count - 1) * statistics.stdev(self.values.values()) / math.sqrt(count)
+        return float(stdtrit(count - 1, 0.975)) * statistics.stdev(self.values.values()) / math.sqrt(count)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,3 @@
-import math
 import random
 import re
 import string
@@ -23,25 +22,10 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.parametrize("degrees", T_TABLE)
-def test_t_quantiles_are_those_of_printed_tables(degrees):
-    assert table.t_quantile(degrees) == pytest.approx(T_TABLE[degrees], abs=5e-5)
-
-
-def test_t_quantile_of_one_degree_is_the_tangent_of_the_cauchy_distribution():
-    assert table.t_quantile(1, 0.9) == pytest.approx(math.tan(math.pi * 0.4), rel=1e-12)
-
-
-@given(st.integers(1, 60), st.floats(0.51, 0.999))
-def test_t_quantile_falls_with_the_degrees_and_rises_with_the_probability(degrees, probability):
-    quantile = table.t_quantile(degrees, probability)
-    assert quantile > table.t_quantile(degrees + 1, probability)
-    assert quantile > table.t_quantile(degrees, (probability + 0.5) / 2)
-
-
-def test_t_quantile_refuses_what_has_none():
-    for degrees, probability in ((0, 0.975), (3, 0.5), (3, 1.0)):
-        with pytest.raises(ValueError, match="no t quantile"):
-            table.t_quantile(degrees, probability)
+def test_intervals_are_those_of_printed_tables(degrees):
+    values = [0.0, *[1.0] * degrees]
+    half_width = T_TABLE[degrees] * np.std(values, ddof=1) / np.sqrt(len(values))
+    assert table.Estimate(dict(enumerate(values))).half_width == pytest.approx(half_width, rel=5e-5)
 
 
 def test_interval_covers_the_true_mean_95_times_in_100():
