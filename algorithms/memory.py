@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from algorithms.optimizers import each
+
 
 def averaged_copy(module: nn.Module) -> nn.Module:
     """A copy of `module` to hold an exponential moving average of its weights: the same values, no gradients."""
@@ -21,7 +23,7 @@ def update_average(average: nn.Module, online: nn.Module, momentum: Tensor | flo
     """
     averages, values = list(average.parameters()), [value.detach() for value in online.parameters()]
     change = torch._foreach_sub(values, averages)
-    torch._foreach_mul_(change, 1 - momentum)
+    torch._foreach_mul_(change, each(1 - momentum, change))
     torch._foreach_add_(averages, change)
 
 

@@ -38,6 +38,12 @@ def parameter_groups(model: nn.Module, constant: Sequence[str] = ()) -> list[Gro
     return list(groups.values())
 
 
+def each(factor: Tensor, tensors: Sequence[Tensor]) -> Tensor | list[Tensor]:
+    """A factor [] of all `tensors`, as `torch._foreach_mul` takes it: one tensor runs as one kernel, but a compiler can
+    trace only a list, of which it makes one kernel itself."""
+    return [factor] * len(tensors) if torch.compiler.is_compiling() else factor
+
+
 def learning_rates(
     base: float,
     steps: int,
@@ -117,14 +123,16 @@ class Optimizer:
 
     def _sgd(self, group: Group, gradients: list[Tensor], rate: Tensor) -> None:
         if group.decayed:
-            direction = torch._foreach_add(gradients, torch._foreach_mul(group.parameters, self.weight_decay))
+            direction = torch._foreach_add(
+                gradients, torch._foreach_mul(group.parameters, each(self.weight_decay, group.parameters))
+            )
             if self.kind != "sgd":
                 direction = torch._foreach_mul(direction, self._trust(group.parameters, gradients, rate))
         else:
             direction = list(gradients)
-        torch._foreach_mul_(group.momentum, self.momentum)
+        torch._foreach_mul_(group.momentum, each(self.momentum, group.momentum))
         torch._foreach_add_(group.momentum, direction)
-        torch._foreach_sub_(group.parameters, torch._foreach_mul(group.momentum, rate))
+        torch._foreach_sub_(group.parameters, torch._foreach_mul(group.momentum, each(rate, group.momentum)))
 
     def _trust(self, parameters: list[Tensor], gradients: list[Tensor], rate: Tensor) -> list[Tensor]:
         size, slope = (
@@ -139,20 +147,20 @@ class Optimizer:
 
     def _adamw(self, group: Group, gradients: list[Tensor], rate: Tensor) -> None:
         if group.decayed:
-            torch._foreach_mul_(group.parameters, 1 - rate * self.weight_decay)
-        torch._foreach_mul_(group.momentum, self.momentum)
-        torch._foreach_add_(group.momentum, torch._foreach_mul(gradients, 1 - self.momentum))
-        torch._foreach_mul_(group.square, self.second_momentum)
+            torch._foreach_mul_(group.parameters, each(1 - rate * self.weight_decay, group.parameters))
+        torch._foreach_mul_(group.momentum, each(self.momentum, group.momentum))
+        torch._foreach_add_(group.momentum, torch._foreach_mul(gradients, each(1 - self.momentum, gradients)))
+        torch._foreach_mul_(group.square, each(self.second_momentum, group.square))
         torch._foreach_add_(
             group.square,
-            torch._foreach_mul(torch._foreach_mul(gradients, gradients), 1 - self.second_momentum),
+            torch._foreach_mul(torch._foreach_mul(gradients, gradients), each(1 - self.second_momentum, gradients)),
         )
         scale = rate / (1 - self.momentum**self.steps)
         root = torch._foreach_sqrt(group.square)
-        torch._foreach_mul_(root, (1 - self.second_momentum**self.steps).rsqrt())
+        torch._foreach_mul_(root, each((1 - self.second_momentum**self.steps).rsqrt(), root))
         torch._foreach_add_(root, 1e-8)
         update = torch._foreach_div(group.momentum, root)
-        torch._foreach_mul_(update, scale)
+        torch._foreach_mul_(update, each(scale, update))
         torch._foreach_sub_(group.parameters, update)
 
     def state_dict(self) -> dict:
@@ -177,4 +185,4 @@ class Optimizer:
 def clip_gradients(gradients: Sequence[Tensor], limit: Tensor) -> list[Tensor]:
     """Gradients scaled so that their joint norm is at most `limit` []."""
     norm = torch.stack(torch._foreach_norm(list(gradients))).norm()
-    return torch._foreach_mul(list(gradients), (limit / norm.clamp(min=1e-12)).clamp(max=1))
+    return torch._foreach_mul(list(gradients), each((limit / norm.clamp(min=1e-12)).clamp(max=1), gradients))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from algorithms.augment import augment, pack, unaugmented
+from algorithms.compiled import CompiledStep
 from algorithms.knn import Evaluation
 from algorithms.method import Method, Setting
 from algorithms.optimizers import (
@@ -114,6 +115,7 @@ class Trainer:
         evaluate_at: Collection[int] | None = None,
         labels: Tensor | None = None,
         packed: bool = False,
+        compiled: bool = False,
     ):
         required, known = hyperparameter_names(method)
         if wrong := (required - set(hyperparameters)) or (set(hyperparameters) - known):
@@ -161,6 +163,7 @@ class Trainer:
         self.gradient_clip = torch.tensor(recipe.gradient_clip, device=self.device) if recipe.gradient_clip else None
         self.step_number = torch.zeros((), dtype=torch.long, device=self.device)
         self.losses = torch.zeros(self.steps, device=self.device)
+        self.compiled = CompiledStep() if compiled else None
         self.facts = {
             "encoder": network.name,
             "encoder_parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -216,6 +219,10 @@ class Trainer:
 
     def step(self, index: Tensor) -> Tensor:
         """One optimiser step on the images at `index` [B]; the loss [], detached."""
+        return self.compiled(self, index) if self.compiled else self.plain_step(index)
+
+    def plain_step(self, index: Tensor) -> Tensor:
+        """`step`, never compiled."""
         loss = self.forward(self.augmented(index), index)
         self.update(self.gradients(loss))
         self.finish()
@@ -246,6 +253,11 @@ class Trainer:
         """What the method does after a step: averages of weights, schedules of its own."""
         with torch.no_grad():
             self.method.after_step(self.step_number / len(self.rates))
+
+    @property
+    def notice(self) -> str | None:
+        """Why the steps are not compiled although they should be, where that is so."""
+        return self.compiled.notice if self.compiled else None
 
     def clock(self) -> float:
         """Monotonic seconds, with the device's work done."""
