@@ -127,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from algorithms.encoders import check_encoder
-    from bench import images, plan, report, results, table, tune
+    from bench import anchors, images, plan, report, results, table, tune
     from bench.profile import profile
 
     on_gpu = budget.device == "gpu" if budget else torch.cuda.is_available()
@@ -214,6 +214,8 @@ def run(options: argparse.Namespace) -> int:
     found = results.load(run_dir)
     print(table.terminal(found))
     print(f"Report: {page}\nTable:  {run_dir / 'table.md'}\nData:   {run_dir / 'trials.parquet'}")
+    if dataset.name == "cifar10":
+        print(f"Beside published numbers: {anchors.write(run_dir)}")
     # The README has a table for each encoder that it speaks of.
     readme = ROOT / "README.md"
     shown = readme.is_file() and f"<!-- table:{encoder}:begin -->" in readme.read_text()

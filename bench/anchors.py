@@ -1,0 +1,134 @@
+"""A run beside the numbers that others published: `python -m bench.anchors RUN` writes RUN/anchors.md.
+
+Each published number stands in `reports/anchors.yaml` with its source and setting. It is comparable with a run only
+where kind, encoder, epochs, image size and training images are the same; else the page says what differs.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from bench import results, table
+from bench.errors import UserError
+from bench.files import write_atomically
+
+PUBLISHED = Path(__file__).resolve().parent.parent / "reports" / "anchors.yaml"
+MISSING_POINTS = 5.0
+"""So far below a comparable number, at the published recipe, a method is taken to have a bug."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """One published number, in percent."""
+
+    method: str
+    value: float
+    source: str
+    protocol: str
+    setting: dict
+
+
+def load(path: str | Path = PUBLISHED) -> list[Anchor]:
+    """The published numbers, in the file's order."""
+    return [
+        Anchor(method, float(value), entry["source"], entry["protocol"], entry["setting"])
+        for entry in yaml.safe_load(Path(path).read_text())
+        for method, value in entry["values"].items()
+    ]
+
+
+def setting(found: results.Results, method: str) -> dict:
+    """What decides whether a number of the method may be compared with another."""
+    trials = found.trials[(found.trials.method == method) & (found.trials.stage != "baseline")]
+    images = (found.run.get("facts") or {}).get("images") or {}
+    values = {
+        name: trials[name].dropna().iloc[0] if len(trials[name].dropna()) else None
+        for name in ("encoder", "epochs", "image_size", "batch_size")
+    }
+    return values | {"images": images.get("train")}
+
+
+def differences(anchor: Anchor, here: dict) -> list[str]:
+    """What keeps the anchor's number from being compared, in words; empty if nothing does."""
+    there = {"image_size": 32, "images": 50_000} | anchor.setting
+    names = {"image_size": "px", "images": "training images", "epochs": "epochs", "encoder": ""}
+    kinds = {"knn": [], "purity": ["of another layer, in training mode"]}
+    words = list(kinds.get(there["kind"], [f"a {there['kind']} classifier"]))
+    for name, unit in names.items():
+        if here[name] != there[name]:
+            words.append(f"{_text(here[name])} instead of {_text(there[name])} {unit}".strip())
+    return words
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return table.DASH
+    return value if isinstance(value, str) else f"{int(value):,}"
+
+
+def verdict(gap: float) -> str:
+    """Of a comparable number: ours less theirs, in points."""
+    if gap < -MISSING_POINTS:
+        return f"**{gap:+.1f}: more than {MISSING_POINTS:.0f} points below, look for a bug**"
+    return f"{gap:+.1f}: agrees" if gap <= MISSING_POINTS else f"{gap:+.1f}: above"
+
+
+def ours(found: results.Results, method: str, kind: str) -> tuple[float | None, float | None]:
+    """Mean test accuracy over seeds, in percent, of the published recipe and of the winner."""
+    column = "test_purity_20" if kind == "purity" else "test_knn_200"
+    done = found.trials[(found.trials.method == method) & (found.trials.state == "complete")]
+    recipe, tuned = (done[done.stage == stage][column].dropna() for stage in ("published", "confirm"))
+    tuned = tuned if len(tuned) else recipe  # the published recipe is the winner
+    return tuple(100 * float(values.mean()) if len(values) else None for values in (recipe, tuned))
+
+
+def page(found: results.Results, anchors: list[Anchor]) -> str:
+    """The run's numbers beside the published ones, in Markdown."""
+    lines = [
+        f"# {found.run.get('name')} beside published numbers",
+        "",
+        "Made by `python -m bench.anchors` from the run's Parquet files and `reports/anchors.yaml`. Ours are test "
+        "accuracies at the last epoch, in percent, mean over seeds: kNN (k=200), and purity@20 beside purity. A dash "
+        "was not measured.",
+        "",
+        "| method | kind | published recipe | tuned | elsewhere | compared | where, and how |",
+        "|:--|:--|--:|--:|--:|:--|:--|",
+    ]
+    for method in sorted(found.trials[found.trials.stage != "baseline"].method.unique()):
+        here, theirs = setting(found, method), [anchor for anchor in anchors if anchor.method == method]
+        for anchor in theirs:
+            kind = anchor.setting["kind"]
+            recipe, tuned = ours(found, method, kind)
+            if why := differences(anchor, here):
+                compared = "not comparable: " + ", ".join(why)
+            else:
+                compared = table.DASH if recipe is None else verdict(recipe - anchor.value)
+            told = [method, kind, _percent(recipe), _percent(tuned), f"{anchor.value:.1f}", compared]
+            lines.append(f"| {' | '.join(told)} | {anchor.source}; {anchor.protocol} |")
+        if not theirs:
+            recipe, tuned = ours(found, method, "knn")
+            lines.append(f"| {method} | knn | {_percent(recipe)} | {_percent(tuned)} | — | nothing published | |")
+    return "\n".join(lines) + "\n"
+
+
+def _percent(value: float | None) -> str:
+    return table.DASH if value is None else f"{value:.1f}"
+
+
+def write(folder: str | Path) -> Path:
+    """Write the page of the run in `folder`. Raises UserError where its Parquet files cannot be read."""
+    path = Path(folder) / "anchors.md"
+    write_atomically(path, page(results.load(folder), load()))
+    return path
+
+
+if __name__ == "__main__":
+    try:
+        if len(sys.argv) != 2:
+            raise UserError("name one run's folder: python -m bench.anchors reports/cifar10-resnet18")
+        print(write(sys.argv[1]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,72 @@
+"""A run beside published numbers."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bench import anchors, results
+from bench.anchors import Anchor
+from tests.bench import synthetic_run
+
+SETTING = {"kind": "knn", "encoder": "resnet18", "epochs": 20, "image_size": 32, "images": 50_000}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return results.load(synthetic_run.write(tmp_path_factory.mktemp("made-up")))
+
+
+def test_every_published_number_names_a_method_a_kind_and_its_source():
+    known = {"byol", "relic", "simclr", "swav", "moco", "mocov2", "mocov3", "barlow", "cpc", "dino", "simsiam"}
+    found = anchors.load()
+    assert {anchor.method for anchor in found} == known
+    assert {anchor.setting["kind"] for anchor in found} == {"knn", "purity", "linear", "fine-tuned"}
+    assert all(0 < anchor.value < 100 and anchor.source and anchor.protocol for anchor in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, []),
+        ({"encoder": "resnet8"}, ["resnet8 instead of resnet18"]),
+        ({"epochs": 10, "images": 4_500}, ["4,500 instead of 50,000 training images", "10 instead of 20 epochs"]),
+        ({"image_size": None}, ["— instead of 32 px"]),
+    ],
+)
+def test_a_number_is_comparable_only_in_the_same_setting(change, told):
+    anchor = Anchor("simclr", 80.0, "a paper", "once", {k: v for k, v in SETTING.items() if k != "images"})
+    assert anchors.differences(anchor, SETTING | change) == told
+
+
+def test_a_linear_classifier_is_never_compared_with_knn():
+    anchor = Anchor("simclr", 80.0, "a paper", "once", SETTING | {"kind": "linear"})
+    assert anchors.differences(anchor, SETTING) == ["a linear classifier"]
+
+
+def test_more_than_five_points_below_is_called_a_bug():
+    assert "bug" in anchors.verdict(-5.1)
+    assert "bug" not in anchors.verdict(-4.9)
+
+
+def test_the_page_has_each_method_once_for_each_number_and_says_what_differs(run):
+    trials = run.trials[(run.trials.method == "byol") & (run.trials.stage == "published")]
+    mean = 100 * trials.test_knn_200.mean()
+    images = run.run | {"facts": (run.run.get("facts") or {}) | {"images": {"train": 50_000}}}
+    found = results.Results(run.trials, run.epochs, images)
+    setting = {"kind": "knn", "encoder": "resnet18", "epochs": 20}
+    text = anchors.page(found, [Anchor("byol", 50.0, "a paper", "once", setting)])
+    (line,) = [line for line in text.splitlines() if line.startswith("| byol")]
+    assert f"| {mean:.1f} |" in line
+    assert f"| {mean - 50:+.1f}: " in line
+    assert sum("nothing published" in line for line in text.splitlines()) == len(synthetic_run.METHODS) - 1
+    other = anchors.page(run, [Anchor("byol", 50.0, "a paper", "once", setting | {"epochs": 200})])
+    assert "not comparable: 20 instead of 200 epochs" in other
+
+
+def test_a_folder_without_a_run_gets_one_line(tmp_path):
+    command = [sys.executable, "-m", "bench.anchors", str(tmp_path)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("error: ")
+    assert len(answer.stderr.splitlines()) == 1
