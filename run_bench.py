@@ -55,6 +55,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     add("--seeds", type=positive, default=3, help="fresh seeds that confirm each winner (default 3)")
     add("--run-dir", type=Path, help="where the run is kept; default: reports/DATASET-ENCODER")
     add("--fresh", action="store_true", help="begin anew instead of continuing the run")
+    add("--compile", choices=("on", "off"), help="whether training steps are compiled; default: on GPUs, where it pays")
     add("--deterministic", action="store_true", help="the same result every time on this machine; slower on GPUs")
     add("--dry-run", action="store_true", help="print the plan and stop")
     add("--profile", metavar="METHOD", help="tell where the time of this method's training step goes, and stop")
@@ -149,6 +150,7 @@ def run(options: argparse.Namespace) -> int:
     }
     # Named only where they are asked for, so that a run begun before there was such an option continues.
     settings |= {"batch_size": options.batch_size} if options.batch_size else {}
+    settings |= {"compile": options.compile} if options.compile else {}
     settings |= {"deterministic": True} if options.deterministic else {}
     device = "cuda" if on_gpu else "cpu"
     if options.profile:

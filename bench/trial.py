@@ -101,9 +101,10 @@ class Attempt:
     def step(self) -> dict[str, Any]:
         """Train an epoch and return {"reports": those that the ledger lacks, ...}.
 
-        With the first comes "facts" (the trainer's attribute, where it has one); "warning" if the checkpoint could
-        not be written, the trial goes on; "failed" with the reason if the trainer raised. Does not return if the
-        epoch hangs, the memory is out or the device is in error: then a note is left and the process ends.
+        With the first comes "facts" (the trainer's attribute, where it has one); "warning" with what the user should
+        know although the trial goes on (its attribute `notice`, or that the checkpoint could not be written); "failed"
+        with the reason if the trainer raised. Does not return if the epoch hangs, the memory is out or the device is
+        in error: then a note is left and the process ends.
         """
         answer: dict[str, Any] = {"reports": []}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -133,6 +134,8 @@ class Attempt:
         self._reports.append(report)
         if report["epoch"] > self.known:
             answer["reports"] = [report]
+        if notice := getattr(self._trainer, "notice", None):
+            answer["warning"] = notice
         if time.monotonic() - self._saved >= self._saving / CHECKPOINT_PART:
             try:
                 self._save()
