@@ -6,12 +6,14 @@ seed cost is kept back; the rest is searched. A method goes through
     search    trial 0 is the published recipe and is never pruned; Optuna proposes the others; the scheduler prunes
               them within the method at its milestones by validation accuracy (knn_200)
     confirm   the winner (best accuracy at the last epoch of complete trials, the earlier of equals) and the
-              published recipe, with the same fresh seeds, seed by seed
+              published recipe, with the same fresh seeds, seed by seed; where the published recipe is the winner, it
+              has the time of both, and so twice the seeds
 
 The next trial goes to the method with the least device time spent or promised to its running trials. A trial that
 runs has its device time promised up to its next milestone; where a share has no room for the next promise, the trial
-is cut and stays open for a larger budget. A new trial starts only where a whole training has room: one that cannot
-reach its last epoch cannot win.
+is cut and stays open for a larger budget. A new trial starts where a whole training has room: one that cannot reach
+its last epoch cannot win. Only the rest of a share, too short for that, goes to trials that get as far as they can, one
+after the other: so that all methods have the same device time, to a milestone's.
 
 **To plug in a searcher**: `--searcher package.module:function`, called as `function(seed)`, gives an
 `optuna.samplers.BaseSampler`. **A scheduler**: `--scheduler package.module:Class`, called as `Class(epochs)` once for
@@ -250,18 +252,20 @@ class Search:
                 if self._next_promise(trial) <= room:
                     waiting.remove(trial)
                     return trial
-            if self._numbers[method] == 0 or self.cost(method, "search", 0, self.plan.epochs) <= room:
+            ends = [*self.schedulers[method].milestones, self.plan.epochs]
+            last = ends[-1] if self._searching[method] else ends[0]
+            if self._numbers[method] == 0 or self.cost(method, "search", 0, last) <= room:
                 return self._propose(method)
             if self._searching[method] == 0:
                 self._seal(method)
                 sealed.append(method)
         candidates = []
         for order, method in enumerate(sealed):
-            cost = self.cost(method, "confirm", 0, self.plan.epochs)
             for place, specification in enumerate(self._confirmations(method)):
                 trial = self.fold.trials.get(specification["uid"])
                 if trial is not None and (trial.final or trial.uid in self.running):
                     continue
+                cost = self.cost(method, "confirm", trial.epoch if trial else 0, self.plan.epochs)
                 if self._promised[method] + cost <= self.share * 1.02:
                     candidates.append((specification["k"], place, order, specification))
                 break
@@ -296,7 +300,7 @@ class Search:
     def _confirmations(self, method: str) -> Iterator[dict[str, Any]]:
         winner = self.fold.trials.get(self.fold.winner(method) or "")
         common = {"method": method, "epochs": self.plan.epochs}
-        for k in range(self.plan.experiment.seeds):
+        for k in range(self.plan.experiment.seeds * (2 if winner is not None and winner.published else 1)):
             if winner is not None and not winner.published:
                 yield common | {
                     "uid": f"{method}-{winner.number:04d}-s{k + 1}",
