@@ -5,6 +5,7 @@ are the graph's inputs. Compiled code is kept on disk and shared by all processe
 """
 
 import functools
+import importlib
 import os
 import warnings
 from collections.abc import Callable
@@ -65,6 +66,9 @@ class CompiledStep:
         # A first call that fails half-way must leave nothing behind. A graph that ran once is known to run.
         kept = None if self._proven else _Kept(trainer)
         try:
+            if kept and BACKEND == "inductor" and trainer.device.type == "cpu":
+                # Raises where there is none, at once and not after half a minute of work.
+                importlib.import_module("torch._inductor.cpp_builder").get_cpp_compiler()
             loss = graph(BACKEND)(trainer, index)
         except Exception as error:
             if out_of_memory(error) or (self._proven and not isinstance(error, torch._dynamo.exc.TorchDynamoException)):
