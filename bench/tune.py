@@ -64,7 +64,8 @@ _ENVIRONMENT = {
 
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM ended the run in good order; `signal` is its number. The message says how to continue."""
+    """SIGINT, SIGTERM or SIGUSR1 (that of batch systems) ended the run in good order; `signal` is its number. The
+    message says how to continue."""
 
     def __init__(self, number: int) -> None:
         self.signal = number
@@ -91,7 +92,7 @@ def run(
     `on_results` is called with the state now and then after trials have ended, and once at the end.
 
     Raises UserError if another driver holds the folder, it holds another run, or its disk is full; Interrupted on
-    SIGINT and SIGTERM. Whatever happens, the ledger is whole and the same call continues.
+    SIGINT, SIGTERM and SIGUSR1. Whatever happens, the ledger is whole and the same call continues.
     """
     run_dir = Path(run_dir).resolve()
     ledger = Ledger(run_dir, fresh=fresh)
@@ -217,6 +218,8 @@ class _Session:
                     ),
                 )
                 tuner.fit()
+                if not self._done:  # it has a handler of its own for this one, and then returns as if all was done
+                    self.signal = signal.SIGUSR1
             except _Leave:
                 pass
             finally:

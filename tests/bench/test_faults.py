@@ -102,6 +102,7 @@ def test_trainers_that_go_wrong_fail_with_the_reason_and_the_others_do_not_suffe
 
 
 def test_a_killed_worker_costs_at_most_the_epochs_since_the_last_checkpoint(tmp_path):
+    """And a signal that Tune takes for itself, SIGUSR1, ends the run like any other."""
     trace, once = tmp_path / "trace", tmp_path / "once"
     once.mkdir()
     done = drive(
@@ -113,9 +114,13 @@ def test_a_killed_worker_costs_at_most_the_epochs_since_the_last_checkpoint(tmp_
         seeds=1,
         scheduler="full",
         until="sum(trial.attempts == 2 and trial.final for trial in fold.trials.values()) >= 2",
+        by=signal.SIGUSR1,
     )
-    assert done.returncode == 130, done.stdout + done.stderr
+    assert done.returncode == 128 + signal.SIGUSR1, done.stdout + done.stderr
+    assert "the same command continues" in done.stdout
     fold = check(tmp_path / "run", trace, scheduler=Full)
+    assert fold.closed == "interrupted"
+    assert all(trial.state != "running" for trial in fold.trials.values())
     killed = [trial for trial in fold.trials.values() if trial.final and trial.attempts == 2]
     assert len(killed) >= 2
     signs = [json.loads(line) for line in trace.read_text().splitlines()]
