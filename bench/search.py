@@ -32,6 +32,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
 
 from bench.errors import UserError
 from bench.ledger import Fold, Trial
@@ -82,9 +84,16 @@ class Full:
         return True
 
 
+class _Tpe(optuna.samplers.TPESampler):
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """What the first trial has: here all trials of a study have the same parameters, and none needs a look."""
+        names = study.get_trials(deepcopy=False)[0].distributions
+        return {name: names[name] for name in sorted(names) if not names[name].single()}
+
+
 def tpe(seed: int) -> optuna.samplers.BaseSampler:
     """Multivariate TPE; running trials count as poor ones so that parallel proposals differ."""
-    return optuna.samplers.TPESampler(
+    return _Tpe(
         seed=seed,
         n_startup_trials=FEW,
         multivariate=True,
@@ -94,6 +103,41 @@ def tpe(seed: int) -> optuna.samplers.BaseSampler:
 
 def random(seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.RandomSampler(seed=seed)
+
+
+class BestAndLatest(optuna.storages.InMemoryStorage):
+    """One study, of which samplers see what runs, the best and the latest trials: where TPE takes time in proportion
+    to the trials that it sees, proposals take the same time in a study of any length.
+
+    TPE calls a tenth of what it sees good, so the best are as many. What it sees depends on how trials ended and not
+    on the order in which they did, so that a continued run sees the same.
+    """
+
+    def __init__(self, best: int = 20, latest: int = 180) -> None:
+        super().__init__()
+        self._best, self._latest = best, latest
+        self._ranking: list[tuple[float, ...]] = []  # as TPE ranks: complete before pruned, pruned by epoch
+        self._ended: list[int] = []
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
+        changed = super().set_trial_state_values(trial_id, state, values)
+        trial = self.get_trial(trial_id)
+        if state == TrialState.COMPLETE:
+            insort(self._ranking, (0, 0, -trial.value, trial.number))
+        if state == TrialState.PRUNED:
+            epoch, accuracy = max(trial.intermediate_values.items(), default=(0, 0.0))
+            insort(self._ranking, (1, -epoch, -accuracy, trial.number))
+        if state in (TrialState.COMPLETE, TrialState.PRUNED):
+            insort(self._ended, trial.number)
+        return changed
+
+    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
+        trials = super().get_all_trials(study_id, deepcopy, states)
+        if len(self._ended) <= self._best + self._latest:
+            return trials
+        best, since = {number for *_, number in self._ranking[: self._best]}, self._ended[-self._latest]
+        running = TrialState.RUNNING
+        return [t for t in trials if t.number >= since or t.number in best or t.state == running]
 
 
 SEARCHERS: dict[str, Callable] = {"tpe": tpe, "random": random}
@@ -146,7 +190,7 @@ class Search:
         # The charge at any time is one sum, whatever runs: settled + rate * (running * now - since)
         self._settled, self._since, self._startup = self.fold.charged, 0.0, self.fold.startup
         self._measured = {method: [0.0, 0.0] for method in plan.calibration}
-        self._waiting: dict[str, list[Trial]] = {method: [] for method in self.spaces}
+        self._waiting: dict[str, list[tuple[float, Trial]]] = {method: [] for method in self.spaces}
         self._numbers = dict.fromkeys(self.spaces, 0)  # of search trials
         self._searching = dict.fromkeys(self.spaces, 0)  # of search trials that run
         self._specifications = list(self._baselines())
@@ -154,7 +198,7 @@ class Search:
             if trial.stage == "search":
                 self._numbers[trial.method] += 1
                 if not trial.final:
-                    self._waiting[trial.method].append(trial)
+                    self._wait(trial)
         for uid, epoch in self.fold.arrivals:
             trial = self.fold.trials[uid]
             self._learn(trial, epoch)
@@ -193,10 +237,12 @@ class Search:
 
     def cost(self, method: str, stage: str, first: int, last: int) -> float:
         """Device-seconds of the epochs after `first` up to `last`, as calibrated, corrected by what was measured."""
-        planned = self.plan.cost(method, stage, first, last)
+        return self.plan.cost(method, stage, first, last) * self._correction(method)
+
+    def _correction(self, method: str) -> float:
         actual, nominal = self._measured[method]
         prior = self.plan.cost(method, "search", 0, self.plan.epochs) / 2
-        return planned * (actual + prior) / (nominal + prior)
+        return (actual + prior) / (nominal + prior)
 
     def _learn(self, trial: Trial, epoch: int) -> None:
         """What an epoch took beside what was planned; the first with what a trial takes to begin."""
@@ -235,7 +281,7 @@ class Search:
         """Whether there is anything to start."""
         trial = None if self.exhausted else self._pick()
         if trial is not None and trial.stage == "search":
-            self._waiting[trial.method].insert(0, trial)
+            self._waiting[trial.method].insert(0, (self._to_next_milestone(trial), trial))
         return trial is not None
 
     def _pick(self) -> Trial | None:
@@ -247,10 +293,10 @@ class Search:
             if self._sealed(method):
                 sealed.append(method)
                 continue
-            room, waiting = self.room(method), self._waiting[method]
-            for trial in waiting:
-                if self._next_promise(trial) <= room:
-                    waiting.remove(trial)
+            room, waiting, correction = self.room(method), self._waiting[method], self._correction(method)
+            for place, (planned, trial) in enumerate(waiting):
+                if planned * correction <= room:
+                    del waiting[place]
                     return trial
             ends = [*self.schedulers[method].milestones, self.plan.epochs]
             last = ends[-1] if self._searching[method] else ends[0]
@@ -392,14 +438,18 @@ class Search:
             "first_time_limit": limit + 5 * self.plan.experiment.patience,
         }
 
-    def _next_promise(self, trial: Trial) -> float:
-        """Device-seconds to the trial's next milestone; to its last epoch where nothing can stop it before."""
+    def _wait(self, trial: Trial) -> None:
+        """Keep an open search trial, with what it needs as planned, until there is room for it."""
+        self._waiting[trial.method].append((self._to_next_milestone(trial), trial))
+
+    def _to_next_milestone(self, trial: Trial) -> float:
+        """Device-seconds as planned; to the trial's last epoch where nothing can stop it before."""
         ends = trial.evaluate_at if trial.stage == "search" and trial.number > 0 else [trial.epochs]
-        return self.cost(trial.method, trial.stage, trial.epoch, next(e for e in ends if e > trial.epoch))
+        return self.plan.cost(trial.method, trial.stage, trial.epoch, next(e for e in ends if e > trial.epoch))
 
     def _promise(self, trial: Trial) -> None:
         running = self.running[trial.uid]
-        due = self.held(trial.uid) + self._next_promise(trial)
+        due = self.held(trial.uid) + self._to_next_milestone(trial) * self._correction(trial.method)
         if trial.method in self._promised:
             self._promised[trial.method] += due - running.due
         running.due = due
@@ -414,7 +464,7 @@ class Search:
         if trial.stage == "search":
             self._searching[trial.method] -= 1
             if not trial.final:
-                self._waiting[trial.method].append(trial)
+                self._wait(trial)
             elif trial.method in self._studies:  # one made later is told when it is made
                 self._tell(self._studies[trial.method], trial)
 
@@ -525,7 +575,9 @@ class Search:
     def _study(self, method: str) -> optuna.Study:
         """The method's study in memory, made from the ledger when first asked for."""
         if method not in self._studies:
-            storage = self._storages[method] = optuna.storages.InMemoryStorage()
+            # A searcher of a user sees all trials: it may count them, or look for its own marks on them.
+            make_storage = BestAndLatest if self._sampler is tpe else optuna.storages.InMemoryStorage
+            storage = self._storages[method] = make_storage()
             study = optuna.create_study(direction="maximize", study_name=method, storage=storage)
             for trial in self.fold.of(method, "search"):
                 self._add_to_study(study, method, trial.parameters)
@@ -536,8 +588,9 @@ class Search:
 
     def _add_to_study(self, study: optuna.Study, method: str, parameters: dict[str, Any]) -> None:
         distributions = self.spaces[method].distributions()
-        running = optuna.trial.TrialState.RUNNING
-        study.add_trial(optuna.trial.create_trial(state=running, params=parameters, distributions=distributions))
+        study.add_trial(
+            optuna.trial.create_trial(state=TrialState.RUNNING, params=parameters, distributions=distributions)
+        )
 
     def _tell(self, study: optuna.Study, trial: Trial) -> None:
         """A trial ended: its accuracies by epoch, and whether it completed, was pruned or failed."""
@@ -547,5 +600,4 @@ class Search:
         if trial.state == "complete":
             study.tell(trial.number, trial.accuracy)
         else:
-            states = optuna.trial.TrialState
-            study.tell(trial.number, state=states.PRUNED if trial.state == "pruned" else states.FAIL)
+            study.tell(trial.number, state=TrialState.PRUNED if trial.state == "pruned" else TrialState.FAIL)

@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=20_000)
     parser.add_argument("--methods", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=27)
-    parser.add_argument("--searcher", default="random")
+    parser.add_argument("--searcher", default="tpe")
     parser.add_argument("--replay", help="a run's epochs.parquet, in place of synthetic curves")
     arguments = parser.parse_args()
     epochs = arguments.epochs

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import itertools
 import math
+import statistics
 import sys
 import types
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from bench.budget import Budget
 from bench.plan import Experiment
-from bench.search import DONE, Asha, Search
+from bench.search import DONE, Asha, BestAndLatest, Search, random, tpe
 from bench.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
 
 slow = settings(max_examples=25)
@@ -234,7 +235,8 @@ def test_a_run_killed_after_any_event_and_continued_loses_nothing_and_repeats_no
 
 
 @pytest.mark.parametrize("searcher", ["tpe", "random"])
-def test_a_continued_run_proposes_what_the_uninterrupted_one_would(searcher):
+def test_a_continued_run_proposes_what_the_uninterrupted_one_would(searcher, monkeypatch):
+    monkeypatch.setattr(BestAndLatest.__init__, "__defaults__", (3, 9))  # so that a short run leaves trials out
     plan, curve = small(slots=1, trials=60, searcher=searcher)
     whole = MemoryLedger(keep=True)
     simulate(plan, curve, whole)
@@ -452,3 +454,61 @@ def test_tpe_finds_better_recipes_than_the_published_one():
     for method in plan.experiment.spaces:
         best = fold.trials[fold.winner(method)]
         assert best.accuracy > next(fold.of(method, "search")).accuracy
+
+
+def best_of(make_sampler, storage, seed, trials=160, parallel=8):
+    """The best value that a searcher finds, with pruned and running trials beside the complete ones."""
+    study = optuna.create_study(direction="maximize", storage=storage)
+    space = {name: optuna.distributions.FloatDistribution(0, 1) for name in "abc"}
+    going, best = [], 0.0
+    for number in range(trials):
+        study.sampler = make_sampler(seed * trials + number)
+        going.append(study.ask(space))
+        if len(going) == parallel:
+            trial = going.pop(0)
+            off = [trial.params[name] - at for name, at in (("a", 0.2), ("b", 0.9), ("c", 0.5))]
+            value = math.exp(-4 * (off[0] ** 2 + 2 * off[1] ** 2 + 3 * (off[2] + off[0]) ** 2))
+            trial.report(value / 2, 1)
+            if value < best / 2:
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            else:
+                study.tell(trial, value)
+            best = max(best, value)
+    return best
+
+
+def test_tpe_finds_more_than_random_search_and_as_much_with_a_part_of_the_trials_as_with_all():
+    all_trials, part = optuna.storages.InMemoryStorage, lambda: BestAndLatest(7, 63)
+    found = {
+        name: statistics.median(1 - best_of(sampler, storage(), seed) for seed in range(3))
+        for name, sampler, storage in (("random", random, all_trials), ("all", tpe, all_trials), ("part", tpe, part))
+    }
+    assert found["part"] < found["random"] / 3
+    assert found["part"] < 2 * found["all"]
+
+
+def test_tpe_sees_the_best_and_the_latest_trials_and_all_that_run():
+    study = optuna.create_study(direction="maximize", storage=BestAndLatest(2, 3))
+    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    for number in range(12):
+        trial = study.ask(space)
+        trial.report(0.5 if number == 4 else 0.1, 3 if number == 1 else 1)
+        if number in (2, 8):
+            study.tell(trial, 0.9 - number / 100)
+        elif number in (3, 9):
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        elif number not in (0, 11):
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    # complete, and so the best: 2 and 8; the latest three that tell something: 7, 8 and 10; still running: 0 and 11
+    assert [trial.number for trial in study.get_trials()] == [0, 2, 7, 8, 9, 10, 11]
+    study.tell(0, state=optuna.trial.TrialState.PRUNED)
+    assert [trial.number for trial in study.get_trials()] == [2, 7, 8, 9, 10, 11]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_tpe_sees_does_not_depend_on_the_order_in_which_trials_ended(late):
+    study = optuna.create_study(direction="maximize", storage=BestAndLatest(2, 3))
+    trials = [study.ask({"x": optuna.distributions.FloatDistribution(0, 1)}) for _ in range(9)]
+    for trial in reversed(trials) if late else trials:
+        study.tell(trial, (trial.number * 7 % 5) / 5)
+    assert [trial.number for trial in study.get_trials()] == [2, 6, 7, 8]
