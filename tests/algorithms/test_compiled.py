@@ -3,6 +3,7 @@
 import gc
 import warnings
 import weakref
+from functools import partial
 
 import pytest
 import torch
@@ -30,7 +31,9 @@ def quick(monkeypatch, tmp_path):
     """A backend that calls the graph's operators one by one, a cache of one's own, and a clean slate."""
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setitem(encoders.ENCODERS, "tiny", Tiny)
+    monkeypatch.setitem(encoders.ENCODERS, "resnet8", Tiny)
+    regnet = partial(encoders.regnet, depths=[1], widths=[16], group_width=16)
+    monkeypatch.setitem(encoders.ENCODERS, "regnet_y_tiny", regnet)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with torch._dynamo.config.patch(error_on_recompile=True):
@@ -48,7 +51,7 @@ def trainer(name: str, flag: bool, *, seed: int = 0, images: int = 64, **hyperpa
         pixels,
         load(name).defaults | {"batch_size": 8} | hyperparameters,
         epochs=4,
-        encoder="tiny",
+        encoder="resnet8",
         seed=seed,
         device="cpu",
         labels=torch.arange(images) % 4 if name == "supervised" else None,

@@ -53,8 +53,9 @@ class Bench:
         shown = (f"{k} {v:,.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in numbers.items())
         print(f"{name:46s}", "  ".join(shown), flush=True)
 
-    def late(self) -> bool:
-        return time.perf_counter() > self.deadline
+    def late(self, kept: float = 0.0) -> bool:
+        """Whether the time is over, but for `kept` seconds."""
+        return time.perf_counter() > self.deadline - kept
 
     def seconds(self, work, times: int) -> float:
         """Of one call, over `times` calls after a warm-up."""
@@ -121,35 +122,76 @@ class Bench:
                 break
             try:
                 began = time.perf_counter()
-                trainer = self.trainer(name)
-                trainer.method.before_epoch(0, trainer.batches)
-                order = torch.randperm(self.images, device=self.device)
-                parts = order.split(trainer.batch_size)
-
-                def step(trainer=trainer, parts=parts):
-                    trainer.step_number.fill_(0)
-                    trainer.step(parts[0])
-
+                step = self.stepper(self.trainer(name))
                 step()
                 self.synchronize()
                 first = time.perf_counter() - began
-                taken = [self.seconds(step, 20) for _ in range(2)]
                 with FlopCounterMode(display=False) as counter:
                     step()
-                flops = counter.get_total_flops()
-                # Compiled graphs hide their FLOP from the counter: then there is no share to print.
-                share = {"of_peak": flops / min(taken) / self.peak} if self.peak and flops else {}
-                seconds = min(taken) * (self.images // trainer.batch_size)
-                total, done = total + 200 * seconds, [*done, name]
-                memory = torch.cuda.max_memory_allocated() / 2**30 if self.device == "cuda" else 0.0
-                self.row(f"epoch {name}", s=seconds, ms_a_step=[round(1e3 * t, 2) for t in taken],
-                         images_s=trainer.batch_size / min(taken), TFLOP=flops / 1e12, **share, GiB=memory,
-                         first_step_s=first)  # fmt: skip
-                del trainer, step
+                total += 200 * self.step_row(f"epoch {name}", step, counter.get_total_flops(), first_step_s=first)
+                done.append(name)
             except Exception as error:
                 self.row(f"epoch {name}", failed=repr(error)[:160])
         missing = sorted(set(METHODS) - set(done))
         self.row(f"200 epochs each of {len(done)} methods", minutes=total / 60, missing=missing)
+
+    def compiled(self) -> None:
+        """The same, compiled, and that captured in a CUDA graph; two minutes are left for what follows."""
+        for name in list(METHODS)[: 2 if self.dry else None]:
+            if self.late(120):
+                self.row(f"compiled {name}", left_out="no time, nor for the methods after it")
+                return
+            try:
+                began = time.perf_counter()
+                trainer = self.trainer(name, compiled=True)
+                step = self.stepper(trainer)
+                step()
+                self.synchronize()
+                first = time.perf_counter() - began
+                if trainer.notice:
+                    raise RuntimeError(trainer.notice)
+                self.step_row(f"compiled {name}", step, first_step_s=first)
+                self.step_row(f"compiled and captured {name}", self.captured(step))
+            except Exception as error:
+                self.row(f"compiled {name}", failed=repr(error)[:300])
+
+    def stepper(self, trainer: Trainer):
+        """A function that makes the training's first step again and again."""
+        trainer.method.before_epoch(0, trainer.batches)
+        index = torch.randperm(self.images, device=self.device)[: trainer.batch_size]
+
+        def step():
+            trainer.step_number.fill_(0)
+            trainer.step(index)
+
+        return step
+
+    def captured(self, step):
+        """The step as one CUDA graph; raises where there is no CUDA device."""
+        if self.device != "cuda":
+            raise RuntimeError("a CUDA graph needs a CUDA device")
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
+        return graph.replay
+
+    def step_row(self, title: str, step, flops: int = 0, **facts) -> float:
+        """Time a step twice and print it as a row; seconds of an epoch."""
+        taken = [self.seconds(step, 20) for _ in range(2)]
+        # Compiled graphs hide their FLOP from the counter: then there is no share to print.
+        share = {"TFLOP": flops / 1e12} if flops else {}
+        share |= {"of_peak": flops / min(taken) / self.peak} if self.peak and flops else {}
+        seconds = min(taken) * self.steps_an_epoch
+        memory = torch.cuda.max_memory_allocated() / 2**30 if self.device == "cuda" else 0.0
+        self.row(title, s=seconds, ms_a_step=[round(1e3 * t, 2) for t in taken], images_s=self.batch / min(taken),
+                 **share, GiB=memory, **facts)  # fmt: skip
+        return seconds
 
     def whole_epochs(self) -> None:
         """The loop as a run has it, evaluation included, against the steps alone."""
@@ -169,7 +211,8 @@ class Bench:
         for number, rate in enumerate((0.1, 0.05, 0.2)):
             graphs = counters["stats"]["unique_graphs"]
             began = time.perf_counter()
-            trainer = self.trainer("simclr", hyperparameters={"learning_rate": rate, "temperature": 0.2 + rate})
+            changed = {"learning_rate": rate, "temperature": 0.2 + rate}
+            trainer = self.trainer("simclr", hyperparameters=changed, compiled=not self.dry)
             trainer.step(torch.arange(trainer.batch_size, device=self.device))
             self.synchronize()
             taken = time.perf_counter() - began
@@ -202,19 +245,19 @@ class Bench:
         best = (0, 0.0)
         steps = 2 if self.dry else 12
         for workers in (1,) if self.dry else sorted({4, 8, os.cpu_count() or 8}):
-            _, peer = contenders("simclr", self.encoder, self.size, self.batch, steps, workers, self.device)
+            peer, *_ = contenders("simclr", self.encoder, self.size, self.batch, steps, workers, self.device)
             taken = min(self.seconds(peer, 1) for _ in range(2))
             self.row(f"lightly simclr, {workers} workers", epoch_s=taken / steps * self.steps_an_epoch)
             best = max(best, (1 / taken, workers))
         for name in WITH_LIGHTLY[1:]:
             if self.late():
                 return
-            _, peer = contenders(name, self.encoder, self.size, self.batch, steps, int(best[1]), self.device)
+            peer, *_ = contenders(name, self.encoder, self.size, self.batch, steps, int(best[1]), self.device)
             taken = min(self.seconds(peer, 1) for _ in range(2))
             self.row(f"lightly {name}, {best[1]} workers", epoch_s=taken / steps * self.steps_an_epoch)
 
 
-PARTS = ("ceilings", "augmentation", "whole_epochs", "warm", "knn", "epoch", "lightly")
+PARTS = ("ceilings", "augmentation", "whole_epochs", "warm", "knn", "epoch", "compiled", "lightly")
 
 
 def main():

@@ -1,6 +1,6 @@
 """A whole training step, ours and lightly's example loop, in one process, in turn.
 
-    python tests/speed/step.py [--methods simclr byol ...] [--nets resnet8@8 resnet8@16 resnet8@32 resnet18@32]
+    python tests/speed/step.py [--compiled] [--methods simclr byol ...] [--nets resnet8@8 resnet8@16 resnet8@32 ...]
 
 Both train the same encoder on the same images, with the same batch size, numbers and sizes of views, widths of heads.
 lightly has a DataLoader with 2 workers beside the process that trains; ours has the one process.
@@ -9,6 +9,7 @@ lightly has a DataLoader with 2 workers beside the process that trains; ours has
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -24,11 +25,15 @@ from bench import search_space
 
 
 def contenders(name: str, encoder: str, size: int, batch: int, steps: int, workers: int, device: str):
-    """Two functions that train for one pass over batch * steps images."""
+    """Three functions that train for one pass over batch * steps images: lightly's loop, ours plain, ours compiled."""
     # Trainer makes the batches of small data sets smaller.
     images = torch.randint(0, 256, (batch * max(64, steps), 3, size, size), dtype=torch.uint8)
     hyperparameters = search_space.load(name).defaults | {"batch_size": batch}
-    trainer = Trainer(method_class(name), images, hyperparameters, epochs=1000, encoder=encoder, device=device)
+    options = {"epochs": 1000, "encoder": encoder, "device": device}
+    trainers = [
+        Trainer(method_class(name), images, hyperparameters, **options, compiled=flag) for flag in (False, True)
+    ]
+    trainer = trainers[0]
     assert trainer.batch_size == batch
     small = [view.size for view in trainer.method.views if view.size < size]
     network = build_encoder(encoder, size)
@@ -39,11 +44,13 @@ def contenders(name: str, encoder: str, size: int, batch: int, steps: int, worke
     crops = (small[0] if small else size // 2, len(small))
     peer = LightlyLoop(name, images[: batch * steps], network, crops, widths, batch, workers, device)
 
-    def ours():
+    def ours(trainer: Trainer):
         order = torch.randperm(len(images), device=device)
-        return sum(trainer.step(part) for part in order.split(batch)[:steps]).item()
+        loss = sum(trainer.step(part) for part in order.split(batch)[:steps]).item()
+        assert not trainer.notice, trainer.notice
+        return loss
 
-    return ours, peer.epoch
+    return peer.epoch, *(partial(ours, trainer) for trainer in trainers)
 
 
 def main():
@@ -55,6 +62,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of the process that trains, both sides")
     parser.add_argument("--workers", type=int, default=2, help="of lightly's DataLoader")
+    parser.add_argument("--compiled", action="store_true", help="also ours with compiled steps")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -63,25 +71,18 @@ def main():
     for net in arguments.nets:
         encoder, size = net.split("@")
         for name in arguments.methods:
-            ours, peer = contenders(
+            peer, plain, compiled = contenders(
                 name, encoder, int(size), arguments.batch, arguments.steps, arguments.workers, arguments.device
             )
-            seconds = interleave({"lightly": peer, "ours": ours}, arguments.rounds)
+            ways = {"ours": plain} | ({"ours compiled": compiled} if arguments.compiled else {})
+            seconds = interleave({"lightly": peer} | ways, arguments.rounds)
             images = arguments.batch * arguments.steps
-            (peer_wall, peer_cpu), (wall, cpu) = medians(seconds["lightly"]), medians(seconds["ours"])
-            wall_ratio, cpu_ratio = ratios(seconds["lightly"], seconds["ours"])
-            rows.append(
-                [
-                    f"{name} {net}",
-                    images / peer_wall,
-                    images / wall,
-                    wall_ratio,
-                    images / peer_cpu,
-                    images / cpu,
-                    cpu_ratio,
-                ]
-            )
-            print(rows[-1], file=sys.stderr, flush=True)
+            for way in ways:
+                (peer_wall, peer_cpu), (wall, cpu) = medians(seconds["lightly"]), medians(seconds[way])
+                wall_ratio, cpu_ratio = ratios(seconds["lightly"], seconds[way])
+                speeds = [images / peer_wall, images / wall, wall_ratio, images / peer_cpu, images / cpu, cpu_ratio]
+                rows.append([f"{name} {net}" + way.removeprefix("ours"), *speeds])
+                print(rows[-1], file=sys.stderr, flush=True)
     print_table(
         f"Training, batch {arguments.batch}, {arguments.device}: source images a second, wall and CPU",
         ["", "lightly", "ours", "ratio", "lightly/CPU-s", "ours/CPU-s", "ratio"],

@@ -23,13 +23,15 @@ from algorithms.trainer import Trainer
 from bench import search_space
 
 
-def trial(orders, answers, method: str, net: str, threads: int, batch: int) -> None:
+def trial(orders, answers, method: str, net: str, threads: int, batch: int, compiled: bool) -> None:
     """Trains as many steps as each order says, and answers when it has."""
     torch.set_num_threads(threads)
     encoder, size = net.split("@")
     images = torch.randint(0, 256, (64 * batch, 3, int(size), int(size)), dtype=torch.uint8)
     hyperparameters = search_space.load(method).defaults | {"batch_size": batch}
-    trainer = Trainer(method_class(method), images, hyperparameters, epochs=1000, encoder=encoder, device="cpu")
+    trainer = Trainer(
+        method_class(method), images, hyperparameters, epochs=1000, encoder=encoder, device="cpu", compiled=compiled
+    )
     while steps := orders.get():
         for _ in range(steps):
             trainer.step(torch.randint(len(images), (batch,)))
@@ -39,12 +41,14 @@ def trial(orders, answers, method: str, net: str, threads: int, batch: int) -> N
 class Pool:
     """`count` trials in processes of their own, each with `threads` threads."""
 
-    def __init__(self, count: int, threads: int, method: str, net: str, batch: int):
+    def __init__(self, count: int, threads: int, method: str, net: str, batch: int, compiled: bool):
         context = multiprocessing.get_context("spawn")
         self.answers = context.Queue()
         self.orders = [context.Queue() for _ in range(count)]
         self.processes = [
-            context.Process(target=trial, args=(orders, self.answers, method, net, threads, batch), daemon=True)
+            context.Process(
+                target=trial, args=(orders, self.answers, method, net, threads, batch, compiled), daemon=True
+            )
             for orders in self.orders
         ]
         for process in self.processes:
@@ -72,11 +76,14 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each sample, about")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--compiled", action="store_true", help="compile the training steps")
     arguments = parser.parse_args()
     print(about_this_machine(2))
     rows = []
     for net in arguments.nets:
-        pools = [Pool(count, 2 // count, arguments.method, net, arguments.batch) for count in (1, 2)]
+        pools = [
+            Pool(count, 2 // count, arguments.method, net, arguments.batch, arguments.compiled) for count in (1, 2)
+        ]
         for pool in pools:
             pool.train(4)
         steps = max(2, 2 * round(arguments.seconds / (pools[0].train(4) / 4) / 2))
