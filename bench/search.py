@@ -22,6 +22,7 @@ each method; it has `milestones`, the epochs at which trials are evaluated and m
 ledger, again after a restart: it must be a function of what it was told.
 """
 
+import copy
 import hashlib
 import importlib
 import math
@@ -110,7 +111,8 @@ class BestAndLatest(optuna.storages.InMemoryStorage):
     to the trials that it sees, proposals take the same time in a study of any length.
 
     TPE calls a tenth of what it sees good, so the best are as many. What it sees depends on how trials ended and not
-    on the order in which they did, so that a continued run sees the same.
+    on the order in which they did, so that a continued run sees the same. Alone in its storage, a trial's number is
+    its id.
     """
 
     def __init__(self, best: int = 20, latest: int = 180) -> None:
@@ -118,26 +120,37 @@ class BestAndLatest(optuna.storages.InMemoryStorage):
         self._best, self._latest = best, latest
         self._ranking: list[tuple[float, ...]] = []  # as TPE ranks: complete before pruned, pruned by epoch
         self._ended: list[int] = []
+        self._running: set[int] = set()
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        number = super().create_new_trial(study_id, template_trial)
+        self._running.add(number)
+        return number
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Nothing: TPE tells other processes there what it proposes, and there are none."""
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
         changed = super().set_trial_state_values(trial_id, state, values)
         trial = self.get_trial(trial_id)
+        if state.is_finished():
+            self._running.discard(trial_id)
         if state == TrialState.COMPLETE:
-            insort(self._ranking, (0, 0, -trial.value, trial.number))
+            insort(self._ranking, (0, 0, -trial.value, trial_id))
         if state == TrialState.PRUNED:
             epoch, accuracy = max(trial.intermediate_values.items(), default=(0, 0.0))
-            insort(self._ranking, (1, -epoch, -accuracy, trial.number))
+            insort(self._ranking, (1, -epoch, -accuracy, trial_id))
         if state in (TrialState.COMPLETE, TrialState.PRUNED):
-            insort(self._ended, trial.number)
+            insort(self._ended, trial_id)
         return changed
 
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        trials = super().get_all_trials(study_id, deepcopy, states)
         if len(self._ended) <= self._best + self._latest:
-            return trials
-        best, since = {number for *_, number in self._ranking[: self._best]}, self._ended[-self._latest]
-        running = TrialState.RUNNING
-        return [t for t in trials if t.number >= since or t.number in best or t.state == running]
+            return super().get_all_trials(study_id, deepcopy, states)
+        best = (number for *_, number in self._ranking[: self._best])
+        trials = map(self.get_trial, sorted(self._running.union(best, self._ended[-self._latest :])))
+        seen = [trial for trial in trials if states is None or trial.state in states]
+        return copy.deepcopy(seen) if deepcopy else seen
 
 
 SEARCHERS: dict[str, Callable] = {"tpe": tpe, "random": random}
