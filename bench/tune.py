@@ -45,7 +45,7 @@ from bench.progress import Progress
 from bench.search import DONE, Search
 
 HEARTBEAT = 2.0
-"""Seconds between heartbeats in the ledger: the most that a power cut leaves uncharged."""
+"""Seconds between heartbeats in the ledger: the most that a power cut or a full disk leaves uncharged of a slot."""
 RESULTS = 5.0
 """Least seconds between two calls of `on_results`, which also get at most a twentieth of the driver's time."""
 

@@ -106,7 +106,7 @@ class FakeTrainer:
         if fault == "memory":
             raise MemoryError("out of memory: tried to allocate 1 TiB")
         if fault == "hang":
-            time.sleep(1e6)
+            self._sleep(1e6)
         if fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         return loss, spread

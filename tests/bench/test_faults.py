@@ -15,6 +15,7 @@ import pytest
 
 from bench import ledger as ledgers
 from bench.ledger import Ledger, read_events
+from bench.plan import CONFIRM_IMAGES
 from bench.search import Full
 from bench.simulate import plan_for, simulate, synthetic
 from tests.bench.harness import check, drive, reports, start, wait_for_reports
@@ -64,13 +65,14 @@ def test_twenty_kills_of_the_driver_lose_nothing_and_repeat_nothing(tmp_path):
 
 
 def test_trainers_that_go_wrong_fail_with_the_reason_and_the_others_do_not_suffer(tmp_path):
+    trace = tmp_path / "trace"
     faults = ("nan", "infinity", "collapse", "exception", "memory", "hang", "kill")
     failed = "any(trial.state == 'failed' for trial in fold.by_method.get(method, ()))"
     done = drive(
         tmp_path / "run",
         "9cpu-hours",
         methods={"clean": None} | {fault: fault for fault in faults},
-        settings={"seconds": 0.1},
+        settings={"seconds": 0.1, "trace": str(trace)},
         epochs=4,
         seeds=1,
         scheduler="full",
@@ -78,7 +80,7 @@ def test_trainers_that_go_wrong_fail_with_the_reason_and_the_others_do_not_suffe
         until=f"all({failed} for method in {faults})",
     )
     assert done.returncode == 130, done.stdout + done.stderr
-    fold = check(tmp_path / "run", scheduler=Full)
+    fold = check(tmp_path / "run", trace, scheduler=Full)
     reasons = {
         "nan": r"loss is nan at epoch 3",
         "infinity": r"loss is inf at epoch 3",
@@ -171,6 +173,7 @@ def test_a_signal_ends_the_run_in_good_order_and_the_same_command_continues(tmp_
     assert process.returncode == 128 + number, out + err
     assert "the same command continues" in out
     assert "Traceback" not in out + err
+    check(run_dir, trace)
     former = read_events(run_dir / "ledger.jsonl")[0]
     assert former[-1]["reason"] == "interrupted"
     cut = [event["uid"] for event in former if event["event"] == "cut"]
@@ -188,12 +191,12 @@ def test_a_full_disk_stops_the_run_with_one_line_and_it_continues_when_there_is_
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("test of a full disk: this user may not mount a tmpfs")
-    options = {"methods": {"simclr": None}, "settings": {"seconds": 0.2}, "epochs": 5, "seeds": 1}
-    run_dir = place / "run"
+    run_dir, trace = place / "run", tmp_path / "trace"
+    options = {"methods": {"simclr": None}, "settings": {"seconds": 0.2, "trace": str(trace)}, "epochs": 5, "seeds": 1}
     try:
         process = start(run_dir, "9cpu-hours", **options)
         try:
-            wait_for_reports(process, run_dir, 4)
+            wait_for_reports(process, run_dir, 60)  # beside which what a full disk leaves uncharged is little
             with open(place / "filler", "wb") as file:
                 try:
                     while process.poll() is None:
@@ -208,11 +211,12 @@ def test_a_full_disk_stops_the_run_with_one_line_and_it_continues_when_there_is_
         assert last.startswith("error: ")
         assert "No space left" in last
         assert "Traceback" not in out + err
+        check(run_dir, trace)
         former = read_events(run_dir / "ledger.jsonl")[0]
         os.unlink(place / "filler")
-        done = drive(run_dir, "9cpu-hours", until=f"len(fold.arrivals) > {len(former)}", **options)
+        done = drive(run_dir, "9cpu-hours", until=f"len(fold.arrivals) > {reports(run_dir) + 10}", **options)
         assert done.returncode == 130, done.stdout + done.stderr
-        check(run_dir, None, [former])
+        check(run_dir, trace, [former])
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
@@ -227,6 +231,12 @@ def test_a_clock_that_jumps_changes_no_charge_and_no_decision(tmp_path, monkeypa
     jumping = Ledger(tmp_path / "jumping")
     simulate(plan, curve, jumping)
     monkeypatch.undo()
+    used = sum(
+        curve(vars(trial), epoch)[1] * (1.0 if trial.stage == "search" else CONFIRM_IMAGES)
+        for trial in jumping.fold.trials.values()
+        for epoch in trial.reports
+    )
+    assert jumping.fold.charged == pytest.approx(used)
     for ledger in (steady, jumping):
         ledger.close()
     events = [read_events(ledger.path)[0] for ledger in (steady, jumping)]

@@ -372,6 +372,48 @@ def test_time_before_a_worker_has_the_trial_is_charged_to_no_method():
     assert search.fold.startup == pytest.approx(10)
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda search, uid: search.reported(uid, 2, {"epoch": 2, "loss": math.nan, "knn_200": None}),
+        lambda search, uid: search.reported(uid, 2, {"epoch": 2, "loss": math.inf, "knn_200": None}),
+        lambda search, uid: search.reported(uid, 2, {"epoch": 2, "loss": 1.0, "feature_std": 0.0}),
+        lambda search, uid: search.failed(uid, "ValueError: three is too many"),
+        lambda search, uid: search.failed(uid, "out of memory: tried to allocate 1 TiB"),
+        lambda search, uid: search.failed(uid, "time limit: an epoch took more than 0:01:00"),
+        lambda search, uid: search.lost(uid, "its worker died"),
+        lambda search, uid: search.cut(uid, "the run was interrupted"),
+    ],
+    ids=["nan", "infinity", "collapse", "exception", "memory", "hang", "worker", "signal"],
+)
+def test_however_a_trial_ends_the_charge_is_the_time_that_its_slot_was_held(end):
+    now = [0.0]
+    plan, _ = small(methods=1, slots=1)
+    ledger = MemoryLedger(keep=True)
+    search = Search(plan, ledger, clock=lambda: now[0])
+    uid, assignment = next_trial(search)
+    now[0] += 3.0
+    search.lost(uid, "its worker died")
+    now[0] += 50.0  # nothing holds the slot
+    again, assignment = next_trial(search)
+    assert (again, assignment["attempt"]) == (uid, 2)
+    now[0] += 2.0
+    assert search.reported(uid, 2, {"epoch": 1, "loss": 1.0, "knn_200": 0.5})
+    assert not search.reported(uid, 1, {"epoch": 2, "loss": 1.0, "knn_200": 0.5})  # a worker that should be dead
+    now[0] += 4.0
+    search.heartbeat()
+    now[0] += 1.0
+    end(search, uid)
+    now[0] += 70.0
+    assert not search.reported(uid, 2, {"epoch": 3, "loss": 1.0, "knn_200": 0.5})
+    assert search.charged == search.fold.charged == pytest.approx(10.0)
+    assert search.fold.trials[uid].held == search.fold.spent[uid[:8]] == pytest.approx(10.0)
+    again = MemoryLedger()
+    for event in ledger.events:
+        again.fold.apply(event)
+    assert Search(plan, again, clock=lambda: 0.0).charged == pytest.approx(10.0)
+
+
 def test_a_slow_start_shrinks_every_share_and_leaves_the_reserve_for_confirming():
     plan, curve = small(trials=60)
     ledger = MemoryLedger()
