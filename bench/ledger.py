@@ -10,7 +10,7 @@ only: no charge is computed from it.
 
 `run`        the first line. `format` (int); `settings` (dict: what identifies the run, compared when it is
              continued, `bench.plan.Experiment.identity`); `plan` (dict: `epochs`, `calibration`
-             {method: {"epoch": seconds, "evaluation": seconds}}, `calibration_seconds` charged, `startup`)
+             {method: {"epoch", "evaluation", "start": seconds}}, `calibration_seconds` charged, `startup`)
 `session`    a driver begins: `number` (from 0), `budget` {"device": "gpu"|"cpu", "seconds": float},
              `slots`, `rate` (device-seconds per second of a slot), `share` (device-seconds per method),
              `facts` (dict: whatever the command wants on record: device name, versions, commit, ...)

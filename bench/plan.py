@@ -82,7 +82,8 @@ class Experiment:
 class Plan:
     """An experiment with a budget on a machine. `rate` is the device-seconds of a second on a slot.
 
-    `calibration` maps method -> {"epoch": seconds, "evaluation": seconds} on one slot.
+    `calibration` maps method -> {"epoch": seconds, "evaluation": seconds, "start": seconds} on one slot; `start` is
+    what beginning a trial takes in a warm worker (0 where it is not there).
     """
 
     experiment: Experiment
@@ -108,14 +109,16 @@ class Plan:
         }
 
     def cost(self, method: str, stage: str, first: int, last: int) -> float:
-        """Device-seconds that the epochs after `first` up to `last` take by the calibration."""
+        """Device-seconds that the epochs after `first` up to `last` take by the calibration; the first epoch of a trial
+        with what beginning it takes."""
         seconds = self.calibration[method]
         if stage == "search":
             training, evaluations = 1.0, sum(first < m <= last for m in [*self.milestones, self.epochs])
         else:
             training = 1.0 if method in UNTRAINED else CONFIRM_IMAGES
             evaluations = last >= (1 if method in UNTRAINED else self.epochs)
-        return self.rate * ((last - first) * training * seconds["epoch"] + evaluations * seconds["evaluation"])
+        start = seconds.get("start", 0.0) if first == 0 else 0.0
+        return self.rate * (start + (last - first) * training * seconds["epoch"] + evaluations * seconds["evaluation"])
 
     @cached_property
     def allowance(self) -> float:
@@ -266,7 +269,8 @@ def _duration(seconds: float) -> str:
 
 
 def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], float]:
-    """Seconds of an epoch and of an evaluation for each method and baseline, and of a worker's start-up.
+    """Seconds of an epoch, an evaluation and the start of a trial for each method and baseline, and of a worker's
+    start-up.
 
     Measured in a process of its own on one slot, so that nothing stays behind in this one. Raises UserError with
     the process's last line if it fails.
@@ -309,7 +313,7 @@ def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], floa
 def _calibration_process(answer: str) -> None:
     began = time.monotonic()
     task = json.load(sys.stdin)
-    module, _, _ = task["factory"].partition(":")
+    module, _, function = task["factory"].partition(":")
     hook = importlib.import_module(module).calibrate
     if hasattr(sys.modules[module], "prepare"):
         sys.modules[module].prepare(task["settings"])
@@ -317,7 +321,10 @@ def _calibration_process(answer: str) -> None:
     calibration = {}
     for trial in task["trials"]:
         seconds = hook(trial, task["settings"])
-        calibration[trial["method"]] = {name: float(seconds[name]) for name in ("epoch", "evaluation")}
+        before = time.monotonic()  # data and imports are in place now, as they are in a warm worker
+        getattr(sys.modules[module], function)(trial, task["settings"])
+        seconds |= {"start": time.monotonic() - before}
+        calibration[trial["method"]] = {name: float(seconds[name]) for name in ("epoch", "evaluation", "start")}
     Path(answer).write_text(json.dumps({"calibration": calibration, "startup": startup}))
 
 

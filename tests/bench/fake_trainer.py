@@ -1,8 +1,9 @@
 """Trainers for tests of the harness: curves without a network (`factory`), and a real small network (`tiny`).
 
 A fake trial's hyper-parameters: `quality` (its accuracy goes towards it), `learning_rate` (best at 0.1), and `fault`,
-which names what goes wrong, at the third epoch. `settings["seconds"]` is how long an epoch takes, `settings["trace"]`
-a file to which every life sign is appended: {"uid", "pid", "epoch", "now": monotonic seconds}.
+which names what goes wrong, at the third epoch. `settings["seconds"]` is how long an epoch takes, `settings["start"]`
+what goes before the first, `settings["trace"]` a file to which every life sign is appended: {"uid", "pid", "epoch",
+"now": monotonic seconds}.
 """
 
 import itertools
@@ -41,6 +42,7 @@ def accuracy(hyperparameters: dict[str, Any], seed: int, epoch: int, epochs: int
 class FakeTrainer:
     def __init__(self, trial: dict[str, Any], settings: dict[str, Any]) -> None:
         self.trial, self.settings, self.epoch = trial, settings, 0
+        time.sleep(settings.get("start", 0.0))
         self.facts = {"encoder_parameters": 1000, "own_encoder": False, "device": "cpu"}
 
     def state_dict(self) -> dict[str, Any]:

@@ -80,6 +80,15 @@ def test_a_budget_too_small_is_refused_and_the_smallest_that_would_do_does(calib
     assert plan.share >= plan.least_share()
 
 
+def test_what_beginning_a_trial_takes_is_part_of_its_first_epoch():
+    calibration = {"m": {"epoch": 2.0, "evaluation": 1.0, "start": 5.0}}
+    asked = Experiment({"m": Space("m")}, FAKE, baselines=(), seeds=1, scheduler="full")
+    plan = Plan(asked, Budget("gpu", 1000.0), 1, 0.5, 10, calibration, 0.0, 0.0)
+    assert plan.training("m") == pytest.approx(0.5 * (5 + 20 + 1))
+    assert plan.cost("m", "search", 0, 1) + plan.cost("m", "search", 1, 10) == pytest.approx(plan.training("m"))
+    assert plan.confirming("m") == pytest.approx(2 * 0.5 * (5 + 20 * 10 / 9 + 1))
+
+
 def test_gpu_time_is_charged_by_the_fraction_of_a_gpu(calibrated):
     half = make(experiment(epochs=10), Budget.parse("1gpu-hours"), slots=2, rate=0.5)
     whole = make(experiment(epochs=10), Budget.parse("1gpu-hours"), slots=1, rate=1.0)
@@ -143,8 +152,9 @@ def test_the_description_has_slots_costs_trials_and_the_end(calibrated):
 
 
 def test_calibration_runs_in_a_process_of_its_own_and_tells_what_went_wrong():
-    calibration, startup = planning.calibrate(experiment())
-    assert calibration["byol"] == {"epoch": 0.5, "evaluation": 0.0}
+    calibration, startup = planning.calibrate(experiment(settings={"seconds": 0.5, "start": 0.1}))
+    assert calibration["byol"] == {"epoch": 0.5, "evaluation": 0.0, "start": pytest.approx(0.1, abs=10)}
+    assert calibration["byol"]["start"] >= 0.1
     assert set(calibration) == {*SPACES, "pixels", "random", "supervised"}
     assert startup >= 0
     with pytest.raises(UserError, match=r"calibration failed: .*no_such_module"):
