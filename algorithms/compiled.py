@@ -4,9 +4,12 @@ One graph serves all trainings of a process that agree in their shapes: what a s
 are the graph's inputs. Compiled code is kept on disk and shared by all processes of a user.
 """
 
+import contextlib
 import functools
 import importlib
 import os
+import re
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,21 +27,20 @@ MOST_GRAPHS = 256
 
 
 def durable_cache() -> None:
-    """Let compiled code outlive this process, in TORCHINDUCTOR_CACHE_DIR, else below the user's cache folder."""
+    """Let compiled code outlive temporary files: in TORCHINDUCTOR_CACHE_DIR, else below the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "ssl-bench" / "inductor"
-    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
-        try:
+    chosen = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    # PyTorch puts its default, a temporary folder, there as soon as a part of the compiler is imported.
+    if chosen is None or chosen.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):
+        with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return  # PyTorch's default, a temporary folder
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 @functools.cache
 def graph(backend: str) -> Callable[["Trainer", Tensor], Tensor]:
     """`Trainer.plain_step`, compiled by `backend`; one function for all trainers of the process."""
-    durable_cache()
     config = torch._dynamo.config
     config.trace_autograd_ops = True  # torch.autograd.grad becomes part of the graph
     config.recompile_limit = max(config.recompile_limit, MOST_GRAPHS)
@@ -59,6 +61,7 @@ class CompiledStep:
         self.notice: str | None = None
         """Why the steps are not compiled after all."""
         self._proven = False
+        durable_cache()
 
     def __call__(self, trainer: "Trainer", index: Tensor) -> Tensor:
         if self.notice:
@@ -71,6 +74,9 @@ class CompiledStep:
                 importlib.import_module("torch._inductor.cpp_builder").get_cpp_compiler()
             loss = graph(BACKEND)(trainer, index)
         except Exception as error:
+            if kept and _removed_torn(error):
+                kept.put_back(trainer)
+                return self(trainer, index)
             if out_of_memory(error) or (self._proven and not isinstance(error, torch._dynamo.exc.TorchDynamoException)):
                 raise
             if kept:
@@ -80,6 +86,19 @@ class CompiledStep:
             return trainer.plain_step(index)
         self._proven = True
         return loss
+
+
+def _removed_torn(error: Exception) -> bool:
+    """Whether the error was a library in the cache that cannot be loaded, since whoever compiled it was killed while it
+    was written; it is removed, so that it is compiled anew."""
+    found = re.search(r"(/\S+\.so): (file too short|invalid ELF header|.*truncated)", str(error))
+    if not found or not found[1].startswith(os.environ.get("TORCHINDUCTOR_CACHE_DIR", "//")):
+        return False
+    try:
+        os.remove(found[1])
+    except OSError:
+        return False
+    return True
 
 
 def out_of_memory(error: Exception) -> bool:

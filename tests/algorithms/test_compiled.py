@@ -1,6 +1,9 @@
 """The compiled step: what it gives is what the plain step gives, and nothing is compiled twice."""
 
 import gc
+import os
+import subprocess
+import sys
 import warnings
 import weakref
 from functools import partial
@@ -151,6 +154,59 @@ def test_a_machine_without_a_compiler_trains_after_one_line(monkeypatch, tmp_pat
     with pytest.warns(UserWarning, match=r"not compiled: .*ompiler"):
         losses = train(graphed, 2)
     assert losses == train(trainer("simsiam", False), 2)
+
+
+def test_a_torn_library_in_the_cache_is_removed_and_compiled_anew(monkeypatch, tmp_path):
+    """A worker that was killed while it compiled leaves one."""
+    torn = tmp_path / "ab" / "cd.main.so"
+    torn.parent.mkdir()
+    torn.touch()
+
+    def backend(graph, inputs):
+        if torn.exists():
+            raise ImportError(f"{torn}: file too short")
+        return graph
+
+    monkeypatch.setattr(compiled, "BACKEND", backend)
+    plain, graphed = trainer("mocov2", False), trainer("mocov2", True)
+    assert train(graphed, 3) == train(plain, 3)
+    assert graphed.notice is None
+    assert not torn.exists()
+
+
+def test_a_library_that_is_not_in_the_cache_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    elsewhere = tmp_path / "system.so"
+    elsewhere.touch()
+    assert not compiled._removed_torn(ImportError(f"{elsewhere}: file too short"))
+    assert elsewhere.exists()
+
+
+def test_a_process_that_compiles_keeps_the_code_in_the_durable_folder(tmp_path):
+    """What the compiler's modules choose when they are imported must not win."""
+    program = """
+import os, sys, torch
+from algorithms import method_class
+from algorithms.trainer import Trainer
+from bench.search_space import load
+trainer = Trainer(method_class("simsiam"), torch.zeros(8, 3, 8, 8, dtype=torch.uint8), load("simsiam").defaults,
+                  epochs=1, encoder="resnet8", device="cpu", compiled=True)
+import torch._inductor.config
+torch._inductor.config.cpp.cxx = ("no-such-compiler",)
+trainer.step(torch.arange(8))
+assert trainer.notice
+from torch._inductor.runtime.cache_dir_utils import cache_dir
+print(cache_dir())
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}
+    answer = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env=environment | {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.strip() == str(tmp_path / "ssl-bench" / "inductor")
 
 
 def test_running_out_of_memory_is_no_reason_to_go_on(monkeypatch):
