@@ -12,8 +12,8 @@ seed cost is kept back; the rest is searched. A method goes through
 The next trial goes to the method with the least device time spent or promised to its running trials. A trial that
 runs has its device time promised up to its next milestone; where a share has no room for the next promise, the trial
 is cut and stays open for a larger budget. A new trial starts where a whole training has room: one that cannot reach
-its last epoch cannot win. Only the rest of a share, too short for that, goes to trials that get as far as they can, one
-after the other: so that all methods have the same device time, to a milestone's.
+its last epoch cannot win. Only when none runs that can win, the rest of a share, too short for that, goes to trials
+that get as far as they can: so that all methods have the same device time, to a milestone's.
 
 **To plug in a searcher**: `--searcher package.module:function`, called as `function(seed)`, gives an
 `optuna.samplers.BaseSampler`. **A scheduler**: `--scheduler package.module:Class`, called as `Class(epochs)` once for
@@ -206,6 +206,7 @@ class Search:
         self._waiting: dict[str, list[tuple[float, Trial]]] = {method: [] for method in self.spaces}
         self._numbers = dict.fromkeys(self.spaces, 0)  # of search trials
         self._searching = dict.fromkeys(self.spaces, 0)  # of search trials that run
+        self._filling: set[str] = set()  # methods whose search only spends the rest of their share
         self._specifications = list(self._baselines())
         for trial in self.fold.trials.values():
             if trial.stage == "search":
@@ -311,9 +312,12 @@ class Search:
                 if planned * correction <= room:
                     del waiting[place]
                     return trial
-            ends = [*self.schedulers[method].milestones, self.plan.epochs]
-            last = ends[-1] if self._searching[method] else ends[0]
-            if self._numbers[method] == 0 or self.cost(method, "search", 0, last) <= room:
+            if self._numbers[method] == 0 or self.cost(method, "search", 0, self.plan.epochs) <= room:
+                return self._propose(method)
+            if self._searching[method] == 0:
+                self._filling.add(method)
+            first = [*self.schedulers[method].milestones, self.plan.epochs][0]
+            if method in self._filling and self.cost(method, "search", 0, first) <= room:
                 return self._propose(method)
             if self._searching[method] == 0:
                 self._seal(method)
