@@ -44,7 +44,7 @@ def profile(method: str, hyperparameters: dict, settings: dict) -> str:
     """Train `method` for some seconds and tell the milliseconds of each phase of its step, as a table in text.
 
     `settings` are those of `bench.training.build`. The phases are timed by themselves, the device's work done after
-    each; the unbroken step is timed beside them, and is what training takes.
+    each; the unbroken step, compiled where it is to be, is timed beside them, and is what training takes.
     """
     prepare(settings)
     trial = {
@@ -86,6 +86,7 @@ def profile(method: str, hyperparameters: dict, settings: dict) -> str:
     evaluating = trainer.clock() - began
 
     facts = trainer.facts
+    whole = "compiled" if trainer.compiled and not trainer.notice else "unbroken"
     total = sum(statistics.median(seconds) for seconds in phases.values())
     lines = [
         f"{method} on {facts['device']}: {facts['encoder']}, {facts['encoder_parameters']:,} parameters, "
@@ -98,7 +99,7 @@ def profile(method: str, hyperparameters: dict, settings: dict) -> str:
         lines.append(f"{name:<14}{median * 1e3:>11.2f}{median / total:>8.0%}")
     lines += [
         f"{'together':<14}{total * 1e3:>11.2f}{1:>8.0%}",
-        f"{'unbroken':<14}{unbroken * 1e3:>11.2f}   {trainer.batch_size / unbroken:,.0f} images/s",
+        f"{whole:<14}{unbroken * 1e3:>11.2f}   {trainer.batch_size / unbroken:,.0f} images/s",
         "",
         f"an epoch       {trainer.steps} steps, {trainer.steps * unbroken + once:.3g} s"
         + (f", of which {once:.3g} s before the first step" if once > 1e-3 else ""),
