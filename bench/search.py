@@ -145,11 +145,12 @@ class BestAndLatest(optuna.storages.InMemoryStorage):
         return changed
 
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        if len(self._ended) <= self._best + self._latest:
+        if len(self._ended) <= self._best + self._latest or states == (TrialState.WAITING,):
             return super().get_all_trials(study_id, deepcopy, states)
+        trials = super().get_all_trials(study_id, deepcopy=False)
         best = (number for *_, number in self._ranking[: self._best])
-        trials = map(self.get_trial, sorted(self._running.union(best, self._ended[-self._latest :])))
-        seen = [trial for trial in trials if states is None or trial.state in states]
+        numbers = sorted(self._running.union(best, self._ended[-self._latest :]))
+        seen = [trials[number] for number in numbers if states is None or trials[number].state in states]
         return copy.deepcopy(seen) if deepcopy else seen
 
 
@@ -178,7 +179,6 @@ class Running:
     since: float
     before: float
     due: float
-    started: bool = False
 
 
 class Search:
@@ -194,6 +194,7 @@ class Search:
         self.fold: Fold = ledger.fold
         self.spaces, self.slots = experiment.spaces, plan.slots
         self.running: dict[str, Running] = {}
+        self._starting: dict[str, Running] = {}  # those whose worker is not there yet
         self._sampler = plugin("searcher", experiment.searcher, SEARCHERS)
         make_scheduler = plugin("scheduler", experiment.scheduler, SCHEDULERS)
         self.schedulers = {method: make_scheduler(plan.epochs) for method in self.spaces}
@@ -233,15 +234,15 @@ class Search:
     def held(self, uid: str) -> float:
         """Device-seconds that a trial has held up to now."""
         running = self.running.get(uid)
-        if running is None or not running.started:
+        if running is None or uid in self._starting:
             return self.fold.trials[uid].held
         return running.before + self.plan.rate * (self.clock() - running.since)
 
     @property
     def startup(self) -> float:
         """Device-seconds in which slots waited for their workers, up to now."""
-        now, waiting = self.clock(), (r.since for r in self.running.values() if not r.started)
-        return self._startup + self.plan.rate * sum(now - since for since in waiting)
+        now = self.clock()
+        return self._startup + self.plan.rate * sum(now - running.since for running in self._starting.values())
 
     @property
     def share(self) -> float:
@@ -433,7 +434,7 @@ class Search:
         attempt = trial.attempts + 1
         self.ledger.append("assigned", uid=trial.uid, attempt=attempt)
         now = self.clock()
-        self.running[trial.uid] = Running(attempt, now, trial.held, trial.held)
+        self.running[trial.uid] = self._starting[trial.uid] = Running(attempt, now, trial.held, trial.held)
         self._since += now
         if trial.stage == "search":
             self._searching[trial.method] += 1
@@ -474,6 +475,7 @@ class Search:
     def _release(self, trial: Trial) -> None:
         """The trial gave its slot back; `trial.held` is final for now."""
         running = self.running.pop(trial.uid)
+        self._starting.pop(trial.uid, None)
         self._since -= running.since
         self._settled += trial.held - running.before
         if trial.method in self._promised:
@@ -490,18 +492,19 @@ class Search:
     def started(self, uid: str) -> None:
         """A worker has the trial now; what went before was start-up."""
         if uid in self.running:
-            self._worker_has(self.running[uid])
+            self._worker_has(uid)
             self.ledger.append("started", uid=uid, held=self.held(uid), startup=self.startup)
 
-    def _worker_has(self, running: Running) -> None:
-        if running.started:
+    def _worker_has(self, uid: str) -> None:
+        running = self._starting.pop(uid, None)
+        if running is None:
             return
         now = self.clock()
         waited = self.plan.rate * (now - running.since)
         self._startup += waited
         self._settled += waited
         self._since += now - running.since
-        running.since, running.started = now, True
+        running.since = now
 
     def reported(self, uid: str, attempt: int, report: dict[str, Any], facts: dict | None = None) -> bool:
         """Write an epoch and what was decided upon it; whether the trial goes on."""
@@ -577,7 +580,7 @@ class Search:
 
     def _interrupt(self, event: str, uid: str, reason: str) -> None:
         if uid in self.running:
-            self._worker_has(self.running[uid])
+            self._worker_has(uid)
             self.ledger.append(event, uid=uid, held=self.held(uid), startup=self.startup, reason=reason)
             self._release(self.fold.trials[uid])
 
