@@ -1,7 +1,8 @@
 """A whole training step as one compiled graph: augmentation, forward, loss, gradients, optimiser, averages, queues.
 
 One graph serves all trainings of a process that agree in their shapes: what a search changes is a tensor, and weights
-are the graph's inputs. Compiled code is kept on disk and shared by all processes of a user.
+are the graph's inputs. How many images there are, and how many steps, is left open, so that calibration, search and
+confirmation need no graph of their own. Compiled code is kept on disk and shared by all processes of a user.
 """
 
 import contextlib
@@ -43,6 +44,7 @@ def graph(backend: str) -> Callable[["Trainer", Tensor], Tensor]:
     """`Trainer.plain_step`, compiled by `backend`; one function for all trainers of the process."""
     config = torch._dynamo.config
     config.trace_autograd_ops = True  # torch.autograd.grad becomes part of the graph
+    config.force_parameter_static_shapes = False  # a buffer may be as long as the data set
     config.recompile_limit = max(config.recompile_limit, MOST_GRAPHS)
     config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, MOST_GRAPHS)
 
@@ -72,6 +74,8 @@ class CompiledStep:
             if kept and BACKEND == "inductor" and trainer.device.type == "cpu":
                 # Raises where there is none, at once and not after half a minute of work.
                 importlib.import_module("torch._inductor.cpp_builder").get_cpp_compiler()
+            if kept:
+                _leave_open(trainer)
             loss = graph(BACKEND)(trainer, index)
         except Exception as error:
             if kept and _removed_torn(error):
@@ -86,6 +90,15 @@ class CompiledStep:
             return trainer.plain_step(index)
         self._proven = True
         return loss
+
+
+def _leave_open(trainer: "Trainer") -> None:
+    """Let the graph hold for any number of images and of steps."""
+    images = [trainer.pixels, *(buffer for buffer in trainer.method.buffers() if len(trainer.pixels) in buffer.shape)]
+    for tensor, count in [(tensor, len(trainer.pixels)) for tensor in images] + [
+        (rates, len(rates)) for rates in (trainer.rates, trainer.constant_rates)
+    ]:
+        torch._dynamo.maybe_mark_dynamic(tensor, tensor.shape.index(count))
 
 
 def _removed_torn(error: Exception) -> bool:

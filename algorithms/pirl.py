@@ -105,7 +105,7 @@ class PIRL(Method):
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         image, board = views
         of_image, of_jigsaw = self.image_head(self.encoder(image)), self.jigsaw(board)
-        drawn = torch.randint(self.setting.images, (self.negatives,), device=index.device)
+        drawn = torch.randint(len(self.bank.vectors), (self.negatives,), device=index.device)
         memories = (self.bank[index], self.bank[drawn], index[:, None] == drawn, self.temperature)
         loss = self.jigsaw_weight * noise_contrastive(of_jigsaw, *memories)
         loss = loss + (1 - self.jigsaw_weight) * noise_contrastive(of_image, *memories)

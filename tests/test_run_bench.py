@@ -153,10 +153,11 @@ def test_a_run_leaves_parquet_table_and_report_and_is_not_repeated(tmp_path: Pat
     assert fold.charged <= 120 * 1.02 + 2 * 30
     again = command(run_dir, *words)
     assert again.returncode == 0, again.stderr
-    assert read(run_dir / "ledger.jsonl").trials.keys() >= fold.trials.keys()
+    after = read(run_dir / "ledger.jsonl")
+    assert after.trials.keys() >= fold.trials.keys()
     for uid, trial in fold.trials.items():
         if trial.state == "complete":
-            assert read(run_dir / "ledger.jsonl").trials[uid].reports == trial.reports
+            assert after.trials[uid].reports == trial.reports
 
     other = command(run_dir, *words, "--encoder", "vit_tiny")
     assert other.returncode == 2

@@ -39,6 +39,8 @@ def quick(monkeypatch, tmp_path):
     monkeypatch.setitem(encoders.ENCODERS, "regnet_y_tiny", regnet)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    torch._dynamo.reset()
+    counters.clear()
     with torch._dynamo.config.patch(error_on_recompile=True):
         yield
     torch.set_num_threads(threads)
@@ -46,14 +48,16 @@ def quick(monkeypatch, tmp_path):
     counters.clear()
 
 
-def trainer(name: str, flag: bool, *, seed: int = 0, images: int = 64, **hyperparameters) -> Trainer:
+def trainer(
+    name: str, flag: bool, *, seed: int = 0, images: int = 64, epochs: int = 4, **hyperparameters
+) -> Trainer:
     generator = torch.Generator().manual_seed(7)
     pixels = torch.randint(0, 256, (images, 3, 8, 8), dtype=torch.uint8, generator=generator)
     return Trainer(
         method_class(name),
         pixels,
-        load(name).defaults | {"batch_size": 8} | hyperparameters,
-        epochs=4,
+        load(name).defaults | {"batch_size": 8} | ({"negatives": 16} if name == "pirl" else {}) | hyperparameters,
+        epochs=epochs,
         encoder="resnet8",
         seed=seed,
         device="cpu",
@@ -87,14 +91,15 @@ def assert_same_training(name: str, steps: int, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("name", [*METHODS, "supervised"])
-def test_compiled_steps_train_as_plain_ones_and_other_searched_values_need_no_other_graph(name: str):
+def test_compiled_steps_train_as_plain_ones_and_one_graph_serves_other_values_images_and_epochs(name: str):
     assert_same_training(name, 3, 1e-4)
     assert counters["stats"]["unique_graphs"] == 1
     # A recompilation would be an error here.
     searched = {key: 0.9 * value for key, value in load(name).defaults.items() if key in SEARCHED}
-    other = trainer(name, True, seed=1, **searched)
-    train(other, 1)
-    assert other.notice is None
+    for changed in (searched, {"images": 72, "epochs": 6}):
+        other = trainer(name, True, seed=1, **changed)
+        train(other, 1)
+        assert other.notice is None
     assert counters["stats"]["unique_graphs"] == 1
 
 
