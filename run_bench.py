@@ -59,6 +59,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     add("--deterministic", action="store_true", help="the same result every time on this machine; slower on GPUs")
     add("--dry-run", action="store_true", help="print the plan and stop")
     add("--profile", metavar="METHOD", help="tell where the time of this method's training step goes, and stop")
+    add("--train", metavar="METHOD", help="train this method alone, keep its encoder, and stop; with the "
+        "hyper-parameters that won in --run-dir, else as published")  # fmt: skip
     add(
         "--gpus-per-trial",
         type=share,
@@ -69,7 +71,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     add("--searcher", default="tpe", help="tpe (default), random or package.module:function")
     add("--scheduler", default="asha", help="asha (default), full or package.module:Class")
     options = parser.parse_args(words)
-    if not options.budget and not options.profile:
+    if not (options.budget or options.profile or options.train):
         parser.error("--budget is needed, such as 8gpu-hours or 20cpu-minutes")
     return options
 
@@ -109,6 +111,9 @@ def main(words: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
 
 
 def run(options: argparse.Namespace) -> int:
@@ -118,10 +123,11 @@ def run(options: argparse.Namespace) -> int:
     from bench.search_space import check_methods, load
 
     budget = Budget.parse(options.budget) if options.budget else None
-    asked = options.profile or options.methods
+    single = options.profile or options.train
+    asked = single or options.methods
     names = list(METHODS) if asked == "all" else check_methods(asked.split(","))
-    if options.profile and len(names) > 1:
-        raise UserError("--profile takes one method")
+    if single and len(names) > 1:
+        raise UserError(f"--{'profile' if options.profile else 'train'} takes one method")
     spaces = {name: load(name) for name in names}
 
     # Heavy imports come after what can be refused without them.
@@ -130,6 +136,7 @@ def run(options: argparse.Namespace) -> int:
     from algorithms.encoders import check_encoder
     from bench import anchors, images, plan, report, results, table, tune
     from bench.profile import profile
+    from bench.single import train
 
     on_gpu = budget.device == "gpu" if budget else torch.cuda.is_available()
     encoder = options.encoder or ("resnet18" if on_gpu else "resnet8")
@@ -153,25 +160,33 @@ def run(options: argparse.Namespace) -> int:
     settings |= {"compile": options.compile} if options.compile else {}
     settings |= {"deterministic": True} if options.deterministic else {}
     device = "cuda" if on_gpu else "cpu"
-    if options.profile:
+    run_dir = (options.run_dir or ROOT / "reports" / f"{name_of(dataset.name)}-{encoder}").resolve()
+    if single:
         with tempfile.TemporaryDirectory() as folder:
             images.save(dataset, folder)
-            print(profile(names[0], spaces[names[0]].defaults, settings | {"data": folder, "device": device}))
+            local, recipe = {"data": folder, "device": device}, spaces[names[0]].defaults
+            if options.profile:
+                print(profile(names[0], recipe, settings | local))
+            else:
+                epochs = options.epochs or plan.MOST_EPOCHS
+                kept = train(names[0], recipe, settings, local, epochs=epochs, run_dir=run_dir, fresh=options.fresh)
+                print(f"Encoder: {kept}")
         return 0
-    run_dir = (options.run_dir or ROOT / "reports" / f"{name_of(dataset.name)}-{encoder}").resolve()
     existed = run_dir.exists()
+    # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
+    data = run_dir / "data" / dataset.fingerprint[:12]
     experiment = plan.Experiment(
         spaces=spaces,
         factory="bench.training:build",
         settings=settings,
-        local={"data": str(run_dir / "data"), "device": device},
+        local={"data": str(data), "device": device},
         epochs=options.epochs,
         seeds=options.seeds,
         searcher=options.searcher,
         scheduler=options.scheduler,
     )
     try:
-        images.save(dataset, run_dir / "data")
+        images.save(dataset, data)
         made = plan.make(experiment, budget, slots, rate, run_dir=run_dir, fresh=options.fresh)
         print(plan.describe(made))
     except BaseException:

@@ -81,7 +81,8 @@ class DINO(Method):
         warm = (progress / max(self.temperature_warmup, 1e-9)).clamp(max=1)
         self.teacher_temperature.copy_(torch.lerp(self.first_teacher_temperature, self.last_teacher_temperature, warm))
 
-    def features(self, images: Tensor) -> Tensor:
+    @property
+    def judged_encoder(self) -> nn.Module:
         """The teacher's, which the paper evaluates. Its batch statistics are those of its own forward passes in
         train mode."""
-        return self.teacher[0](images)
+        return self.teacher[0]

@@ -77,6 +77,11 @@ class Method(nn.Module):
         """Called after each optimiser step, without gradient; `progress` [] in (0, 1] is the share of all steps
         that are done."""
 
+    @property
+    def judged_encoder(self) -> nn.Module:
+        """The network that is judged, and kept when training has ended."""
+        return self.encoder
+
     def features(self, images: Tensor) -> Tensor:
         """What kNN sees of images [B, 3, S, S] in eval mode: [B, D]."""
-        return self.encoder(images)
+        return self.judged_encoder(images)

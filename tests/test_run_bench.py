@@ -54,6 +54,7 @@ BAD = {
     "unreadable budget": (lambda _: ["--budget", "8 apples"], r"budget '8 apples'.*8gpu-hours"),
     "no budget": (lambda _: ["--budget", ""], r"--budget is needed, such as 8gpu-hours"),
     "profile of two methods": (lambda _: ["--profile", "simclr,byol"], r"--profile takes one method"),
+    "training of two methods": (lambda _: ["--train", "simclr,byol"], r"--train takes one method"),
     "profile of no method": (lambda _: ["--profile", "simclrr"], r"no method 'simclrr'.*simclr"),
     "budget of nothing": (lambda _: ["--budget", "0cpu-minutes"], r"no time at all"),
     "unknown encoder": (lambda _: ["--encoder", "resnet81"], r"no encoder 'resnet81'.*resnet8"),

@@ -48,9 +48,7 @@ def quick(monkeypatch, tmp_path):
     counters.clear()
 
 
-def trainer(
-    name: str, flag: bool, *, seed: int = 0, images: int = 64, epochs: int = 4, **hyperparameters
-) -> Trainer:
+def trainer(name: str, flag: bool, *, seed: int = 0, images: int = 64, epochs: int = 4, **hyperparameters) -> Trainer:
     generator = torch.Generator().manual_seed(7)
     pixels = torch.randint(0, 256, (images, 3, 8, 8), dtype=torch.uint8, generator=generator)
     return Trainer(

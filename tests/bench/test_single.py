@@ -1,0 +1,102 @@
+"""One method trained alone: what it leaves, how it continues, with which hyper-parameters."""
+
+import json
+
+import pytest
+import torch
+
+from algorithms import encoders
+from bench import images, single
+from bench.errors import UserError
+from bench.ledger import FORMAT, Ledger
+from bench.search_space import load
+from bench.training import stage_data
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    images.save(images.load("shapes", image_size=8, limit=200), folder)
+    return str(folder)
+
+
+def train(data, run_dir, method="dino", epochs=3, **options):
+    local = {"data": data, "device": "cpu"}
+    return single.train(
+        method, load(method).defaults, {"encoder": "resnet8"}, local, epochs=epochs, run_dir=run_dir, **options
+    )
+
+
+def test_the_encoder_that_was_judged_is_kept_with_what_it_reached(data, tmp_path, capsys):
+    path = train(data, tmp_path)
+    assert path == tmp_path / "trained" / "dino" / "encoder.pt"
+    content = json.loads((path.parent / "training.json").read_text())
+    assert content["asked"]["hyperparameters"] == load("dino").defaults
+    assert 0 < content["report"]["knn_200"] <= 1
+    assert "epoch 3 of 3" in capsys.readouterr().out
+    encoder = encoders.build_encoder("resnet8", 8)
+    encoder.load_state_dict(torch.load(path, weights_only=True))
+    _, _, evaluation = stage_data(data, False, "cpu")
+    judged = type("Judged", (torch.nn.Module,), {"features": lambda self, batch: encoder(batch)})()
+    encoder.eval()
+    assert evaluation(judged)["knn_200"] == content["report"]["knn_200"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["encoder.pt", "training.json"]
+
+
+def test_a_training_that_was_stopped_continues_to_the_same_bits_and_is_not_repeated(data, tmp_path, monkeypatch):
+    whole = torch.load(train(data, tmp_path / "whole"), weights_only=True)
+
+    def stop_after_two(report, epochs, line=single._line):
+        if report.epoch == 3:
+            raise KeyboardInterrupt
+        return line(report, epochs)
+
+    monkeypatch.setattr(single, "_line", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "parts")
+    monkeypatch.undo()
+    assert not (tmp_path / "parts" / "trained" / "dino" / "encoder.pt").exists()
+    path = train(data, tmp_path / "parts")
+    parts = torch.load(path, weights_only=True)
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    written = path.stat().st_mtime_ns
+    assert train(data, tmp_path / "parts") == path
+    assert path.stat().st_mtime_ns == written
+
+
+def test_a_folder_with_another_training_is_left_alone_unless_told(data, tmp_path):
+    train(data, tmp_path, "simclr", epochs=1)
+    with pytest.raises(UserError, match="other settings; use --fresh"):
+        train(data, tmp_path, "simclr", epochs=2)
+    assert "of 2" not in (tmp_path / "trained" / "simclr" / "training.json").read_text()
+    train(data, tmp_path, "simclr", epochs=2, fresh=True)
+    assert json.loads((tmp_path / "trained" / "simclr" / "training.json").read_text())["asked"]["epochs"] == 2
+
+
+def test_what_won_a_search_is_trained_rather_than_the_published_recipe(data, tmp_path, capsys):
+    ledger = Ledger(tmp_path)
+    ledger.append("run", format=FORMAT, settings={}, plan={})
+    won = load("simclr").defaults | {"temperature": 0.125}
+    trial = {"uid": "simclr-0003", "method": "simclr", "stage": "search", "seed": 3, "number": 3, "parameters": {}}
+    trial |= {"published": False, "of": None, "epochs": 1, "evaluate_at": [1], "hyperparameters": won}
+    ledger.append("suggested", **trial)
+    ledger.append("chosen", method="simclr", winner="simclr-0003", share=1.0)
+    ledger.close()
+    path = train(data, tmp_path, "simclr", epochs=1)
+    assert "as it won in" in capsys.readouterr().out
+    assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won
+
+
+def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):
+    wild = load("simclr").defaults | {"learning_rate": 1e30}
+    with pytest.raises(UserError, match=r"loss is (nan|inf) at epoch \d; a lower learning rate"):
+        single.train(
+            "simclr",
+            wild,
+            {"encoder": "resnet8"},
+            {"data": data, "device": "cpu"},
+            epochs=3,
+            run_dir=tmp_path,
+        )
+    assert not list(tmp_path.rglob("encoder.pt"))
