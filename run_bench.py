@@ -7,6 +7,7 @@ import argparse
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -208,7 +209,7 @@ def run(options: argparse.Namespace) -> int:
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("torch", "torchvision", "ray", "optuna")},
         "commit": commit(),
-        "command": " ".join(sys.argv),
+        "command": shlex.join(["run_bench.py", *sys.argv[1:]]),
         "search_spaces": {
             name: {"paper": space.paper, "hash": space.hash, "hyperparameters": space.entries}
             for name, space in spaces.items()

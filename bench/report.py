@@ -84,10 +84,10 @@ def render(found: Results) -> str:
         ("How to read this", "protocol", _protocol),
     ]
     bodies = [f'<section id="{name}"><h2>{title}</h2>{make(page)}</section>' for title, name, make in sections]
-    dataset, encoder = _first(page.trials.dataset), table.fact(page.run, "encoder")
+    dataset = _first(page.trials.dataset)
     began, ended = page.trials.started.min(), page.trials.ended.max()
     subtitle = [
-        text(encoder or _first(page.trials.encoder) or "no trial yet"),
+        text(table.title(found), 400),
         f"run {text(page.run.get('name', 'without a name'))}",
     ]
     if not pd.isna(began):

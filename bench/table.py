@@ -186,9 +186,8 @@ def _number(value: object) -> float | None:
 
 def _encoder_text(trials: pd.DataFrame) -> str:
     name, parameters = trials.encoder.iloc[0], _number(trials.encoder_parameters.max())
-    return one_line("its own" if pd.isna(name) else name) + (
-        f", {parameters / 1e6:.1f} M parameters" if parameters else ""
-    )
+    shown = f"{parameters / 1e6:.1f} M" if parameters and parameters >= 1e6 else f"{parameters or 0:,.0f}"
+    return one_line("its own" if pd.isna(name) else name) + (f", {shown} parameters" if parameters else "")
 
 
 # ---- how a value reads ----
@@ -255,8 +254,18 @@ def _markdown_text(text: object) -> str:
 # ---- the table as text ----
 
 
+def title(results: Results) -> str:
+    """What the run is of: the images and what was done to them, the encoder, the length of a training."""
+    trials, run = results.trials, results.run
+    parts = [fact(run, "dataset_note") or next(iter(trials.dataset.dropna()), "no data yet")]
+    parts.append(fact(run, "encoder") or next(iter(trials.encoder.dropna()), "no trial yet"))
+    epochs = trials[trials.stage != "baseline"].epochs
+    parts += [f"{_range({int(epochs.min()), int(epochs.max())})} epochs"] if len(epochs) else []
+    return "; ".join(one_line(part, 200) for part in parts)
+
+
 def markdown(results: Results) -> str:
-    """The whole table with its footer, for table.md and the README."""
+    """The whole table with its title and footer, for table.md and the README."""
     made, run = rows(results), results.run
     unit, length = compute_unit(run, max((row.device_seconds for row in made), default=0.0))
     heads = [
@@ -302,7 +311,7 @@ def markdown(results: Results) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     notes = [f"- {label}: {_markdown_text(text) if plain else text}" for label, text, plain in footer(results, made)]
-    return "\n".join([*lines, "", *notes]) + "\n"
+    return "\n".join([f"**{_markdown_text(title(results))}**", "", *lines, "", *notes]) + "\n"
 
 
 def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
@@ -334,9 +343,8 @@ def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
             encoder += f", {_range(batches)} images a step"
         notes.append(("Encoder", encoder, True))
         size, images = trials.image_size.dropna(), facts.get("images") or {}
-        data, note = one_line(trials.dataset.iloc[0]), fact(run, "dataset_note")
-        data = data if not note else str(note) if data in str(note) else f"{data}, {note}"
-        data += f"; {int(size.iloc[0])} px" if len(size) else ""
+        data = str(fact(run, "dataset_note") or one_line(trials.dataset.iloc[0]))
+        data += f"; {int(size.iloc[0])} px" if len(size) and f" {int(size.iloc[0])} px" not in data else ""
         data += "".join(f"; {images[part]:,} {part} images" for part in ("train", "test") if part in images)
         data += f"; {images['left_out']:,} left out as unreadable" if images.get("left_out") else ""
         data += f"; fingerprint {str(trials.dataset_fingerprint.iloc[0])[:12]}"
@@ -351,6 +359,8 @@ def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
         software.append(f"commit {facts['commit']}")
     if software:
         notes.append(("Software", ", ".join(one_line(part) for part in software), False))
+    if facts.get("command"):
+        notes.append(("Command", f"python {facts['command']}", True))
     hashes = [f"{_markdown_text(m)} `{_hash(s)}`" for m, s in sorted(spaces(run).items()) if s.get("hash")]
     if hashes:
         notes.append(("Search spaces", ", ".join(hashes), False))

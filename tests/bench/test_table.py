@@ -144,6 +144,7 @@ def test_names_cannot_break_out_of_the_markdown_table():
 
 def test_the_footer_names_budget_data_software_and_search_spaces(run):
     text = table.markdown(run)
+    assert re.fullmatch(r"\*\*made-up numbers; resnet18; \d+ epochs\*\*", text.splitlines()[0])
     for part in ("GPU-hours", "H100", "4 slots", "made-up numbers", "torch 2.14.1", "commit 0123abc", "resnet18"):
         assert part in text, part
     assert f"byol `{synthetic_run.search_space('byol')['hash']}`" in text
@@ -197,7 +198,7 @@ def test_the_readme_gets_the_table_between_its_markers_and_nothing_else_changes(
     path = readme(tmp_path)
     assert table.publish(run, path)
     text = path.read_text()
-    assert text.startswith("# Title\n<!-- table:begin -->\n\n| method")
+    assert text.startswith("# Title\n<!-- table:begin -->\n\n**made-up numbers; resnet18; 20 epochs**\n\n| method")
     assert text.endswith("\n\n<!-- table:end -->\nafter")
     assert "old" not in text.split("<!-- table:begin -->")[1][:20]
 
