@@ -47,7 +47,7 @@ def train(
         shutil.rmtree(folder, ignore_errors=True)
     checkpoint, result, encoder = folder / "checkpoint.pt", folder / "training.json", folder / "encoder.pt"
     asked = plain({"method": method, "hyperparameters": hyperparameters, "epochs": epochs} | dict(settings))
-    before = json.loads(result.read_text()) if result.exists() else None
+    before = json.loads(result.read_text()) if result.exists() and encoder.exists() else None
     kept = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.exists() else before
     if kept and kept["asked"] != asked:
         raise UserError(f"{folder} holds a training with other settings; use --fresh to begin it anew")
