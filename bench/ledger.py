@@ -66,7 +66,6 @@ from bench.errors import UserError
 
 FORMAT = 1
 FINAL = ("complete", "pruned", "failed")
-STAGES = ("search", "confirm", "published", "baseline")
 
 
 @dataclass
@@ -149,7 +148,8 @@ class Fold:
             report = event["report"]
             if report["epoch"] in trial.reports:  # a later attempt told it again: the first stands
                 return
-            trial.reports[report["epoch"]] = report | {"device_seconds": event["held"]}
+            own = {"device_seconds": event["held"], "attempt": event["attempt"]}
+            trial.reports[report["epoch"]] = report | own
             trial.decisions[report["epoch"]] = event["decision"]
             self.arrivals.append((trial.uid, report["epoch"]))
             trial.fruitless = 0

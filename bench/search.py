@@ -25,6 +25,7 @@ ledger, again after a restart: it must be a function of what it was told.
 import copy
 import hashlib
 import importlib
+import itertools
 import math
 import time
 from bisect import bisect_left, insort
@@ -54,22 +55,23 @@ FEW = 10
 class Asha:
     """Asynchronous successive halving, the stopping variant (Li et al. 2020, arXiv 1810.05934).
 
-    Milestones are `grace`, `grace` x `eta`, ... below `epochs`. A trial goes on from a milestone if it is among the
-    best 1 in `eta` of those that came there before it and itself; the first to come always goes on.
+    Milestones are `grace`, `grace` x `eta`, ... up to half of `epochs`: later there is little left to save. A trial
+    goes on from a milestone if it is among the best 1 in `eta` of those that came there before it and itself; the first
+    to come always goes on.
     """
 
     def __init__(self, epochs: int, eta: int = 3, grace: int | None = None) -> None:
         grace = grace or max(1, round(epochs / eta**2))
         self.eta = eta
         self.milestones: list[int] = []
-        while grace < epochs:
+        while 2 * grace <= epochs:
             self.milestones.append(grace)
             grace *= eta
-        self._rungs: dict[int, list[float]] = {milestone: [] for milestone in self.milestones}
+        self._rungs: dict[int, list[float]] = {}
 
     def arrive(self, uid: str, epoch: int, accuracy: float) -> bool:
         """Record the accuracy at a milestone; whether the trial goes on."""
-        rung = self._rungs[epoch]
+        rung = self._rungs.setdefault(epoch, [])
         insort(rung, accuracy)
         better = len(rung) - bisect_left(rung, accuracy) - rung.count(accuracy)
         return better < max(1, len(rung) // self.eta)
@@ -217,7 +219,7 @@ class Search:
         for uid, epoch in self.fold.arrivals:
             trial = self.fold.trials[uid]
             self._learn(trial, epoch)
-            if self._at_milestone(trial, epoch) and trial.reports[epoch]["knn_200"] is not None:
+            if self._at_milestone(trial, epoch) and trial.decisions[epoch] != "failed":
                 self.schedulers[trial.method].arrive(uid, epoch, trial.reports[epoch]["knn_200"])
 
     # What has been spent, and what things cost
@@ -260,19 +262,19 @@ class Search:
         return (actual + prior) / (nominal + prior)
 
     def _learn(self, trial: Trial, epoch: int) -> None:
-        """What an epoch took beside what was planned; the first with what a trial takes to begin."""
-        before = trial.reports.get(epoch - 1)
-        since = before["device_seconds"] if before is not None else trial.held_at_start
-        took = trial.reports[epoch]["device_seconds"] - since
-        # Where an attempt has begun in the middle, its first epoch tells nothing.
-        if (before is not None or epoch == 1) and took >= 0 and trial.method in self._measured:
+        """What an epoch took beside what was planned. The first epoch of an attempt tells nothing: with it comes what
+        happens once, such as compiling, and what a lost worker had trained already."""
+        report, before = trial.reports[epoch], trial.reports.get(epoch - 1)
+        if before is not None and before["attempt"] == report["attempt"] and trial.method in self._measured:
             measured = self._measured[trial.method]
-            measured[0] += took
+            measured[0] += report["device_seconds"] - before["device_seconds"]
             measured[1] += self.plan.cost(trial.method, trial.stage, epoch - 1, epoch)
 
     def room(self, method: str) -> float:
         """Device-seconds of the method's share that are neither spent, promised nor kept back for confirming."""
-        reserve = 2 * self.plan.experiment.seeds * self.cost(method, "confirm", 0, self.plan.epochs)
+        seeds = self.plan.experiment.seeds
+        done = sum(trial.state == "complete" for trial in self.fold.of(method, "published"))
+        reserve = (2 * seeds - min(done, seeds)) * self.cost(method, "confirm", 0, self.plan.epochs)
         return self.share - reserve - self._promised[method]
 
     # What to run next
@@ -281,7 +283,7 @@ class Search:
         """The next assignment for a free slot; None where there is none now; DONE where nothing is left to do.
 
         An assignment is {"trial": what the trainer's factory gets, "attempt", "known": the last epoch that the
-        ledger has, "time_limit": seconds for an epoch, "first_time_limit": for an attempt's first}.
+        ledger has, "time_limit": seconds for an epoch}.
         """
         trial = None
         if not self.exhausted:
@@ -310,7 +312,7 @@ class Search:
                 continue
             room, waiting, correction = self.room(method), self._waiting[method], self._correction(method)
             for place, (planned, trial) in enumerate(waiting):
-                if planned * correction <= room:
+                if trial.number == 0 or planned * correction <= room:
                     del waiting[place]
                     return trial
             if self._numbers[method] == 0 or self.cost(method, "search", 0, self.plan.epochs) <= room:
@@ -330,7 +332,8 @@ class Search:
                 if trial is not None and (trial.final or trial.uid in self.running):
                     continue
                 cost = self.cost(method, "confirm", trial.epoch if trial else 0, self.plan.epochs)
-                if self._promised[method] + cost <= self.share * 1.02:
+                more = specification["k"] >= self._seeds(method)
+                if self._promised[method] + cost <= self.share * (1.0 if more else 1.02):
                     candidates.append((specification["k"], place, order, specification))
                 break
         if not candidates:
@@ -361,10 +364,18 @@ class Search:
                     "epochs": epochs,
                 }
 
+    def _seeds(self, method: str) -> int:
+        """How many seeds confirm the method: the published recipe, where it has won, with those of both."""
+        winner = self.fold.trials.get(self.fold.winner(method) or "")
+        return self.plan.experiment.seeds * (2 if winner is not None and winner.published else 1)
+
     def _confirmations(self, method: str) -> Iterator[dict[str, Any]]:
+        """The trials that confirm, seed by seed. After the seeds that were asked for come more, since a larger budget
+        leaves time where winner and recipe are confirmed already; unless one has failed, as more would then."""
         winner = self.fold.trials.get(self.fold.winner(method) or "")
         common = {"method": method, "epochs": self.plan.epochs}
-        for k in range(self.plan.experiment.seeds * (2 if winner is not None and winner.published else 1)):
+        failed = any(trial.state == "failed" for trial in self.fold.of(method, "confirm", "published"))
+        for k in range(self._seeds(method)) if failed else itertools.count():
             if winner is not None and not winner.published:
                 yield common | {
                     "uid": f"{method}-{winner.number:04d}-s{k + 1}",
@@ -439,7 +450,6 @@ class Search:
         if trial.stage == "search":
             self._searching[trial.method] += 1
         self._promise(trial)
-        limit = self.plan.time_limit(trial.method)
         return {
             "trial": {
                 "uid": trial.uid,
@@ -452,8 +462,7 @@ class Search:
             },
             "attempt": attempt,
             "known": trial.epoch,
-            "time_limit": limit,
-            "first_time_limit": limit + 5 * self.plan.experiment.patience,
+            "time_limit": self.plan.time_limit(trial.method),
         }
 
     def _wait(self, trial: Trial) -> None:

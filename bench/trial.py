@@ -84,7 +84,7 @@ class Attempt:
     def __init__(self, assignment: dict[str, Any], factory: str, settings: dict[str, Any], run_dir: Path) -> None:
         global _current
         self.trial, self.known = assignment["trial"], assignment["known"]
-        self.limits = [assignment["first_time_limit"], assignment["time_limit"]]
+        self.time_limit = assignment["time_limit"]
         self.folder = Path(run_dir) / "checkpoints" / self.trial["uid"]
         self.number = assignment["attempt"]
         self._factory, self._settings = factory, settings
@@ -108,9 +108,9 @@ class Attempt:
         """
         answer: dict[str, Any] = {"reports": []}
         self.folder.mkdir(parents=True, exist_ok=True)
-        limit, note = self.limits[self._trainer is not None], self.folder / f"attempt-{self.number}.note"
+        note = self.folder / f"attempt-{self.number}.note"
         with open(note, "w") as file:
-            faulthandler.dump_traceback_later(limit, exit=True, file=file)
+            faulthandler.dump_traceback_later(self.time_limit, exit=True, file=file)
             try:
                 if self._trainer is None:
                     answer["facts"] = self._begin()

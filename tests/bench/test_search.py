@@ -155,9 +155,9 @@ def test_asha_keeps_the_best_third_and_always_the_best(accuracies):
 
 
 @pytest.mark.parametrize(
-    ("epochs", "milestones"), [(1, []), (2, [1]), (9, [1, 3]), (10, [1, 3, 9]), (200, [22, 66, 198])]
+    ("epochs", "milestones"), [(1, []), (2, [1]), (4, [1]), (9, [1, 3]), (10, [1, 3]), (50, [6, 18]), (200, [22, 66])]
 )
-def test_milestones_lie_below_the_last_epoch(epochs, milestones):
+def test_milestones_lie_where_at_least_half_of_the_epochs_is_still_to_come(epochs, milestones):
     assert Asha(epochs).milestones == milestones
 
 
@@ -274,6 +274,28 @@ def test_a_larger_budget_continues_what_was_cut_and_searches_on():
     assert all(t.of != fold.winner(t.method) for t in superseded)
 
 
+@pytest.mark.parametrize("factor", [1.25, 1.5, 2, 3])
+def test_a_larger_budget_is_spent_evenly_also_where_all_was_confirmed_already(factor):
+    plan, curve = small(methods=16, slots=8, trials=600, epochs=27)
+    ledger = MemoryLedger()
+    simulate(plan, curve, ledger)
+    larger = with_budget(plan, factor)
+    fold, _ = simulate(larger, curve, ledger)
+    assert fairness(fold, larger) <= 1.1
+    assert sum(fold.spent.values()) >= 0.97 * larger.budget.seconds
+    assert fold.charged <= 1.02 * larger.budget.seconds
+
+
+def test_more_seeds_than_were_asked_for_are_not_tried_where_one_has_failed():
+    plan, curve = small(methods=1)
+    ledger = MemoryLedger()
+    simulate(plan, curve, ledger)
+    search = Search(with_budget(plan, 9), ledger, clock=lambda: 0.0)
+    assert max(k["k"] for k in itertools.islice(search._confirmations("method00"), 20)) > 5
+    next(ledger.fold.of("method00", "published")).state = "failed"
+    assert max(k["k"] for k in search._confirmations("method00")) <= 5
+
+
 def test_the_same_budget_again_does_nothing():
     plan, curve = small()
     ledger = MemoryLedger(keep=True)
@@ -330,6 +352,50 @@ def test_a_trial_that_diverged_or_collapsed_fails_with_the_reason(search, report
     assert search.fold.trials[uid].state == "failed"
     assert reason in search.fold.trials[uid].reason
     assert uid not in search.running
+
+
+def test_pruning_rungs_are_the_same_after_a_restart_whatever_failed_at_a_milestone(search):
+    for spread in (0.9, 0.001, 0.9, 0.001):
+        uid, assignment = next_trial(search)
+        search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5, "feature_std": spread})
+    rungs = {method: scheduler._rungs for method, scheduler in search.schedulers.items()}
+    assert sum(len(rung) for own in rungs.values() for rung in own.values()) == 2
+    again = Search(search.plan, search.ledger, clock=lambda: 0.0)
+    assert {method: scheduler._rungs for method, scheduler in again.schedulers.items()} == rungs
+
+
+def test_the_published_recipe_goes_on_even_where_its_share_has_no_room_for_it():
+    plan, _ = small(methods=1, slots=1)
+    ledger, now = MemoryLedger(), [0.0]
+    search = Search(plan, ledger, clock=lambda: now[0])
+    uid, _ = next_trial(search)
+    now[0] = 0.9 * plan.share
+    search.lost(uid, "its worker died")
+    for again in (search, Search(plan, ledger, clock=lambda: now[0])):
+        assert again.room("method00") < 0
+        assert again.next()["trial"]["uid"] == uid
+        again.cut(uid, "stop")
+
+
+def test_what_happens_once_does_not_count_as_what_an_epoch_takes():
+    now = [0.0]
+    plan, _ = small(methods=1, slots=1)
+    search = Search(plan, MemoryLedger(), clock=lambda: now[0])
+
+    def epoch(number, attempt, seconds):
+        now[0] += seconds
+        assert search.reported(uid, attempt, {"epoch": number, "loss": 1.0, "knn_200": 0.5})
+        return search.cost("method00", "search", 4, 8)
+
+    uid, _ = next_trial(search)
+    planned = plan.cost("method00", "search", 4, 8)
+    assert epoch(1, 1, 90.0) == planned  # it was compiled
+    slower = epoch(2, 1, 3 * plan.cost("method00", "search", 1, 2))
+    assert slower > planned
+    search.lost(uid, "its worker died")
+    next_trial(search)
+    assert epoch(3, 2, 50.0) == slower  # the lost worker had not saved the second epoch
+    assert Search(plan, search.ledger, clock=lambda: 0.0).cost("method00", "search", 4, 8) == slower
 
 
 def test_a_lost_worker_is_replaced_until_three_are_lost_without_an_epoch_between(search):

@@ -24,7 +24,7 @@ TINY = "tests.bench.fake_trainer:tiny"
 def assignment(uid="a", attempt=1, known=0, epochs=5, limit=60.0, **hyperparameters):
     trial = {"uid": uid, "method": "m", "stage": "search", "seed": 7, "hyperparameters": hyperparameters}
     trial |= {"epochs": epochs, "evaluate_at": list(range(1, epochs + 1))}
-    return {"trial": trial, "attempt": attempt, "known": known, "time_limit": limit, "first_time_limit": limit}
+    return {"trial": trial, "attempt": attempt, "known": known, "time_limit": limit}
 
 
 def steps(attempt, count):
