@@ -19,6 +19,10 @@ from bench.errors import UserError
 
 ROOT = Path(__file__).resolve().parent
 
+COMPILING_PAYS = 600
+"""Device-seconds of a method from which its steps are compiled on GPUs: its graph takes up to a minute to make, once,
+and serves all of its trainings."""
+
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong on one line."""
@@ -56,7 +60,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     add("--seeds", type=positive, default=3, help="fresh seeds that confirm each winner (default 3)")
     add("--run-dir", type=Path, help="where the run is kept; default: reports/DATASET-ENCODER")
     add("--fresh", action="store_true", help="begin anew instead of continuing the run")
-    add("--compile", choices=("on", "off"), help="whether training steps are compiled; default: on GPUs, where it pays")
+    add("--compile", choices=("on", "off"), help="whether training steps are compiled; default: on GPUs, unless the "
+        "budget is small")  # fmt: skip
     add("--deterministic", action="store_true", help="the same result every time on this machine; slower on GPUs")
     add("--dry-run", action="store_true", help="print the plan and stop")
     add("--profile", metavar="METHOD", help="tell where the time of this method's training step goes, and stop")
@@ -111,10 +116,12 @@ def main(words: list[str] | None = None) -> int:
         return run(arguments(words))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:  # of a disk: all that was measured is in the ledger
+        print(f"error: {error}; mend that and run the same command again, it continues", file=sys.stderr)
     except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
+        print("interrupted; the same command, without --fresh, continues", file=sys.stderr)
         return 130
+    return 2
 
 
 def run(options: argparse.Namespace) -> int:
@@ -135,7 +142,7 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from algorithms.encoders import check_encoder
-    from bench import anchors, images, plan, report, results, table, tune
+    from bench import anchors, images, ledger, plan, report, results, table, tune
     from bench.profile import profile
     from bench.single import train
 
@@ -160,12 +167,15 @@ def run(options: argparse.Namespace) -> int:
     settings |= {"batch_size": options.batch_size} if options.batch_size else {}
     settings |= {"compile": options.compile} if options.compile else {}
     settings |= {"deterministic": True} if options.deterministic else {}
-    device = "cuda" if on_gpu else "cpu"
+    local = {"device": "cuda" if on_gpu else "cpu"}
+    if not options.compile:
+        pays = on_gpu and (single or budget.seconds >= COMPILING_PAYS * len(names))
+        local |= {"compile": "on" if pays else "off"}
     run_dir = (options.run_dir or ROOT / "reports" / f"{name_of(dataset.name)}-{encoder}").resolve()
     if single:
         with tempfile.TemporaryDirectory() as folder:
             images.save(dataset, folder)
-            local, recipe = {"data": folder, "device": device}, spaces[names[0]].defaults
+            local, recipe = local | {"data": folder}, spaces[names[0]].defaults
             if options.profile:
                 print(profile(names[0], recipe, settings | local))
             else:
@@ -173,30 +183,37 @@ def run(options: argparse.Namespace) -> int:
                 kept = train(names[0], recipe, settings, local, epochs=epochs, run_dir=run_dir, fresh=options.fresh)
                 print(f"Encoder: {kept}")
         return 0
-    existed = run_dir.exists()
     # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
     data = run_dir / "data" / dataset.fingerprint[:12]
+    new = next((path for path in (run_dir, data.parent, data) if not path.exists()), None)
     experiment = plan.Experiment(
         spaces=spaces,
         factory="bench.training:build",
         settings=settings,
-        local={"data": str(data), "device": device},
+        local=local | {"data": str(data)},
         epochs=options.epochs,
         seeds=options.seeds,
         searcher=options.searcher,
         scheduler=options.scheduler,
     )
+    planned = False
     try:
-        images.save(dataset, data)
-        made = plan.make(experiment, budget, slots, rate, run_dir=run_dir, fresh=options.fresh)
-        print(plan.describe(made))
-    except BaseException:
-        if not existed:
-            shutil.rmtree(run_dir, ignore_errors=True)
-        raise
+        made = plan.make(
+            experiment,
+            budget,
+            slots,
+            rate,
+            run_dir=run_dir,
+            fresh=options.fresh,
+            prepare=lambda: images.save(dataset, data),
+        )
+        spent = 0.0 if options.fresh else ledger.read(run_dir / "ledger.jsonl").charged
+        print(plan.describe(made, spent))
+        planned = not options.dry_run
+    finally:
+        if new and not planned:
+            shutil.rmtree(new, ignore_errors=True)
     if options.dry_run:
-        if not existed:
-            shutil.rmtree(run_dir, ignore_errors=True)
         return 0
     facts = {
         "dataset_note": dataset.note,
@@ -226,7 +243,7 @@ def run(options: argparse.Namespace) -> int:
             on_results=lambda fold: results.write(fold, run_dir),
         )
     except tune.Interrupted as interruption:
-        print(interruption)
+        print(f"{interruption} (without --fresh)" if options.fresh else interruption)
         status = 128 + interruption.signal
     page = report.write(run_dir)
     found = results.load(run_dir)
@@ -234,9 +251,9 @@ def run(options: argparse.Namespace) -> int:
     print(f"Report: {page}\nTable:  {run_dir / 'table.md'}\nData:   {run_dir / 'trials.parquet'}")
     if dataset.name == "cifar10":
         print(f"Beside published numbers: {anchors.write(run_dir)}")
-    # The README has a table for each encoder that it speaks of.
+    # The README has a table for each encoder that it speaks of: that of the run in the usual folder.
     readme = ROOT / "README.md"
-    shown = readme.is_file() and f"<!-- table:{encoder}:begin -->" in readme.read_text()
+    shown = not options.run_dir and readme.is_file() and f"<!-- table:{encoder}:begin -->" in readme.read_text()
     if status == 0 and shown and table.publish(found, readme, encoder):
         print("README.md has the new table.")
     return status
@@ -244,17 +261,24 @@ def run(options: argparse.Namespace) -> int:
 
 def count_slots(device: str, rate: float, address: str | None) -> int:
     """The trials that run at a time: of the cluster at `address`, else of this machine. Raises UserError."""
+    from bench.budget import slots
+
     if address:
         from bench import tune
 
-        return tune.cluster_slots(address, device, rate)
+        found = tune.cluster_slots(address, device, rate)
+        if not found:
+            raise UserError(
+                f"the cluster at {address} has no {device.upper()} that is whole; start Ray on nodes with some"
+            )
+        return found
     if device == "cpu":
         return len(os.sched_getaffinity(0))
     import torch
 
     if not torch.cuda.is_available():
         raise UserError("a budget in GPU time needs a GPU, and PyTorch finds none here; use one such as 20cpu-minutes")
-    return round(torch.cuda.device_count() / rate)
+    return slots(torch.cuda.device_count(), rate)
 
 
 def name_of(dataset: str) -> str:

@@ -9,6 +9,15 @@ from bench.errors import UserError
 _UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 
 
+def slots(devices: float, rate: float) -> int:
+    """The trials that so many devices run at a time, each of which takes the part `rate` of one."""
+    return int(devices + 1e-6) * trials_per_device(rate)
+
+
+def trials_per_device(rate: float) -> int:
+    return int(1 / rate + 1e-6)
+
+
 @dataclass(frozen=True)
 class Budget:
     """`seconds` of device time; `device` is "gpu" (GPU-seconds) or "cpu" (core-seconds)."""

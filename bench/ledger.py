@@ -52,6 +52,7 @@ published has no confirm trials, its `published` ones serve:
 
 import errno
 import fcntl
+import itertools
 import json
 import math
 import os
@@ -289,7 +290,8 @@ class Ledger:
         self._lock = lock(self.run_dir)
         try:
             if fresh and self.path.exists():
-                os.replace(self.path, self.run_dir / "ledger.previous.jsonl")
+                former = (self.run_dir / f"ledger.previous-{number}.jsonl" for number in itertools.count(1))
+                os.replace(self.path, next(path for path in former if not path.exists()))
             events, size = read_events(self.path)
             self.fold = Fold()
             for event in events:

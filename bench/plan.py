@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.budget import Budget
+from bench.budget import Budget, trials_per_device
 from bench.errors import UserError
 from bench.ledger import Fold, plain, read_events
 from bench.search import SCHEDULERS, SEARCHERS, plugin
@@ -45,7 +46,8 @@ class Experiment:
     `calibrate(trial, settings)`, which gives {"epoch": seconds, "evaluation": seconds}, and where wanted
     `prepare(settings)`, called once in each worker process before its first trial. `settings` (plain values) go to
     all of them and identify the run, as do the fields below them; `local` (plain values: folders, threads) goes to
-    all of them and does not. `patience` is the seconds that an epoch may take beyond ten times its calibration.
+    all of them and does not. `patience` is the seconds that an epoch may take beyond ten times its calibration: a
+    step may have to be compiled in it.
     """
 
     spaces: dict[str, Any]
@@ -58,7 +60,7 @@ class Experiment:
     seed: int = 0
     searcher: str = "tpe"
     scheduler: str = "asha"
-    patience: float = 60.0
+    patience: float = 360.0
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to be continued; the ledger's first line has it."""
@@ -164,15 +166,18 @@ def make(
     *,
     run_dir: str | Path | None = None,
     fresh: bool = False,
+    prepare: Callable[[], None] = lambda: None,
 ) -> Plan:
     """The plan; from the ledger in `run_dir` where a run is continued, else calibrated now. Writes nothing.
 
-    Raises UserError if the settings are not those of the run in `run_dir`, or the budget is too small for one trial
-    of each method and its confirmation (it says which would do).
+    `prepare` is called before anything runs, when what is asked has been found to fit the run in `run_dir`. Raises
+    UserError if it does not, or if the budget is too small for one trial of each method and its confirmation (it says
+    which would do).
     """
     plugin("searcher", experiment.searcher, SEARCHERS)
     plugin("scheduler", experiment.scheduler, SCHEDULERS)
-    earlier = None if fresh or run_dir is None else _earlier(Path(run_dir), experiment)
+    earlier = None if fresh or run_dir is None else _earlier(Path(run_dir), experiment, budget)
+    prepare()
     if earlier is not None:
         known = earlier.plan
         epochs = known["epochs"]
@@ -180,6 +185,9 @@ def make(
         began = time.monotonic()
         calibration, startup = calibrate(experiment)
         seconds = rate * (time.monotonic() - began)
+        # It had a device to itself. What trials do to each other on a shared one, the run will measure.
+        sharing = trials_per_device(rate)
+        calibration = {m: {name: sharing * cost for name, cost in of.items()} for m, of in calibration.items()}
         known = {"calibration": calibration, "startup": startup, "calibration_seconds": round(seconds, 3)}
         epochs = experiment.epochs
     fields = {key: known[key] for key in ("calibration", "startup", "calibration_seconds")}
@@ -205,20 +213,24 @@ def _choose_epochs(plan: Plan) -> Plan:
     return best
 
 
-def _earlier(run_dir: Path, experiment: Experiment) -> Fold | None:
+def _earlier(run_dir: Path, experiment: Experiment, budget: Budget) -> Fold | None:
     """The run in the folder, if there is one. Raises UserError where its settings are others."""
     events, _ = read_events(run_dir / "ledger.jsonl")
     if not events:
         return None
     fold = Fold()
-    fold.apply(events[0])
-    check_identity(fold, experiment, run_dir)
+    for event in events[:2]:  # the run, and its first session
+        fold.apply(event)
+    check_identity(fold, experiment, budget, run_dir)
     return fold
 
 
-def check_identity(fold: Fold, experiment: Experiment, run_dir: Path) -> None:
-    """Raises UserError, which names the difference, if the run in `run_dir` was made with other settings."""
-    there, here = fold.settings, experiment.identity()
+def check_identity(fold: Fold, experiment: Experiment, budget: Budget, run_dir: Path) -> None:
+    """Raises UserError, which names the difference, if the run in `run_dir` was made with other settings, or its budget
+    is in time of another device."""
+    there, here = dict(fold.settings), experiment.identity()
+    if fold.sessions:
+        there["a budget in time of"], here["a budget in time of"] = fold.sessions[0]["budget"]["device"], budget.device
     if here["epochs"] == fold.plan["epochs"]:
         here["epochs"] = there["epochs"]  # asked for what had been chosen
     for key in sorted(there.keys() | here.keys()):
@@ -276,6 +288,7 @@ def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], floa
     the process's last line if it fails.
     """
     spaces = {m: space.defaults for m, space in experiment.spaces.items()} | {b: {} for b in experiment.baselines}
+    print("Calibrating, once in a run:", end="", flush=True)
     trials = [
         {
             "uid": f"{method}-calibration",
@@ -295,14 +308,19 @@ def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], floa
     }
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "calibration.json"
-        process = subprocess.run(
-            [sys.executable, "-m", "bench.plan", str(answer)],
-            input=json.dumps(plain(task)),
-            text=True,
-            stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
-            check=False,
-        )
+        limit = max(60.0, experiment.patience) * len(trials)
+        try:
+            process = subprocess.run(
+                [sys.executable, "-m", "bench.plan", str(answer)],
+                input=json.dumps(plain(task)),
+                text=True,
+                stderr=subprocess.PIPE,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
+                check=False,
+                timeout=limit,
+            )
+        except subprocess.TimeoutExpired:
+            raise UserError(f"calibration took more than {_duration(limit)}; the device may hang") from None
         if process.returncode != 0:
             last = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
             raise UserError(f"calibration failed: {last}")
@@ -320,11 +338,13 @@ def _calibration_process(answer: str) -> None:
     startup = time.monotonic() - began
     calibration = {}
     for trial in task["trials"]:
+        print(f" {trial['method']}", end="", flush=True)
         seconds = hook(trial, task["settings"])
         before = time.monotonic()  # data and imports are in place now, as they are in a warm worker
         getattr(sys.modules[module], function)(trial, task["settings"])
         seconds |= {"start": time.monotonic() - before}
         calibration[trial["method"]] = {name: float(seconds[name]) for name in ("epoch", "evaluation", "start")}
+    print(flush=True)
     Path(answer).write_text(json.dumps({"calibration": calibration, "startup": startup}))
 
 

@@ -165,11 +165,15 @@ def plugin(kind: str, name: str, known: dict[str, Callable]) -> Callable:
     if name in known:
         return known[name]
     module, _, attribute = name.partition(":")
+    choices = f"use {', '.join(known)} or package.module:attribute"
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError):
-        choices = ", ".join(known)
-        raise UserError(f"there is no {kind} {name!r}; use {choices} or package.module:attribute") from None
+        raise UserError(f"there is no {kind} {name!r}; {choices}") from None
+    except Exception as error:  # of the user's module
+        raise UserError(
+            f"the {kind} {name!r} cannot be imported ({type(error).__name__}: {error}); {choices}"
+        ) from None
 
 
 @dataclass
@@ -232,6 +236,11 @@ class Search:
     @property
     def exhausted(self) -> bool:
         return self.charged >= self.plan.budget.seconds
+
+    @property
+    def training(self) -> bool:
+        """Whether any worker has a trial."""
+        return len(self.running) > len(self._starting)
 
     def held(self, uid: str) -> float:
         """Device-seconds that a trial has held up to now."""

@@ -9,16 +9,12 @@ from torch import Tensor
 from algorithms import method_class
 from algorithms.augment import pack
 from algorithms.knn import Evaluation
-from algorithms.trainer import Recipe, Trainer, batch_size_for
+from algorithms.trainer import Recipe, Trainer
 from bench import images
 from bench.search_space import load
 
 CALIBRATION_SECONDS = 0.4
 """A calibration trains for about so long, after a first step that is not counted."""
-
-COMPILED_STEPS = 5000
-"""A training on CUDA of so many steps or more is compiled. A graph takes from some seconds, where it is in the cache on
-disk, to a minute, and saves milliseconds a step."""
 
 
 @functools.lru_cache(maxsize=2)
@@ -59,16 +55,13 @@ def prepare(settings: dict) -> None:
 def build(trial: dict, settings: dict) -> Trainer:
     """The trainer of a trial (`uid, method, stage, seed, hyperparameters, epochs, evaluate_at`) in a run whose
     settings name the `data` (a folder of `images.save`), the `encoder` and the `device`, and may limit the
-    `batch_size` and say whether to `compile` ("on", "off"; otherwise on CUDA where it pays)."""
+    `batch_size` and have steps compiled (`compile`: "on")."""
     pixels, labels, evaluation = stage_data(settings["data"], trial["stage"] == "search", settings["device"])
     hyperparameters = trial["hyperparameters"] or load(trial["method"]).defaults
     if most := settings.get("batch_size"):
         hyperparameters = hyperparameters | {
             "batch_size": min(most, hyperparameters.get("batch_size", Recipe.batch_size))
         }
-    wanted = hyperparameters.get("batch_size", Recipe.batch_size)
-    steps = trial["epochs"] * len(pixels) // batch_size_for(len(pixels), wanted)
-    pays = settings["device"] == "cuda" and steps >= COMPILED_STEPS
     return Trainer(
         method_class(trial["method"]),
         pixels,
@@ -81,7 +74,7 @@ def build(trial: dict, settings: dict) -> Trainer:
         evaluate_at=trial["evaluate_at"],
         labels=labels if trial["method"] == "supervised" else None,
         packed=True,
-        compiled={"on": True, "off": False}.get(settings.get("compile"), pays),
+        compiled=settings.get("compile") == "on",
     )
 
 
@@ -107,6 +100,7 @@ def calibrate(trial: dict, settings: dict) -> dict[str, float]:
     evaluation = trainer.evaluation
     count = len(evaluation.bank) + len(evaluation.queries)
     part = evaluation.queries[: evaluation.batch_size]
+    evaluation.features(trainer.method, part)  # the first one is not counted either
     began = trainer.clock()
     evaluation.features(trainer.method, part)
     return {"epoch": seconds, "evaluation": (trainer.clock() - began) * count / len(part)}

@@ -38,6 +38,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from bench.budget import slots, trials_per_device
 from bench.errors import UserError
 from bench.ledger import FORMAT, Fold, Ledger
 from bench.plan import Plan, check_identity
@@ -101,7 +102,8 @@ def run(
             chosen = ("epochs", "milestones", "calibration", "calibration_seconds", "startup")
             values = {name: getattr(plan, name) for name in chosen}
             ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
-        check_identity(ledger.fold, plan.experiment, run_dir)
+        check_identity(ledger.fold, plan.experiment, plan.budget, run_dir)
+        _settle(ledger, run_dir)
         ledger.append(
             "session",
             number=len(ledger.fold.sessions),
@@ -111,7 +113,6 @@ def run(
             share=plan.share,
             facts=facts or {},
         )
-        _settle(ledger, run_dir, plan.rate)
         session = _Session(plan, ledger, run_dir, on_results)
         if session.search.work_left():
             session.run(address)
@@ -127,15 +128,15 @@ def cluster_slots(address: str, device: str, rate: float) -> int:
 
 
 def _slots(device: str, rate: float) -> int:
-    return int(ray.cluster_resources().get(device.upper(), 0) / rate + 1e-6)
+    return slots(ray.cluster_resources().get(device.upper(), 0), rate)
 
 
-def _settle(ledger: Ledger, run_dir: Path, rate: float) -> None:
+def _settle(ledger: Ledger, run_dir: Path) -> None:
     """Charge what trials held until an earlier driver died, and remove what ended trials left."""
     for trial in list(ledger.fold.open.values()):
         if trial.state == "running":
             seconds = _elapsed(run_dir, trial.uid, trial.attempts)
-            held = max(trial.held, trial.held_at_start + rate * seconds)
+            held = max(trial.held, trial.held_at_start + ledger.fold.sessions[-1]["rate"] * seconds)
             ledger.append("cut", uid=trial.uid, held=held, reason="its driver died")
     folders = run_dir / "checkpoints"
     for folder in list(folders.iterdir()) if folders.is_dir() else ():
@@ -196,7 +197,8 @@ class _Session:
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self.plan.slots)
         with _signals(self._signalled) as handle:
             try:
-                _connect(address, self.plan.slots, 0 if cpu else math.ceil(self.plan.slots * self.plan.rate - 1e-6))
+                gpus = 0 if cpu else math.ceil(self.plan.slots / trials_per_device(self.plan.rate))
+                _connect(address, self.plan.slots, gpus)
                 handle()  # once more, since Ray puts its own handlers in their place
                 tuner = tune.Tuner(
                     tune.with_resources(worker, resources),
@@ -302,6 +304,8 @@ class _Session:
         """Called in every turn of Tune's loop."""
         if self.signal is not None or (self._done and not self.search.running):
             raise _Leave
+        if self.search.exhausted and not self.search.training:
+            raise _Leave  # no worker that is still starting is worth waiting for
         now = time.monotonic()
         if now >= self._heartbeat_due:
             self.search.heartbeat()
@@ -446,8 +450,8 @@ class _Worker(tune.Trainable):
         return {"answer": json.dumps(self._attempt.step())}
 
 
-def _connect(address: str | None, slots: int = 0, gpus: int = 0) -> None:
-    """Connect to the cluster at `address`, or start Ray on this machine with so many slots. Raises UserError."""
+def _connect(address: str | None, cpus: int = 0, gpus: int = 0) -> None:
+    """Connect to the cluster at `address`, or start Ray on this machine, with so much of each. Raises UserError."""
     if ray.is_initialized():
         return
     os.environ.update(_ENVIRONMENT)
@@ -458,19 +462,13 @@ def _connect(address: str | None, slots: int = 0, gpus: int = 0) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         path = [os.path.abspath(entry) for entry in sys.path if entry]
         os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *path])
-        ray.init(
-            address="local",
-            num_cpus=slots,
-            num_gpus=gpus,
-            include_dashboard=False,
-            object_store_memory=100_000_000,
-            **common,
-        )
-        return
+        common |= {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False, "object_store_memory": 100_000_000}
     try:
-        ray.init(address=address, **common)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        line = str(error).strip().splitlines()[0]
+        ray.init(address=address or "local", **common)
+    except (OSError, RuntimeError, ValueError) as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if address is None:
+            raise UserError(f"Ray does not start on this machine ({line}); another run may be starting it") from error
         raise UserError(f"no Ray cluster answers at {address} ({line}); start one with: ray start --head") from error
 
 

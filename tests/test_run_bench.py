@@ -94,6 +94,26 @@ def test_gpus_are_not_asked_for_where_there_are_none(tmp_path: Path, capfd):
     assert not (tmp_path / "run").exists()
 
 
+def test_an_existing_folder_is_left_as_it_was_by_what_is_refused_and_by_a_plan(tmp_path: Path, capfd):
+    (tmp_path / "mine").touch()
+    words = ["--methods", "simclr", "--run-dir", str(tmp_path), "--dataset", "shapes", "--limit", "100"]
+    assert run_bench.main([*words, "--budget", "20cpu-minutes", "--searcher", "grid"]) == 2
+    assert run_bench.main([*words, "--budget", "20cpu-minutes", "--dry-run"]) == 0
+    assert "s/epoch" in capfd.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_disk_that_fails_at_the_end_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, capfd):
+    def fail(options):
+        raise OSError(28, "No space left on device", "report.html")
+
+    monkeypatch.setattr(run_bench, "run", fail)
+    assert run_bench.main(["--budget", "20cpu-minutes"]) == 2
+    told = capfd.readouterr().err
+    assert "No space left on device: 'report.html'" in told
+    assert len(told.splitlines()) == 1
+
+
 def test_a_faulty_search_space_stops_the_command(tmp_path: Path, capfd, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "simclr.yaml").write_text(
         "method: simclr\npaper: x\nhyperparameters: {temprature: {default: 1, source: x}}\n"

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.budget import Budget
+from bench.budget import Budget, slots
 from bench.errors import UserError
 
 
@@ -40,3 +40,21 @@ def test_a_rounded_budget_is_enough_and_can_be_typed(seconds, device):
 @pytest.mark.parametrize("text", ["8gpu-hours", "90gpu-minutes", "107cpu-seconds", "20cpu-minutes", "72.5gpu-hours"])
 def test_a_budget_is_said_as_people_write_it(text):
     assert str(Budget.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("devices", "rate", "expected"),
+    [
+        (1, 1.0, 1),
+        (8, 1.0, 8),
+        (1, 0.5, 2),
+        (8, 0.5, 16),
+        (1, 0.6, 1),
+        (8, 0.6, 8),
+        (8, 0.3, 24),
+        (8, 0.4, 16),
+        (0, 1.0, 0),
+    ],
+)
+def test_slots_are_what_whole_devices_hold(devices, rate, expected):
+    assert slots(devices, rate) == expected

@@ -78,14 +78,16 @@ def test_a_run_of_another_format_is_refused_and_left_alone(tmp_path, first):
     assert path.read_bytes() == before
 
 
-def test_fresh_begins_anew_and_keeps_one_former_ledger(tmp_path):
-    path = tmp_path / "ledger.jsonl"
-    write(path, recorded_events())
-    before = path.read_bytes()
-    ledger = Ledger(tmp_path, fresh=True)
-    assert not ledger.fold.trials
-    ledger.close()
-    assert (tmp_path / "ledger.previous.jsonl").read_bytes() == before
+def test_fresh_begins_anew_and_keeps_every_former_ledger(tmp_path):
+    path, events = tmp_path / "ledger.jsonl", recorded_events()
+    for number in (1, 2):
+        write(path, events[: 10 * number])
+        before = path.read_bytes()
+        ledger = Ledger(tmp_path, fresh=True)
+        assert not ledger.fold.trials
+        ledger.close()
+        assert (tmp_path / f"ledger.previous-{number}.jsonl").read_bytes() == before
+    assert len(read_events(tmp_path / "ledger.previous-1.jsonl")[0]) == 10
 
 
 def test_a_second_driver_is_refused_and_told_who_holds_the_folder(tmp_path):

@@ -1,4 +1,5 @@
 import dataclasses
+import subprocess
 
 import pytest
 from hypothesis import given, settings
@@ -89,10 +90,11 @@ def test_what_beginning_a_trial_takes_is_part_of_its_first_epoch():
     assert plan.confirming("m") == pytest.approx(2 * 0.5 * (5 + 20 * 10 / 9 + 1))
 
 
-def test_gpu_time_is_charged_by_the_fraction_of_a_gpu(calibrated):
+def test_trials_that_share_a_gpu_are_planned_as_if_that_gained_nothing_until_it_is_measured(calibrated):
     half = make(experiment(epochs=10), Budget.parse("1gpu-hours"), slots=2, rate=0.5)
     whole = make(experiment(epochs=10), Budget.parse("1gpu-hours"), slots=1, rate=1.0)
-    assert half.training("byol") == pytest.approx(whole.training("byol") / 2)
+    assert half.calibration["byol"] == {"epoch": 1.0, "evaluation": 0.2}
+    assert half.training("byol") == pytest.approx(whole.training("byol"))
 
 
 def test_an_unknown_searcher_or_scheduler_is_refused_before_anything_runs(calibrated):
@@ -137,6 +139,46 @@ def test_another_experiment_in_the_same_folder_is_refused_and_the_difference_nam
     with pytest.raises(UserError, match="--fresh") as error:
         make(experiment(**change), Budget.parse("10cpu-minutes"), slots=2, run_dir=tmp_path)
     assert named in str(error.value)
+
+
+def test_a_run_counts_time_of_one_device_only(calibrated, tmp_path):
+    plan = make(experiment(epochs=4), Budget.parse("10cpu-minutes"), slots=2)
+    start(tmp_path, plan)
+    ledger = Ledger(tmp_path)
+    ledger.append("session", number=0, budget={"device": "cpu", "seconds": 600}, slots=2, rate=1.0, share=1, facts={})
+    ledger.close()
+    make(experiment(epochs=4), Budget.parse("20cpu-minutes"), slots=2, run_dir=tmp_path)
+    with pytest.raises(UserError, match=r"a budget in time of cpu, not gpu.*--fresh"):
+        make(experiment(epochs=4), Budget.parse("1gpu-hours"), slots=1, run_dir=tmp_path)
+
+
+def test_what_is_asked_is_checked_before_anything_is_prepared(calibrated, tmp_path):
+    start(tmp_path, make(experiment(epochs=4), Budget.parse("10cpu-minutes"), slots=2))
+    prepared = []
+    for asked in (experiment(seed=5), experiment(epochs=4, searcher="grid")):
+        with pytest.raises(UserError):
+            make(asked, Budget.parse("10cpu-minutes"), 2, run_dir=tmp_path, prepare=lambda: prepared.append(1))
+    assert not prepared
+    make(experiment(epochs=4), Budget.parse("10cpu-minutes"), 2, run_dir=tmp_path, prepare=lambda: prepared.append(1))
+    assert prepared == [1]
+
+
+def test_a_plugin_that_cannot_be_imported_is_told_in_one_line(calibrated, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_plugin.py").write_text("1 +")
+    with pytest.raises(
+        UserError, match=r"searcher 'broken_plugin:f' cannot be imported \(SyntaxError.*use tpe, random"
+    ):
+        make(experiment(searcher="broken_plugin:f"), Budget.parse("1cpu-hours"), slots=2)
+
+
+def test_a_calibration_that_hangs_is_ended(monkeypatch):
+    def hang(*arguments, timeout, **options):
+        raise subprocess.TimeoutExpired("calibration", timeout)
+
+    monkeypatch.setattr(planning.subprocess, "run", hang)
+    with pytest.raises(UserError, match=r"calibration took more than \d.*; the device may hang"):
+        planning.calibrate(experiment())
 
 
 def test_folders_and_threads_may_change_between_sessions(calibrated, tmp_path):
