@@ -87,14 +87,22 @@ class VisionTransformer(nn.Module):
         self.blocks = nn.TransformerEncoder(layer, depth, norm=nn.LayerNorm(width), enable_nested_tensor=False)
         for parameter in (self.token, self.positions):
             nn.init.trunc_normal_(parameter, std=0.02)
+        # Each block for itself: nn.TransformerEncoder copies one.
+        for module in self.blocks.modules():
+            if isinstance(module, nn.MultiheadAttention):
+                nn.init.trunc_normal_(module.in_proj_weight, std=0.02)
+            elif isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.patches(images)
         positions = self.positions
         if tokens.shape[2] != self.side or tokens.shape[3] != self.side:
-            grid = positions[:, 1:].unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
-            grid = F.interpolate(grid, size=tokens.shape[2:], mode="bicubic", align_corners=False)
-            positions = torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], 1)
+            # By a matrix, since PyTorch's own gradient of this is not deterministic on CUDA.
+            each = torch.eye(self.side**2, device=tokens.device).view(-1, 1, self.side, self.side)
+            weight = F.interpolate(each, size=tokens.shape[2:], mode="bicubic", align_corners=False).flatten(1)
+            positions = torch.cat([positions[:, :1], weight.T @ positions[:, 1:]], 1)
         tokens = tokens.flatten(2).transpose(1, 2)
         tokens = torch.cat([self.token.expand(len(tokens), -1, -1), tokens], 1) + positions
         return self.blocks(tokens)[:, 0]

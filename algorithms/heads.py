@@ -37,8 +37,8 @@ def mlp(
 class Prototypes(nn.Module):
     """Cosine similarity of samples [..., D] to `count` learnt directions: [..., count], without bias.
 
-    Prototypes are normalised at every use (SwAV, arXiv 2006.09882, section 3.2), which has the same directions as
-    normalising the weight in place before every step.
+    Prototypes are normalised at every use (SwAV, arXiv 2006.09882, section 3.2): weight norm with gain 1. They are
+    decayed like any matrix, which changes their length and no direction.
     """
 
     def __init__(self, width: int, count: int):
@@ -67,7 +67,8 @@ def by_size(network: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
 
 class SplitBatchNorm(nn.BatchNorm2d):
     """Batch norm whose statistics are those of `splits` parts of the batch, as on as many devices (MoCo's CIFAR
-    notebook). In eval mode it is batch norm. A batch that `splits` does not divide is one part."""
+    notebook); part s is every so many-th sample from s. In eval mode it is batch norm. A batch that `splits` does not
+    divide is one part."""
 
     splits = 8
 
@@ -76,8 +77,7 @@ class SplitBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         count, channels, *sides = x.shape
         # Part s of channel c becomes a channel of its own, so that one call computes all statistics.
-        parted = x.contiguous().view(self.splits, count // self.splits, channels, *sides).transpose(0, 1)
-        parted = parted.reshape(count // self.splits, self.splits * channels, *sides)
+        parted = x.contiguous().view(count // self.splits, self.splits * channels, *sides)
         mean, variance = self.running_mean.repeat(self.splits), self.running_var.repeat(self.splits)
         out = F.batch_norm(
             parted,
@@ -93,8 +93,7 @@ class SplitBatchNorm(nn.BatchNorm2d):
             self.running_mean.copy_(mean.view(self.splits, channels).mean(0))
             self.running_var.copy_(variance.view(self.splits, channels).mean(0))
             self.num_batches_tracked += 1
-        out = out.view(count // self.splits, self.splits, channels, *sides).transpose(0, 1)
-        return out.reshape(count, channels, *sides)
+        return out.view(x.shape)
 
 
 def split_batch_norm(network: nn.Module) -> nn.Module:

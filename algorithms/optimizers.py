@@ -183,6 +183,6 @@ class Optimizer:
 
 @torch.no_grad()
 def clip_gradients(gradients: Sequence[Tensor], limit: Tensor) -> list[Tensor]:
-    """Gradients scaled so that their joint norm is at most `limit` []."""
-    norm = torch.stack(torch._foreach_norm(list(gradients))).norm()
-    return torch._foreach_mul(list(gradients), each((limit / norm.clamp(min=1e-12)).clamp(max=1), gradients))
+    """Gradients scaled so that the norm of each is at most `limit` [] (as DINO's authors do)."""
+    norms = torch.stack(torch._foreach_norm(list(gradients)))
+    return torch._foreach_mul(list(gradients), list((limit / norms.clamp(min=1e-12)).clamp(max=1).unbind()))

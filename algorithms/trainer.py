@@ -58,7 +58,7 @@ class Recipe:
     """Share of the training in which the learning rate rises."""
     schedule: str = "cosine"
     gradient_clip: float = 0.0
-    """Greatest joint norm of the gradients; 0 does not clip."""
+    """Greatest norm of the gradient of a tensor of parameters; 0 does not clip."""
 
     def __post_init__(self):
         for name, value, known in (
@@ -246,7 +246,9 @@ class Trainer:
 
     def update(self, gradients: Sequence[Tensor]) -> None:
         """The optimiser's step, at the learning rates of this step."""
-        self.optimizer.step(gradients, self.rates[self.step_number], self.constant_rates[self.step_number])
+        # Looked up on the device: an index that is a tensor would be read by the host, which then waits for the step.
+        place = self.step_number[None]
+        self.optimizer.step(gradients, self.rates.gather(0, place)[0], self.constant_rates.gather(0, place)[0])
         self.step_number += 1
 
     def finish(self) -> None:

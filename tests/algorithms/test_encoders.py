@@ -100,6 +100,14 @@ def test_a_vit_interpolates_its_positions_for_crops_of_another_size(size, side):
     torch.testing.assert_close(added[0, 0], added[1, side - 1], atol=1e-4, rtol=0)
 
 
+def test_every_block_of_a_vit_is_initialised_for_itself():
+    first, *others = (list(block.parameters()) for block in build_encoder("vit_tiny", 16).blocks.layers)
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            assert a.ndim == 1 or not torch.equal(a, b)
+            assert a.ndim == 1 or 0.015 < b.std() < 0.025
+
+
 def test_a_vit_uses_its_positions_as_they_are_at_its_own_size():
     encoder = build_encoder("vit_tiny", 16).eval()
     assert encoder.positions.shape == (1, 1 + 16, 192)

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
+from algorithms.barlow import barlow_twins
 from algorithms.losses import cross_view_entropy, info_nce, negative_cosine, nt_xent, sinkhorn
+from algorithms.pirl import noise_contrastive
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -108,10 +110,20 @@ def test_gradients_are_those_of_the_losses():
 
 def test_losses_compute_in_full_precision_under_autocast():
     a, b = draw(64, 32).float(), draw(64, 32, seed=1).float()
-    exact = info_nce(a, b, 0.05)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert info_nce(a, b, 0.05) == exact
-        assert nt_xent(a, b, 0.05) == nt_xent(a.clone(), b, 0.05)
+    bank, own = F.normalize(draw(48, 32, seed=2).float(), dim=1), torch.zeros(64, 48, dtype=torch.bool)
+    targets = F.softmax(draw(2, 64, 32, seed=3).float() / 0.05, dim=2)
+    for loss in (
+        lambda: info_nce(a, b, 0.05),
+        lambda: info_nce(a, b, 0.05, bank),
+        lambda: nt_xent(a, b, 0.05),
+        lambda: negative_cosine(a, b),
+        lambda: cross_view_entropy(draw(3, 64, 32, seed=4).float() / 0.05, targets),
+        lambda: noise_contrastive(a, F.normalize(b, dim=1), bank, own, 0.05),
+        lambda: barlow_twins(a, b, 0.005),
+    ):
+        exact = loss()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert loss() == exact
     halves = info_nce(a.bfloat16(), b.bfloat16(), 0.05)
     assert halves.dtype == torch.float32
     assert halves == info_nce(a.bfloat16().float(), b.bfloat16().float(), 0.05)

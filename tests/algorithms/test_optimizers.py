@@ -123,11 +123,13 @@ def test_the_step_schedule_divides_by_ten_after_three_fifths_and_four_fifths():
 
 
 @given(limit=st.floats(0.01, 100))
-def test_clipping_bounds_the_joint_norm_and_leaves_small_gradients_alone(limit: float):
-    gradients = [torch.full((3,), 2.0), torch.full((2, 2), -1.0)]
+def test_clipping_bounds_the_norm_of_each_gradient_and_leaves_small_ones_alone(limit: float):
+    gradients = [torch.full((4,), 2.0), torch.full((2, 2), -1.0), torch.zeros(3)]
     clipped = clip_gradients(gradients, torch.tensor(limit))
-    norm = torch.cat([gradient.flatten() for gradient in clipped]).norm().item()
-    assert norm == pytest.approx(min(limit, 4.0), rel=1e-5)
+    norms = [gradient.norm().item() for gradient in clipped]
+    assert norms == pytest.approx([min(limit, 4.0), min(limit, 2.0), 0.0], rel=1e-5)
+    for before, after in zip(gradients[:2], clipped, strict=False):
+        torch.testing.assert_close(after / after.norm(), before / before.norm())
 
 
 def test_state_restores_into_the_same_tensors():

@@ -84,6 +84,18 @@ def method(momentum: float = 0.5) -> ReLIC:
     )
 
 
+def test_queries_meet_the_targets_of_the_other_view_all_normalised_by_their_own_batch():
+    relic_method, (first, second) = method(), [torch.randn(8, 3, 16, 16) for _ in range(2)]
+    with torch.no_grad():
+        for parameter in relic_method.target.parameters():
+            parameter *= 1.5
+        queries = [relic_method.online(view) for view in (first, second)]
+        targets = [relic_method.target(view) for view in (first, second)]
+    expected = relic(*queries, *targets, 0.2, 1.0)
+    assert relic_method.loss([first, second], torch.arange(8)).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert relic(*queries, *targets[::-1], 0.2, 1.0).item() != pytest.approx(expected.item(), rel=1e-2)
+
+
 def test_no_gradient_reaches_the_target():
     relic_method = method()
     relic_method.loss([torch.randn(8, 3, 16, 16) for _ in range(2)], torch.arange(8)).backward()

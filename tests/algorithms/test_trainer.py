@@ -1,11 +1,13 @@
 """The trainer, for every method: exact resume, determinism, what it refuses."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from algorithms import METHODS, method_class
 from algorithms.augment import pack
@@ -78,9 +80,92 @@ def test_a_method_changes_its_encoder_and_reports_a_finite_loss(name: str):
     made = trainer(name, epochs=1)
     before = [parameter.detach().clone() for parameter in made.method.encoder.parameters()]
     (report,) = made
-    assert report.loss == pytest.approx(report.loss, abs=1e9), "not a number"
+    assert math.isfinite(report.loss)
     moved = [not torch.equal(a, b) for a, b in zip(before, made.method.encoder.parameters(), strict=True)]
     assert all(moved), f"{moved.count(False)} of {len(moved)} tensors of the encoder never moved"
+
+
+def test_a_method_is_told_the_share_of_all_steps_after_its_weights_have_moved():
+    made = trainer("simclr", epochs=2)
+    weight = next(made.method.encoder.parameters())
+    told, used = [], []
+
+    def loss(views, index, original=made.method.loss):
+        used.append(weight.detach().clone())
+        return original(views, index)
+
+    made.method.loss = loss
+    made.method.after_step = lambda progress: told.append((progress.item(), weight.detach().clone()))
+    list(made)
+    steps = 2 * made.steps
+    assert [progress for progress, _ in told] == pytest.approx([(step + 1) / steps for step in range(steps)])
+    for (_, after), before in zip(told, used, strict=True):
+        assert not torch.equal(after, before)
+    for (_, after), following in zip(told[:-1], used[1:], strict=True):
+        assert torch.equal(after, following)
+
+
+def test_a_constant_learning_rate_does_not_decay():
+    made = trainer("simsiam", hyperparameters={"weight_decay": 0.0, "momentum": 1.0})
+    made.step_number.fill_(len(made.rates) - 2)
+    for group in made.optimizer.groups:
+        for momentum in group.momentum:
+            momentum.fill_(1.0)
+    parameters = dict(made.method.named_parameters())
+    before = {name: value.detach().clone() for name, value in parameters.items()}
+    made.update([torch.zeros_like(parameter) for parameter in made.optimizer.parameters()])
+    for name, value in parameters.items():
+        constant = name.startswith("predictor.")
+        rate = (made.constant_rates if constant else made.rates)[-2]
+        torch.testing.assert_close(before[name] - value, rate.expand_as(value), rtol=1e-2, atol=1e-6)
+    assert made.constant_rates[-2] > 100 * made.rates[-2]
+
+
+class Operators(TorchDispatchMode):
+    """Keeps the names of all operators that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(function.name())
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", [*METHODS, "supervised"])
+def test_no_step_waits_for_the_device(name: str):
+    """Augmentation has a test of its own."""
+    made = trainer(name)
+    made.method.before_epoch(0, made.batches)
+    index = torch.arange(made.batch_size)
+    views = made.augmented(index)
+    with Operators() as operators:
+        made.update(made.gradients(made.forward(views, index)))
+        made.finish()
+    waiting = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::is_nonzero"}
+    assert not operators.names & waiting
+
+
+@pytest.mark.parametrize("name", [*METHODS, "supervised"])
+def test_a_step_in_bfloat16_keeps_loss_weights_and_state_in_full_precision(name: str, monkeypatch):
+    """As on CUDA."""
+    monkeypatch.setattr(Trainer, "autocast", lambda self: torch.autocast("cpu", torch.bfloat16))
+    made = trainer(name)
+    made.method.before_epoch(0, made.batches)
+    index = torch.arange(made.batch_size)
+    before = {key: value.clone() for key, value in made.method.state_dict().items()}
+    loss = made.forward(made.augmented(index), index)
+    assert loss.dtype == torch.float32
+    assert torch.isfinite(loss)
+    made.step(index)
+    made.step(index + made.batch_size)
+    after = made.method.state_dict()
+    assert {key: value.dtype for key, value in after.items()} == {key: value.dtype for key, value in before.items()}
+    # Prototypes are fixed at first.
+    trained = {key for key, value in made.method.named_parameters() if value.requires_grad and "prototypes" not in key}
+    moved = {key for key in trained if not torch.equal(after[key], before[key])}
+    assert moved >= trained - {"student.2.weight"}
 
 
 def test_the_seed_decides_and_nothing_else():
