@@ -35,19 +35,8 @@ CPU), from monotonic clocks, everything counted from the moment a worker has it.
 the time that slots waited for their workers to start: charged to the budget, but to no method. A decision stands
 in the line of the report that caused it: both are durable or neither is.
 
-**For results**: `read(path) -> Fold`; `Fold.trials` maps uid -> `Trial`. The columns of trials.parquet are:
-uid, method, stage = `fold.stage(trial)` (a confirm trial of a former winner is "superseded"), state =
-`trial.state` ("running" for an open trial while a session is on, else "cut"), reason, seed,
-hyperparameters, published_recipe =
-`trial.published`, encoder_parameters / own_encoder / device from `trial.facts` (device falls back to
-`fold.sessions[-1]["facts"]`), epochs, epoch = `trial.epoch`, validation_knn_200 =
-`trial.last.get("knn_200")` of search trials, test_* = the same of complete trials of the other stages,
-device_seconds = `trial.held`, images_per_second and peak_memory_bytes from `trial.reports`, attempts,
-started, ended. `fold.settings` holds what the command put there (encoder, dataset, dataset_fingerprint,
-image_size, ...). `trial.reports` maps epoch -> dict of EpochReport's fields plus `device_seconds` (held at
-that report). `fold.winner(method)` is the uid of the chosen search trial or None. A method whose winner is
-published has no confirm trials, its `published` ones serve:
-`fold.confirming(method)` gives the right ones.
+**To read it**: `read(path) -> Fold`; `Fold.trials` maps uid -> `Trial`, whose `reports` maps epoch -> dict of
+EpochReport's fields plus `device_seconds` (held at that report) and `attempt`. `bench.results` makes tables of it.
 """
 
 import errno

@@ -15,9 +15,7 @@ from bench.errors import UserError
 from bench.files import write_atomically
 from bench.ledger import plain, read
 from bench.training import build, prepare
-
-CHECKPOINT_PART = 0.02
-"""Checkpoints take at most about this part of the time."""
+from bench.trial import CHECKPOINT_PART
 
 
 def train(

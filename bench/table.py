@@ -14,10 +14,10 @@ from scipy.special import stdtrit
 
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.plan import UNTRAINED
 from bench.results import Results
 
 BASELINES = {"supervised": "supervised (ceiling)", "random": "random initialisation", "pixels": "raw pixels"}
-UNTRAINED = ("random", "pixels")
 SELECTION = (
     "Each method has the same compute. Its configuration is the one with the best validation kNN (k=200) at the "
     "last epoch; it is trained again from fresh seeds on train + validation images, and only then, at the last "

@@ -85,10 +85,16 @@ def wait_for_reports(process: subprocess.Popen, run_dir: Path, more: int, timeou
         time.sleep(0.02)
 
 
-def check(run_dir: Path, trace: Path | None = None, former: list[list[dict]] = (), scheduler: type = Asha) -> Fold:
+def check(
+    run_dir: Path,
+    trace: Path | None = None,
+    former: list[list[dict]] = (),
+    scheduler: type = Asha,
+    rate: float = 1.0,
+) -> Fold:
     """What must hold after any fault: no result lost, none twice, none changed; every pruning decision follows from
-    the ledger; with the workers' own `trace`, the charge is within a tenth of what they used. `former` are the
-    ledger's events at earlier times."""
+    the ledger; with the workers' own `trace`, the charge is within a tenth of what they used, at `rate`. `former` are
+    the ledger's events at earlier times."""
     events, _ = read_events(run_dir / "ledger.jsonl")
     for earlier in former:
         assert events[: len(earlier)] == earlier
@@ -115,20 +121,18 @@ def check(run_dir: Path, trace: Path | None = None, former: list[list[dict]] = (
             goes_on = asha.arrive(trial.uid, report["epoch"], report["knn_200"])
             assert (event["decision"] == "pruned") == (not goes_on and trial.number > 0)
     if trace is not None:
-        used, held = traced(trace), sum(fold.spent.values())
+        used, held = rate * traced(trace), sum(fold.spent.values())
         assert 0.9 * used <= held <= 1.1 * used, f"charged {held:.2f} s, used {used:.2f} s"
     return fold
 
 
 def traced(trace: Path) -> float:
-    """Seconds in which slots were held, by the life signs and clocks of the workers on them. Between two trials, a
-    silence of half a second is none of use."""
+    """Seconds in which trials held slots, by the life signs and clocks of the workers on them."""
     signs: dict[int, list[tuple[float, str]]] = {}
     for line in trace.read_text().splitlines():
         entry = json.loads(line)
         signs.setdefault(entry["pid"], []).append((entry["now"], entry["uid"]))
-    gaps = [(b - a, one == other) for times in signs.values() for (a, one), (b, other) in pairwise(times)]
-    return sum(gap for gap, same_trial in gaps if same_trial or gap < 0.5)
+    return sum(b - a for times in signs.values() for (a, one), (b, other) in pairwise(times) if one == other)
 
 
 def kill_raylet(node: Any) -> None:

@@ -433,7 +433,9 @@ def test_time_before_a_worker_has_the_trial_is_charged_to_no_method():
     now[0] = 10.0
     assert search.held(uid) == 0
     assert search.charged == pytest.approx(10)
+    assert not search.training
     search.started(uid)
+    assert search.training
     now[0] = 12.5
     assert search.held(uid) == pytest.approx(2.5)
     search.cut(uid, "stop")

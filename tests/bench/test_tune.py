@@ -119,11 +119,9 @@ def test_several_trials_share_a_gpu_and_are_charged_their_part_of_it(tmp_path):
         seeds=1,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    fold = check(tmp_path / "run")
+    fold = check(tmp_path / "run", trace, rate=0.5)
     assert len({json.loads(line)["pid"] for line in trace.read_text().splitlines()}) == 3
-    full = [t for t in fold.trials.values() if t.state == "complete"]
-    assert full
-    assert all(0.45 <= t.held <= 0.45 * 2.5 for t in full)
+    assert any(trial.state == "complete" for trial in fold.trials.values())
 
 
 def test_the_parts_that_need_no_worker_import_neither_ray_nor_torch():
