@@ -94,11 +94,11 @@ class CompiledStep:
 
 def _leave_open(trainer: "Trainer") -> None:
     """Let the graph hold for any number of images and of steps."""
-    images = [trainer.pixels, *(buffer for buffer in trainer.method.buffers() if len(trainer.pixels) in buffer.shape)]
-    for tensor, count in [(tensor, len(trainer.pixels)) for tensor in images] + [
-        (rates, len(rates)) for rates in (trainer.rates, trainer.constant_rates)
-    ]:
-        torch._dynamo.maybe_mark_dynamic(tensor, tensor.shape.index(count))
+    images, steps = len(trainer.pixels), len(trainer.rates)
+    lengths = [(tensor, images) for tensor in (trainer.pixels, *trainer.method.buffers())]
+    for tensor, length in [*lengths, (trainer.rates, steps), (trainer.constant_rates, steps)]:
+        if length in tensor.shape:
+            torch._dynamo.maybe_mark_dynamic(tensor, tensor.shape.index(length))
 
 
 def _removed_torn(error: Exception) -> bool:

@@ -67,7 +67,7 @@ def by_size(network: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
 
 class SplitBatchNorm(nn.BatchNorm2d):
     """Batch norm whose statistics are those of `splits` parts of the batch, as on as many devices (MoCo's CIFAR
-    notebook); part s is every so many-th sample from s. In eval mode it is batch norm. A batch that `splits` does not
+    notebook); part s has the samples s, s + splits, ... In eval mode it is batch norm. A batch that `splits` does not
     divide is one part."""
 
     splits = 8

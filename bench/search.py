@@ -213,6 +213,7 @@ class Search:
         self._waiting: dict[str, list[tuple[float, Trial]]] = {method: [] for method in self.spaces}
         self._numbers = dict.fromkeys(self.spaces, 0)  # of search trials
         self._searching = dict.fromkeys(self.spaces, 0)  # of search trials that run
+        self._confirmed = dict.fromkeys(self.spaces, 0)  # of seeds with which the published recipe is confirmed
         self._filling: set[str] = set()  # methods whose search only spends the rest of their share
         self._specifications = list(self._baselines())
         for trial in self.fold.trials.values():
@@ -220,6 +221,7 @@ class Search:
                 self._numbers[trial.method] += 1
                 if not trial.final:
                     self._wait(trial)
+            self._count(trial)
         for uid, epoch in self.fold.arrivals:
             trial = self.fold.trials[uid]
             self._learn(trial, epoch)
@@ -282,8 +284,8 @@ class Search:
     def room(self, method: str) -> float:
         """Device-seconds of the method's share that are neither spent, promised nor kept back for confirming."""
         seeds = self.plan.experiment.seeds
-        done = sum(trial.state == "complete" for trial in self.fold.of(method, "published"))
-        reserve = (2 * seeds - min(done, seeds)) * self.cost(method, "confirm", 0, self.plan.epochs)
+        to_do = 2 * seeds - min(self._confirmed[method], seeds)
+        reserve = to_do * self.cost(method, "confirm", 0, self.plan.epochs)
         return self.share - reserve - self._promised[method]
 
     # What to run next
@@ -494,6 +496,7 @@ class Search:
         """The trial gave its slot back; `trial.held` is final for now."""
         running = self.running.pop(trial.uid)
         self._starting.pop(trial.uid, None)
+        self._count(trial)
         self._since -= running.since
         self._settled += trial.held - running.before
         if trial.method in self._promised:
@@ -504,6 +507,10 @@ class Search:
                 self._wait(trial)
             elif trial.method in self._studies:  # one made later is told when it is made
                 self._tell(self._studies[trial.method], trial)
+
+    def _count(self, trial: Trial) -> None:
+        if trial.stage == "published" and trial.state == "complete":
+            self._confirmed[trial.method] += 1
 
     # What happened
 
