@@ -4,11 +4,11 @@ python run_bench.py --methods all --budget 8gpu-hours
 """
 
 import argparse
+import dataclasses
 import os
 import platform
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -77,6 +77,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     add("--searcher", default="tpe", help="tpe (default), random or package.module:function")
     add("--scheduler", default="asha", help="asha (default), full or package.module:Class")
     options = parser.parse_args(words)
+    if sum(map(bool, (options.profile, options.train, options.dry_run))) > 1:
+        parser.error("--dry-run, --profile and --train exclude each other")
     if not (options.budget or options.profile or options.train):
         parser.error("--budget is needed, such as 8gpu-hours or 20cpu-minutes")
     return options
@@ -117,9 +119,9 @@ def main(words: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:  # of a disk: all that was measured is in the ledger
-        print(f"error: {error}; mend that and run the same command again, it continues", file=sys.stderr)
+        print(f"error: {error}; mend that and run the same command again (without --fresh)", file=sys.stderr)
     except KeyboardInterrupt:
-        print("interrupted; the same command, without --fresh, continues", file=sys.stderr)
+        print("interrupted; nothing that was measured is lost", file=sys.stderr)
         return 130
     return 2
 
@@ -185,7 +187,6 @@ def run(options: argparse.Namespace) -> int:
         return 0
     # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
     data = run_dir / "data" / dataset.fingerprint[:12]
-    new = next((path for path in (run_dir, data.parent, data) if not path.exists()), None)
     experiment = plan.Experiment(
         spaces=spaces,
         factory="bench.training:build",
@@ -196,25 +197,16 @@ def run(options: argparse.Namespace) -> int:
         searcher=options.searcher,
         scheduler=options.scheduler,
     )
-    planned = False
-    try:
-        made = plan.make(
-            experiment,
-            budget,
-            slots,
-            rate,
-            run_dir=run_dir,
-            fresh=options.fresh,
-            prepare=lambda: images.save(dataset, data),
-        )
-        spent = 0.0 if options.fresh else ledger.read(run_dir / "ledger.jsonl").charged
-        print(plan.describe(made, spent))
-        planned = not options.dry_run
-    finally:
-        if new and not planned:
-            shutil.rmtree(new, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as folder:  # the run's own is made when all is found to be right
+        calibrated = dataclasses.replace(experiment, local=local | {"data": folder})
+        options_of_plan = {"run_dir": run_dir, "fresh": options.fresh, "prepare": lambda: images.save(dataset, folder)}
+        made = plan.make(calibrated, budget, slots, rate, **options_of_plan)
+    made = dataclasses.replace(made, experiment=experiment)
+    spent = 0.0 if options.fresh else ledger.read(run_dir / "ledger.jsonl").charged
+    print(plan.describe(made, spent))
     if options.dry_run:
         return 0
+    images.save(dataset, data)
     facts = {
         "dataset_note": dataset.note,
         "images": {

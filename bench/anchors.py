@@ -47,13 +47,13 @@ def setting(found: results.Results, method: str) -> dict:
         name: trials[name].dropna().iloc[0] if len(trials[name].dropna()) else None
         for name in ("encoder", "epochs", "image_size", "batch_size")
     }
-    return values | {"images": images.get("train")}
+    return values | {"images": images.get("train"), "dataset": trials.dataset.iloc[0]}
 
 
 def differences(anchor: Anchor, here: dict) -> list[str]:
     """What keeps the anchor's number from being compared, in words; empty if nothing does."""
-    there = {"image_size": 32, "images": 50_000} | anchor.setting
-    names = {"image_size": "px", "images": "training images", "epochs": "epochs", "encoder": ""}
+    there = {"image_size": 32, "images": 50_000, "dataset": "cifar10"} | anchor.setting
+    names = {"dataset": "", "image_size": "px", "images": "training images", "epochs": "epochs", "encoder": ""}
     kinds = {"knn": [], "purity": ["of another layer, in training mode"]}
     words = list(kinds.get(there["kind"], [f"a {there['kind']} classifier"]))
     for name, unit in names.items():
@@ -80,7 +80,9 @@ def ours(found: results.Results, method: str, kind: str) -> tuple[float | None, 
     column = "test_purity_20" if kind == "purity" else "test_knn_200"
     done = found.trials[(found.trials.method == method) & (found.trials.state == "complete")]
     recipe, tuned = (done[done.stage == stage][column].dropna() for stage in ("published", "confirm"))
-    tuned = tuned if len(tuned) else recipe  # the published recipe is the winner
+    winner = table.winning_trial(found.trials[found.trials.method == method], found.run)
+    if winner is not None and winner.published_recipe:
+        tuned = recipe
     return tuple(100 * float(values.mean()) if len(values) else None for values in (recipe, tuned))
 
 
@@ -91,7 +93,8 @@ def page(found: results.Results, anchors: list[Anchor]) -> str:
         "",
         "Made by `python -m bench.anchors` from the run's Parquet files and `reports/anchors.yaml`. Ours are test "
         "accuracies at the last epoch, in percent, mean over seeds: kNN (k=200), and purity@20 beside purity. A dash "
-        "was not measured.",
+        "was not measured."
+        + (" The images were stored as JPEG, which costs about two points." if "JPEG" in _note(found) else ""),
         "",
         "| method | kind | published recipe | tuned | elsewhere | compared | where, and how |",
         "|:--|:--|--:|--:|--:|:--|:--|",
@@ -113,6 +116,10 @@ def page(found: results.Results, anchors: list[Anchor]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _note(found: results.Results) -> str:
+    return str(table.fact(found.run, "dataset_note") or "")
+
+
 def _percent(value: float | None) -> str:
     return table.DASH if value is None else f"{value:.1f}"
 
@@ -129,6 +136,6 @@ if __name__ == "__main__":
         if len(sys.argv) != 2:
             raise UserError("name one run's folder: python -m bench.anchors reports/cifar10-resnet18")
         print(write(sys.argv[1]))
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -36,7 +36,8 @@ the time that slots waited for their workers to start: charged to the budget, bu
 in the line of the report that caused it: both are durable or neither is.
 
 **To read it**: `read(path) -> Fold`; `Fold.trials` maps uid -> `Trial`, whose `reports` maps epoch -> dict of
-EpochReport's fields plus `device_seconds` (held at that report) and `attempt`. `bench.results` makes tables of it.
+EpochReport's fields plus `device_seconds` (held at that report), `took` (of them, for this epoch) and `attempt`.
+`bench.results` makes tables of it.
 """
 
 import errno
@@ -138,7 +139,8 @@ class Fold:
             report = event["report"]
             if report["epoch"] in trial.reports:  # a later attempt told it again: the first stands
                 return
-            own = {"device_seconds": event["held"], "attempt": event["attempt"]}
+            took = event["held"] - max(trial.held_at_start, trial.last.get("device_seconds", 0.0))
+            own = {"device_seconds": event["held"], "took": took, "attempt": event["attempt"]}
             trial.reports[report["epoch"]] = report | own
             trial.decisions[report["epoch"]] = event["decision"]
             self.arrivals.append((trial.uid, report["epoch"]))
@@ -305,7 +307,7 @@ class Ledger:
             os.ftruncate(self._file, self._size)
             raise UserError(
                 f"{self.path} cannot be written ({error.strerror or error}); "
-                "free some space and run the same command again, it continues"
+                "free some space and run the same command again (without --fresh), it continues"
             ) from error
         self._size += len(line)
         self.fold.apply(entry)

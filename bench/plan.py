@@ -170,18 +170,17 @@ def make(
 ) -> Plan:
     """The plan; from the ledger in `run_dir` where a run is continued, else calibrated now. Writes nothing.
 
-    `prepare` is called before anything runs, when what is asked has been found to fit the run in `run_dir`. Raises
-    UserError if it does not, or if the budget is too small for one trial of each method and its confirmation (it says
-    which would do).
+    `prepare` is called before a calibration. Raises UserError if the settings are not those of the run in `run_dir`, or
+    the budget is too small for one trial of each method and its confirmation (it says which would do).
     """
     plugin("searcher", experiment.searcher, SEARCHERS)
     plugin("scheduler", experiment.scheduler, SCHEDULERS)
     earlier = None if fresh or run_dir is None else _earlier(Path(run_dir), experiment, budget)
-    prepare()
     if earlier is not None:
         known = earlier.plan
         epochs = known["epochs"]
     else:
+        prepare()
         began = time.monotonic()
         calibration, startup = calibrate(experiment)
         seconds = rate * (time.monotonic() - began)
@@ -253,7 +252,7 @@ def _short(value: Any) -> str:
 def describe(plan: Plan, spent: float = 0.0) -> str:
     """The plan in words, for people: slots, cost of each method, trials that fit, when it ends."""
     experiment, seconds = plan.experiment, plan.budget.seconds
-    wall = max(0.0, seconds - spent) / (plan.slots * plan.rate)
+    wall = max(0.0, seconds - max(spent, plan.calibration_seconds)) / (plan.slots * plan.rate)
     ends = time.strftime("%a %H:%M", time.localtime(time.time() + wall))
     lines = [
         f"Plan: {len(experiment.spaces)} methods, {plan.budget} on {plan.slots} slots, {plan.epochs} epochs "
@@ -321,6 +320,8 @@ def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], floa
             )
         except subprocess.TimeoutExpired:
             raise UserError(f"calibration took more than {_duration(limit)}; the device may hang") from None
+        finally:
+            print(flush=True)
         if process.returncode != 0:
             last = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
             raise UserError(f"calibration failed: {last}")
@@ -344,7 +345,6 @@ def _calibration_process(answer: str) -> None:
         getattr(sys.modules[module], function)(trial, task["settings"])
         seconds |= {"start": time.monotonic() - before}
         calibration[trial["method"]] = {name: float(seconds[name]) for name in ("epoch", "evaluation", "start")}
-    print(flush=True)
     Path(answer).write_text(json.dumps({"calibration": calibration, "startup": startup}))
 
 

@@ -120,16 +120,18 @@ def _notice(page: Page) -> str:
 
 
 def _cards(page: Page) -> str:
-    best = next((row for row in page.methods if row.knn_200), None)
+    best = table.leader(page.rows)
     if best:
+        other = page.methods[0]  # may stand above it with an encoder of its own
         leading = _card(
             "Best method",
             method_name(page, best, link=False),
             f"{with_interval(best.knn_200)} % test kNN, {count(len(best.knn_200.values), 'seed')}"
-            + (f"; ranks first with probability {table.probability_text(best)}" if best.first is not None else ""),
+            + (f"; ranks first with probability {table.probability_text(best)}" if best.first is not None else "")
+            + (f"; {text(other.title)} has {with_interval(other.knn_200)} %" if other is not best else ""),
         )
     else:
-        tried = [row for row in page.methods if row.validation is not None]
+        tried = [row for row in table.compared(page.rows) if row.validation is not None]
         best = max(tried, key=lambda row: row.validation, default=None)
         note = f"{percent(best.validation)} % on validation; not confirmed yet" if best else "no trial is complete yet"
         leading = _card("Best method so far", method_name(page, best, link=False) if best else table.DASH, note)
@@ -172,7 +174,7 @@ def _share_text(page: Page) -> str:
     used = [row.device_seconds for row in page.methods if row.device_seconds]
     if len(used) < 2:
         return "everything counted"
-    return f"methods within a factor {max(used) / min(used):.2f}"
+    return f"the most used {max(used) / min(used):.2f} times the least"
 
 
 def _card(label: str, value: str, note: str) -> str:
@@ -199,20 +201,21 @@ def _results(page: Page) -> str:
         ("configu&shy;rations", lambda row: (table.trials_text(row), sum(row.counts.values()) or None)),
         ("P(rank 1)", lambda row: (table.probability_text(row), row.first)),
     ]
+    # A column in which nothing was measured takes the room of those that matter.
+    columns = [column for column in columns if any(column[1](row)[0] != table.DASH for row in page.rows)]
     head = "".join(f'<th scope="col"><button>{title}</button></th>' for title in ["method", *[c[0] for c in columns]])
 
     def line(row: Row) -> str:
-        mark = ' <span title="another encoder than the run\'s">†</span>' if row.own_encoder else ""
-        cells = [f'<td data-value="{text(row.title)}">{method_name(page, row)}{mark}</td>']
+        cells = [f'<td data-value="{text(row.title)}">{method_name(page, row)}</td>']
         for _, cell in columns:
             shown, value = cell(row)
             cells.append(f'<td data-value="{"" if value is None else value}">{html.escape(shown)}</td>')
-        best = row is page.rows[0] and row.knn_200 and not row.baseline
+        best = row is table.leader(page.rows)
         return f"<tr{' class=best' if best else ''}>{''.join(cells)}</tr>"
 
     methods = "".join(line(row) for row in page.methods)
     baselines = "".join(line(row) for row in page.rows if row.baseline)
-    own = "; ".join(f"{text(row.title)} has {text(row.own_encoder)}" for row in page.rows if row.own_encoder)
+    own = "; ".join(f"{text(row.method)} has {text(row.own_encoder)}" for row in page.rows if row.own_encoder)
     return (
         '<p class="lead">Mean ± half of the 95 % interval over fresh seeds; — was not measured. Configurations are '
         "complete/pruned/failed/cut. Click a heading to sort. "
@@ -311,7 +314,7 @@ def _gain(page: Page) -> str:
             y=list(range(len(compared))),
             name="tuned",
             mode="markers",
-            marker={"size": 10, "color": [page.color(row.method) for row in compared]},
+            marker={"size": 10, "color": [page.color(row.method) for row in compared], "line": {"width": 0}},
             customdata=labels,
             hovertemplate="tuned: %{x:.2f} % (%{customdata})<extra></extra>",
         ),
@@ -509,19 +512,21 @@ def _bars(half: float | None, color: str, width: float) -> dict | None:
 
 
 def progress(trials: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """For each method the best validation accuracy so far against the device-seconds that its search had taken.
+    """For each method the best validation accuracy so far, at the last epoch of a training, against the device-seconds
+    that its search had taken.
 
     Columns `device_seconds` and `best`, a row per report or end of a trial, in the order in which they happened.
     """
     search = trials[trials.stage == "search"]
     reports = epochs[epochs.uid.isin(search.uid)].sort_values(["uid", "epoch"])
     spent = reports.groupby("uid").device_seconds
+    last = reports.epoch == reports.uid.map(search.set_index("uid").epochs)
     reports = pd.DataFrame(
         {
             "method": reports.method,
             "time": reports.reported,
             "cost": spent.diff().fillna(reports.device_seconds).clip(lower=0),
-            "accuracy": reports.knn_200,
+            "accuracy": reports.knn_200.where(last),
         }
     )
     told = epochs.groupby("uid").device_seconds.max()
@@ -576,8 +581,9 @@ def _ranking(page: Page) -> str:
     low, ends = min(begins), [curve.best.max() for curve in curves.values()]
     pad = 0.06 * (max(ends) - low) or 0.01
     return (
-        '<p class="lead">The best validation kNN that each method\'s search had seen, against the compute it had '
-        "taken. Methods that learn slowly overtake late, so the ranking depends on the budget: read it at yours. "
+        '<p class="lead">The best validation kNN at the end of a training that each method\'s search had seen, '
+        "against the compute it had taken. Methods that learn slowly overtake late, so the ranking depends on the "
+        "budget: read it at yours. "
         "Methods are never pruned against one another.</p>"
         + page.chart(
             "anytime",

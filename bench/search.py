@@ -48,6 +48,8 @@ COLLAPSED = 0.02
 """A trial whose `feature_std` is below this has the same features for all images."""
 LOSSES_OF_A_WORKER = 3
 """A trial fails when it has lost this many workers without an epoch between them."""
+ONCE = 3
+"""A first epoch that takes so many times what was planned has done something that happens once."""
 FEW = 10
 """Random trials before TPE models, the published recipe included."""
 
@@ -273,13 +275,17 @@ class Search:
         return (actual + prior) / (nominal + prior)
 
     def _learn(self, trial: Trial, epoch: int) -> None:
-        """What an epoch took beside what was planned. The first epoch of an attempt tells nothing: with it comes what
-        happens once, such as compiling, and what a lost worker had trained already."""
+        """What an epoch took beside what was planned. Not learnt from: the first epoch of a later attempt, with which
+        comes what a lost worker had trained already, and a first epoch with which comes what happens once, such as
+        compiling."""
         report, before = trial.reports[epoch], trial.reports.get(epoch - 1)
-        if before is not None and before["attempt"] == report["attempt"] and trial.method in self._measured:
+        if trial.method not in self._measured or (before is not None and before["attempt"] != report["attempt"]):
+            return
+        planned = self.plan.cost(trial.method, trial.stage, epoch - 1, epoch)
+        if before is not None or report["took"] <= ONCE * planned:
             measured = self._measured[trial.method]
-            measured[0] += report["device_seconds"] - before["device_seconds"]
-            measured[1] += self.plan.cost(trial.method, trial.stage, epoch - 1, epoch)
+            measured[0] += report["took"]
+            measured[1] += planned
 
     def room(self, method: str) -> float:
         """Device-seconds of the method's share that are neither spent, promised nor kept back for confirming."""
@@ -343,8 +349,10 @@ class Search:
                 if trial is not None and (trial.final or trial.uid in self.running):
                     continue
                 cost = self.cost(method, "confirm", trial.epoch if trial else 0, self.plan.epochs)
-                more = specification["k"] >= self._seeds(method)
-                if self._promised[method] + cost <= self.share * (1.0 if more else 1.02):
+                most = self.share * 1.02
+                if specification["k"] >= self._seeds(method):  # more than was asked for, and winner and recipe alike
+                    most = self.share - (cost if specification["stage"] == "confirm" else 0.0)
+                if self._promised[method] + cost <= most:
                     candidates.append((specification["k"], place, order, specification))
                 break
         if not candidates:
@@ -381,8 +389,9 @@ class Search:
         return self.plan.experiment.seeds * (2 if winner is not None and winner.published else 1)
 
     def _confirmations(self, method: str) -> Iterator[dict[str, Any]]:
-        """The trials that confirm, seed by seed. After the seeds that were asked for come more, since a larger budget
-        leaves time where winner and recipe are confirmed already; unless one has failed, as more would then."""
+        """The trials that confirm, seed by seed. After the seeds that were asked for come more, where a share has room
+        for them (a larger budget leaves some, when winner and recipe are confirmed already); unless one has failed, as
+        more would then."""
         winner = self.fold.trials.get(self.fold.winner(method) or "")
         common = {"method": method, "epochs": self.plan.epochs}
         failed = any(trial.state == "failed" for trial in self.fold.of(method, "confirm", "published"))

@@ -14,7 +14,7 @@ from algorithms.trainer import EpochReport
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.ledger import plain, read
-from bench.training import build, prepare
+from bench.training import build, set_determinism
 from bench.trial import CHECKPOINT_PART
 
 
@@ -41,28 +41,33 @@ def train(
     hyperparameters = dict(winner.hyperparameters if winner else recipe)
     print(f"{method}, {epochs} epochs, " + (f"as it won in {run_dir}" if winner else "as published"), flush=True)
     folder = run_dir / "trained" / method
-    if fresh:
-        shutil.rmtree(folder, ignore_errors=True)
     checkpoint, result, encoder = folder / "checkpoint.pt", folder / "training.json", folder / "encoder.pt"
     asked = plain({"method": method, "hyperparameters": hyperparameters, "epochs": epochs} | dict(settings))
-    before = json.loads(result.read_text()) if result.exists() and encoder.exists() else None
-    kept = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.exists() else before
+    before = kept = None
+    if not fresh:
+        before = json.loads(result.read_text()) if result.exists() and encoder.exists() else None
+        kept = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.exists() else before
     if kept and kept["asked"] != asked:
         raise UserError(f"{folder} holds a training with other settings; use --fresh to begin it anew")
     if before:
         print(_line(EpochReport(**before["report"]), epochs))
         return encoder
 
-    prepare({**settings, **local})
+    set_determinism({**settings, **local})
     trial = {"method": method, "stage": "confirm", "seed": 0, "hyperparameters": hyperparameters}
     trainer = build(trial | {"epochs": epochs, "evaluate_at": [epochs]}, {**settings, **local})
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
     if kept:
         trainer.load_state_dict(kept["trainer"])
         print(f"continuing after epoch {trainer.epoch}", flush=True)
     saved, saving = time.monotonic(), 0.0
     for report in trainer:
         if not math.isfinite(report.loss):
-            raise UserError(f"loss is {report.loss} at epoch {report.epoch}; a lower learning rate may help")
+            raise UserError(
+                f"loss is {report.loss} at epoch {report.epoch}; lower the default of learning_rate in "
+                f"search_spaces/{method}.yaml and use --fresh"
+            )
         print(_line(report, epochs), flush=True)
         if report.epoch < epochs and time.monotonic() - saved >= saving / CHECKPOINT_PART:
             began = time.monotonic()

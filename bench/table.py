@@ -30,10 +30,11 @@ PROTOCOL = (
 )
 NOTATION = (
     "mean ± half of the 95 % interval (Student's t) over seeds; — was not measured; configurations are "
-    "complete/pruned/failed/cut; P(rank 1) by bootstrap over the seeds of the methods that have two or more."
+    "complete/pruned/failed/cut; P(rank 1) is how often a method's mean leads that of all others on the run's encoder, "
+    "by Student's t over seeds, once all are confirmed."
 )
 DASH = "—"
-RESAMPLES = 10_000
+DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,22 @@ class Row:
 def rows(results: Results) -> list[Row]:
     """A row per method, best first, and the baselines below them, best first."""
     made = [_row(method, trials, results.run) for method, trials in results.trials.groupby("method", sort=True)]
-    first = probability_of_rank_1(
-        {row.method: row.knn_200.values.values() for row in made if row.knn_200 and not row.baseline}
-    )
+    alike = compared(made)
+    confirmed = all(row.knn_200 for row in alike)
+    first = probability_of_rank_1({row.method: row.knn_200.values.values() for row in alike}) if confirmed else {}
     made = [Row(**{**row.__dict__, "first": first.get(row.method)}) for row in made]
     return sorted(made, key=_rank)
+
+
+def compared(made: Iterable[Row]) -> list[Row]:
+    """The methods that differ in the method alone: those on the run's encoder."""
+    return [row for row in made if not row.baseline and not row.own_encoder]
+
+
+def leader(made: list[Row]) -> Row | None:
+    """The best of those that are compared; None before all of them are confirmed."""
+    alike = compared(made)
+    return alike[0] if alike and all(row.knn_200 for row in alike) else None
 
 
 def _rank(row: Row) -> tuple:
@@ -105,12 +117,12 @@ def _row(method: str, trials: pd.DataFrame, run: dict) -> Row:
     tuned = _by_seed(tested, "test_knn_200")
     gains = {} if published_won or baseline else {s: tuned[s] - recipe[s] for s in tuned if s in recipe}
     best = search[search.state == "complete"].validation_knn_200.max() if winner is None else winner.validation_knn_200
-    whole = complete if len(complete) else trials
+    whole = tested if len(tested) else complete if len(complete) else trials
     own = trials[trials.own_encoder & (trials.stage != "baseline")]  # raw pixels have no encoder to mark
     trained = method not in UNTRAINED
     return Row(
         method=method,
-        title=BASELINES.get(method, method) if baseline else method,
+        title=(BASELINES.get(method, method) if baseline else method) + (" †" if len(own) else ""),
         baseline=baseline,
         paper=paper_link(spaces(run).get(method, {}).get("paper")),
         own_encoder=_encoder_text(own) if len(own) else None,
@@ -121,7 +133,7 @@ def _row(method: str, trials: pd.DataFrame, run: dict) -> Row:
         gain=_estimate(gains),
         published_won=published_won and bool(tuned),
         validation=_number(best),
-        training_seconds=_number(complete.device_seconds.median()),
+        training_seconds=_number((tested if len(tested) else complete).device_seconds.median()),
         device_seconds=float(trials.device_seconds.sum()),
         images_per_second=_number(whole.images_per_second.median()) if trained else None,
         peak_memory_bytes=_number(whole.peak_memory_bytes.max()),
@@ -137,9 +149,10 @@ def winning_trial(trials: pd.DataFrame, run: dict) -> pd.Series | None:
 
 
 def probability_of_rank_1(accuracies: Mapping[str, Iterable[float]]) -> dict[str, float]:
-    """How often each method's mean is the highest when its seeds are drawn again with replacement.
+    """How often each method's mean is the highest, when each mean is as uncertain as Student's t has it.
 
-    Among the methods with two seeds or more; a draw that several lead is shared. Empty for fewer than two.
+    Among the methods with two seeds or more; a draw that several lead is shared. Empty for fewer than two. (A bootstrap
+    of three seeds is far too sure: it cannot draw a mean beyond the seeds that were seen.)
     """
     measured = {method: np.array(list(values)) for method, values in accuracies.items()}
     measured = {method: values for method, values in measured.items() if len(values) > 1}
@@ -147,7 +160,10 @@ def probability_of_rank_1(accuracies: Mapping[str, Iterable[float]]) -> dict[str
         return {}
     generator = np.random.default_rng(0)
     means = np.stack(
-        [values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(1) for values in measured.values()]
+        [
+            values.mean() + values.std(ddof=1) / math.sqrt(len(values)) * generator.standard_t(len(values) - 1, DRAWS)
+            for values in measured.values()
+        ]
     )
     leads = means == means.max(0)
     return dict(zip(measured, (leads / leads.sum(0)).mean(1).tolist(), strict=True))
@@ -238,7 +254,7 @@ STATES = ("complete", "pruned", "failed", "cut")
 def probability_text(row: Row) -> str:
     if row.first is None:
         return DASH
-    return "<0.01" if 0 < row.first < 0.005 else ">0.99" if 0.995 <= row.first < 1 else f"{row.first:.2f}"
+    return "<0.01" if row.first < 0.005 else ">0.99" if row.first >= 0.995 else f"{row.first:.2f}"
 
 
 def one_line(text: object, most: int = 60) -> str:
@@ -292,9 +308,9 @@ def markdown(results: Results) -> str:
             else _markdown_text(one_line(row.title))
         )
         accuracy = with_interval(row.knn_200)
-        best = row is made[0] and row.knn_200 and not row.baseline
+        best = row is leader(made)
         cells = [
-            name + (" †" if row.own_encoder else ""),
+            name,
             f"**{accuracy}**" if best else accuracy,
             str(len(row.knn_200.values)) if row.knn_200 else DASH,
             with_interval(row.knn_20),
@@ -324,7 +340,7 @@ def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
         ("Selection", SELECTION, False),
         ("Protocol", PROTOCOL, False),
     ]
-    own = "; ".join(f"{row.title} has {row.own_encoder}" for row in made if row.own_encoder)
+    own = "; ".join(f"{row.method} has {row.own_encoder}" for row in made if row.own_encoder)
     if own:
         notes.append(
             (
@@ -394,7 +410,7 @@ def terminal(results: Results) -> str:
     lines = [heads]
     for row in made:
         title = one_line(row.title).removesuffix(" (ceiling)").removesuffix(" initialisation")
-        title = (title if len(title) <= 12 else title[:11] + "…") + ("†" if row.own_encoder else "")
+        title = title if len(title) <= 12 else title[:11] + "…"
         cells = [
             title,
             with_interval(row.knn_200),
@@ -433,6 +449,7 @@ def csv(results: Results) -> str:
             "method": row.method,
             "baseline": row.baseline,
             "own_encoder": bool(row.own_encoder),
+            "published_won": row.published_won,
             "seeds": len(row.knn_200.values) if row.knn_200 else 0,
             **{
                 f"{name}_{part}": getattr(estimate, part) if estimate else None

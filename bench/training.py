@@ -43,13 +43,18 @@ def prepare(settings: dict) -> None:
     if settings["device"] == "cpu":
         # A trial holds one core: two trials of one thread do more on two cores than one trial of two.
         torch.set_num_threads(1)
+    set_determinism(settings)
+    stage_data(settings["data"], True, settings["device"])
+
+
+def set_determinism(settings: dict) -> None:
+    """Make this process `deterministic`, or let it find the fastest way."""
     if settings.get("deterministic"):
         # cuBLAS asks for this before it gives the same sums every time.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     else:
         torch.backends.cudnn.benchmark = True
-    stage_data(settings["data"], True, settings["device"])
 
 
 def build(trial: dict, settings: dict) -> Trainer:

@@ -54,6 +54,7 @@ BAD = {
     "unreadable budget": (lambda _: ["--budget", "8 apples"], r"budget '8 apples'.*8gpu-hours"),
     "no budget": (lambda _: ["--budget", ""], r"--budget is needed, such as 8gpu-hours"),
     "profile of two methods": (lambda _: ["--profile", "simclr,byol"], r"--profile takes one method"),
+    "training and a plan": (lambda _: ["--train", "simclr", "--dry-run"], r"--train exclude each other"),
     "training of two methods": (lambda _: ["--train", "simclr,byol"], r"--train takes one method"),
     "profile of no method": (lambda _: ["--profile", "simclrr"], r"no method 'simclrr'.*simclr"),
     "budget of nothing": (lambda _: ["--budget", "0cpu-minutes"], r"no time at all"),
@@ -159,7 +160,7 @@ def test_a_run_leaves_parquet_table_and_report_and_is_not_repeated(tmp_path: Pat
     for method in ("simclr", "moco"):
         confirmed = complete[(complete.method == method) & complete.stage.isin(["confirm", "published"])]
         # A machine that slows down in the middle confirms with fewer seeds: time must not decide a test.
-        assert confirmed.groupby("stage").size().between(1, 2).all()
+        assert confirmed.groupby("stage").size().ge(1).all()
         assert "published" in set(confirmed.stage)
         assert confirmed.test_knn_200.between(0, 1).all()
         recipe = complete[(complete.method == method) & (complete.stage == "search") & complete.published_recipe]

@@ -9,7 +9,7 @@ from bench import anchors, results
 from bench.anchors import Anchor
 from tests.bench import synthetic_run
 
-SETTING = {"kind": "knn", "encoder": "resnet18", "epochs": 20, "image_size": 32, "images": 50_000}
+SETTING = {"kind": "knn", "encoder": "resnet18", "epochs": 20, "image_size": 32, "images": 50_000, "dataset": "cifar10"}
 
 
 @pytest.fixture(scope="module")

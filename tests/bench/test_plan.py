@@ -154,12 +154,13 @@ def test_a_run_counts_time_of_one_device_only(calibrated, tmp_path):
 
 def test_what_is_asked_is_checked_before_anything_is_prepared(calibrated, tmp_path):
     start(tmp_path, make(experiment(epochs=4), Budget.parse("10cpu-minutes"), slots=2))
-    prepared = []
+    prepared: list[int] = []
     for asked in (experiment(seed=5), experiment(epochs=4, searcher="grid")):
         with pytest.raises(UserError):
             make(asked, Budget.parse("10cpu-minutes"), 2, run_dir=tmp_path, prepare=lambda: prepared.append(1))
-    assert not prepared
     make(experiment(epochs=4), Budget.parse("10cpu-minutes"), 2, run_dir=tmp_path, prepare=lambda: prepared.append(1))
+    assert not prepared  # it continues, and calibrates no more
+    make(experiment(epochs=4), Budget.parse("10cpu-minutes"), 2, prepare=lambda: prepared.append(1))
     assert prepared == [1]
 
 

@@ -282,8 +282,23 @@ def test_a_larger_budget_is_spent_evenly_also_where_all_was_confirmed_already(fa
     larger = with_budget(plan, factor)
     fold, _ = simulate(larger, curve, ledger)
     assert fairness(fold, larger) <= 1.1
-    assert sum(fold.spent.values()) >= 0.97 * larger.budget.seconds
+    assert sum(fold.spent.values()) >= 0.95 * larger.budget.seconds  # a pair of seeds may not fit
     assert fold.charged <= 1.02 * larger.budget.seconds
+
+
+@pytest.mark.parametrize("epochs", [1, 4, 9])
+def test_epochs_that_take_longer_than_calibrated_cost_trials_and_no_seeds(epochs):
+    plan, curve = small(methods=4, trials=120, epochs=epochs)
+
+    def slower(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        return accuracy, 1.5 * seconds
+
+    fold, _ = simulate(plan, slower)
+    assert fold.charged <= 1.02 * plan.budget.seconds
+    for method in plan.experiment.spaces:
+        assert sum(trial.state == "complete" for trial in fold.of(method, "published")) >= 3
+        assert sum(trial.state == "complete" for trial in fold.confirming(method)) >= 3
 
 
 def test_more_seeds_than_were_asked_for_are_not_tried_where_one_has_failed():

@@ -90,7 +90,7 @@ def test_what_won_a_search_is_trained_rather_than_the_published_recipe(data, tmp
 
 def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):
     wild = load("simclr").defaults | {"learning_rate": 1e30}
-    with pytest.raises(UserError, match=r"loss is (nan|inf) at epoch \d; a lower learning rate"):
+    with pytest.raises(UserError, match=r"loss is (nan|inf) at epoch \d; lower the default of learning_rate"):
         single.train(
             "simclr",
             wild,

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import stdtr
 
 from bench import results, table
 from bench.errors import UserError
@@ -92,10 +93,30 @@ def test_a_method_without_a_complete_trial_has_dashes_but_its_cost_shows():
         assert row.device_seconds > 0
 
 
-def test_probability_of_rank_1_is_certain_without_overlap_and_shared_on_a_tie():
-    assert table.probability_of_rank_1({"a": [0.9, 0.91], "b": [0.5, 0.52]}) == {"a": 1.0, "b": 0.0}
+@pytest.mark.parametrize("values", [[0.80, 0.81, 0.79], [0.5, 0.9], [0.70, 0.71, 0.72, 0.73, 0.74, 0.75]])
+def test_probability_of_rank_1_is_that_of_students_t_and_shared_on_a_tie(values):
+    mean, error = np.mean(values), np.std(values, ddof=1) / len(values) ** 0.5
+    for other in (mean - error, mean + 3 * error):
+        found = table.probability_of_rank_1({"a": values, "b": [other, other]})
+        assert found["a"] == pytest.approx(stdtr(len(values) - 1, (mean - other) / error), abs=0.015)
     tie = table.probability_of_rank_1({"a": [0.5, 0.5], "b": [0.5, 0.5]})
     assert tie == pytest.approx({"a": 0.5, "b": 0.5})
+
+
+def test_nobody_ranks_first_before_all_on_the_runs_encoder_are_confirmed():
+    run = _results(*synthetic_run.rows(("byol", "simclr", "amdim")))
+    made = table.rows(run)
+    assert table.leader(made).method == max(("byol", "simclr"), key=lambda m: _of(made, m).knn_200.mean)
+    assert _of(made, "byol").first + _of(made, "simclr").first == pytest.approx(1)
+    assert _of(made, "amdim").first is None
+    part = run.trials[(run.trials.method != "byol") | (run.trials.stage == "search")]
+    made = table.rows(results.Results(part, run.epochs, run.run))
+    assert table.leader(made) is None
+    assert all(row.first is None for row in made)
+
+
+def _of(made, method):
+    return next(row for row in made if row.method == method)
 
 
 def test_probability_of_rank_1_leaves_out_methods_with_one_seed():
