@@ -158,6 +158,10 @@ def run(options: argparse.Namespace) -> int:
     slots = count_slots(budget.device, rate, options.address) if budget else 1
     source = options.dataset or ("cifar10" if on_gpu else "shapes")
     dataset = images.load(source, image_size=options.image_size, strict=options.strict, limit=options.limit)
+    print(
+        f"{dataset.note}: {len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images of "
+        f"{len(dataset.classes)} classes ({table.one_line(', '.join(dataset.classes))})"
+    )
     size = dataset.train.pixels.shape[-1]
     settings = {
         "dataset": dataset.name,
@@ -214,7 +218,7 @@ def run(options: argparse.Namespace) -> int:
             "test": len(dataset.test.labels),
             "left_out": len(dataset.skipped),
         },
-        "device": torch.cuda.get_device_name() if on_gpu and torch.cuda.is_available() else platform.machine() + " CPU",
+        "device": torch.cuda.get_device_name() if on_gpu and torch.cuda.is_available() else "CPU",
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("torch", "torchvision", "ray", "optuna")},
         "commit": commit(),

@@ -299,12 +299,22 @@ def _list_folders(root: Path) -> _Found:
         raise UserError(
             f"{root} is neither a folder nor a Parquet file; give a folder of Parquet files or class folders"
         )
-    parts = {split: _class_folders(child) for split, child in _split_folders(root)}
+    parts: dict[str, dict[str, list[Path]]] = {}
+    for split, child in _split_folders(root):
+        if split in parts:
+            raise UserError(f"{root} has two folders of {split} images; leave one of them")
+        parts[split] = _class_folders(child)
     if parts.get("train"):
         train = parts["train"]
         judged = [parts[split] for split in ("test", "validation") if parts.get(split, {}).keys() - UNLABELLED]
     else:
         train, judged = _class_folders(root), []
+        splits = {name: split for name in train if (split := _split_of(Path(name)))}
+        if len(set(splits.values())) > 1:
+            raise UserError(
+                f"{root} has the folders {', '.join(sorted(splits))}, which look like parts of a data set and not like "
+                "classes; name them train and test"
+            )
     test = judged[0] if judged else None
     if not train:
         loose = any(child.suffix.lower() in SUFFIXES for child in root.iterdir())
@@ -337,21 +347,29 @@ def _class_folders(root: Path) -> dict[str, list[Path]]:
     folders = {}
     for child in sorted(root.iterdir()):
         if child.is_dir() and not child.name.startswith("."):
-            paths = [
-                Path(folder) / file
-                for folder, _, files in os.walk(child, followlinks=True)
-                for file in files
-                if Path(file).suffix.lower() in SUFFIXES and not file.startswith(".")
-            ]
+            paths = [path for path in _files(child) if path.suffix.lower() in SUFFIXES]
             if paths:
-                folders[child.name] = sorted(paths)
+                name = "unlabelled" if child.name.lower() in UNLABELLED else child.name
+                folders[name] = sorted(folders.get(name, []) + paths)
     return folders
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """The files below `root` that are not hidden, each once: a folder to which several links lead is looked into once,
+    or the same image would be in training and in test."""
+    seen = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        if real not in seen:
+            yield from (Path(folder) / file for file in files if not file.startswith("."))
+        seen.add(real)
 
 
 def _list_parquet(root: Path) -> _Found | None:
     """The images in Parquet files, None where there are no such files."""
     if root.is_dir():
-        files = sorted(path for path in root.rglob("*.parquet") if path.is_file())
+        files = sorted(path for path in _files(root) if path.suffix == ".parquet")
     else:
         files = [root] if root.suffix == ".parquet" else []
     if not files:
@@ -439,6 +457,9 @@ def _columns(file: Path) -> tuple[str, str, tuple[str, ...] | None]:
     if not images:
         raise UserError(f"{file} has no image column (struct<bytes, path>); its columns are {', '.join(schema.names)}")
 
+    images = [name for name in ("image", "img") if name in images][:1] or images
+    if len(images) > 1:
+        raise UserError(f"{file} has several image columns ({', '.join(images)}); call the right one 'image'")
     integers = [field.name for field in schema if pa.types.is_integer(field.type)]
     classes = {
         name: tuple(str(item) for item in features[name]["names"])
@@ -449,8 +470,8 @@ def _columns(file: Path) -> tuple[str, str, tuple[str, ...] | None]:
     candidates = [name for name in ("label", "labels") if name in integers][:1] or list(classes)[:1] or integers
     if len(candidates) != 1:
         raise UserError(
-            f"{file} has {'several columns' if candidates else 'no column'} of integers; the one with the labels "
-            f"should be called 'label' (its columns are {', '.join(schema.names)})"
+            f"{file} has {'several columns' if candidates else 'no column'} of integers; labels are integers, in a "
+            f"column called 'label' (its columns are {', '.join(schema.names)})"
         )
     return images[0], candidates[0], classes.get(candidates[0])
 

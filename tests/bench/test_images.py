@@ -203,12 +203,39 @@ def test_without_test_images_a_fixed_stratified_fifth_is_held_out_and_the_note_s
     assert torch.equal(images.load(tmp_path).test.pixels, dataset.test.pixels)
 
 
-def test_a_class_folder_called_unlabelled_joins_the_training_images_alone(tmp_path):
-    class_folders(tmp_path, {"a": 10, "b": 10, "unlabelled": 30})
+@pytest.mark.parametrize("name", ["unlabelled", "Unlabeled"])
+def test_a_class_folder_called_unlabelled_joins_the_training_images_alone(tmp_path, name):
+    class_folders(tmp_path, {"a": 10, "b": 10, name: 30})
     dataset = images.load(tmp_path)
     assert dataset.classes == ("a", "b")
     assert (dataset.train.labels == -1).sum() == 30
     assert (dataset.test.labels >= 0).all()
+
+
+@pytest.mark.parametrize("names", [("seg_train", "seg_test", "seg_pred"), ("training_set", "test_set")])
+def test_parts_of_a_data_set_are_not_taken_for_classes(tmp_path, names):
+    for name in names:
+        class_folders(tmp_path / name / name, {"a": 3, "b": 3})
+    with pytest.raises(UserError, match=r"look like parts of a data set.*name them train and test"):
+        images.load(tmp_path)
+
+
+def test_two_folders_of_one_split_are_not_mixed_up(tmp_path):
+    for name in ("train", "training"):
+        class_folders(tmp_path / name, {"a": 3, "b": 3})
+    with pytest.raises(UserError, match="two folders of train images"):
+        images.load(tmp_path)
+
+
+def test_an_image_to_which_several_links_lead_is_there_once(tmp_path):
+    class_folders(tmp_path / "real", {"a": 5, "b": 5})
+    (tmp_path / "real" / "a" / "latest").symlink_to(tmp_path / "real" / "a")
+    (tmp_path / "linked").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "linked" / name).symlink_to(tmp_path / "real" / name)
+    for root in ("real", "linked"):
+        dataset = images.load(tmp_path / root)
+        assert len(dataset.train.labels) + len(dataset.test.labels) == 10
 
 
 def test_hidden_files_other_files_and_empty_folders_are_passed_over(tmp_path):
@@ -218,6 +245,7 @@ def test_hidden_files_other_files_and_empty_folders_are_passed_over(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "x.png").write_bytes(b"")
+    (tmp_path / ".cache" / "x.parquet").write_bytes(b"")
     dataset = images.load(tmp_path)
     assert dataset.classes == ("a", "b")
     assert len(dataset.train.labels) + len(dataset.test.labels) == 10
