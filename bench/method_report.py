@@ -79,7 +79,7 @@ def _best_curves(page: Page) -> str:
         "Validation accuracy by epoch of each method's best trial",
         height=390 + 8 * len(traces),
         legend=LEGEND_BELOW,
-        xaxis={"title": {"text": "epoch", "standoff": 6}},
+        xaxis={"title": {"text": "epoch", "standoff": 6}} | _whole(page),
         yaxis={"title": {"text": "validation kNN k=200, %"}},
     )
 
@@ -113,6 +113,11 @@ def _method(page: Page, place: int, row: Row) -> str:
     )
 
 
+def _whole(page: Page) -> dict:
+    """Ticks of an axis of epochs: none between two of them."""
+    return {"dtick": 1} if page.trials.epochs.max() <= 10 else {}
+
+
 def _settings_table(space: Mapping, settings: pd.DataFrame, winner: pd.Series | None) -> str:
     names = list(space) or list(settings.columns)
     if not names:
@@ -127,6 +132,8 @@ def _settings_table(space: Mapping, settings: pd.DataFrame, winner: pd.Series | 
         elif "low" in entry:
             searched = f"{_value(entry['low'])} to {_value(entry['high'])}, {entry.get('scale', 'linear')}"
         flag = "" if chosen is None else _edge(entry, chosen)
+        if name == "batch_size" and winner is not None and 0 < winner.batch_size != chosen:
+            flag = f"trained with {winner.batch_size:.0f}, as there are so few images"
         best = text(_value(chosen)) + (f' <span class="flag">{flag}</span>' if flag else "")
         source = text(entry.get("source", table.DASH), 200)
         lines.append([text(name), best, text(_value(entry.get("default"))), text(searched), source])
@@ -179,7 +186,7 @@ def _curves(page: Page, place: int, row: Row, trials: pd.DataFrame, winner: pd.S
                     showlegend=True,
                     legend=LEGEND_ABOVE,
                     margin={"l": 50, "r": 12, "t": 30, "b": 40},
-                    xaxis={"title": {"text": "epoch"}},
+                    xaxis={"title": {"text": "epoch"}} | _whole(page),
                     yaxis={"title": {"text": label}},
                 )
                 + "</div>"

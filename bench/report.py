@@ -314,7 +314,7 @@ def _gain(page: Page) -> str:
             y=list(range(len(compared))),
             name="tuned",
             mode="markers",
-            marker={"size": 10, "color": [page.color(row.method) for row in compared], "line": {"width": 0}},
+            marker={"size": 10, "color": [page.color(row.method) for row in compared]},
             customdata=labels,
             hovertemplate="tuned: %{x:.2f} % (%{customdata})<extra></extra>",
         ),
