@@ -101,9 +101,11 @@ def facts(fold: Fold, name: str) -> dict:
     """What is true of the whole run: the ledger's own words, so `bench.ledger` says what each key holds.
 
     `name`, `settings`, `plan`; of the last session `budget`, `slots`, `share`, `facts`; `winners` {method: uid
-    or null}, `charged` (device-seconds), `closed` (why the last driver ended; null while one runs).
+    or null}, `charged` (device-seconds), `closed` (why the last driver ended; null while one runs); `commits`, those of
+    all sessions.
     """
     session = fold.sessions[-1] if fold.sessions else {}
+    commits = dict.fromkeys(commit for each in fold.sessions if (commit := (each.get("facts") or {}).get("commit")))
     return {
         "name": name,
         "settings": fold.settings,
@@ -111,6 +113,7 @@ def facts(fold: Fold, name: str) -> dict:
         **{key: session.get(key) for key in ("budget", "slots", "share", "facts")},
         "winners": {method: event.get("winner") for method, event in fold.chosen.items()},
         "charged": fold.charged,
+        "commits": list(commits),
         "closed": fold.closed,
     }
 

@@ -371,8 +371,9 @@ def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
         slots = f"; {run['slots']} {'slots' if run['slots'] != 1 else 'slot'}" if run.get("slots") else ""
         notes.append(("Budget", f"{spent}; {devices}{slots}", True))
     software = [f"{name} {version}" for name, version in (facts.get("versions") or {}).items()]
-    if facts.get("commit"):
-        software.append(f"commit {facts['commit']}")
+    commits = run.get("commits") or ([facts["commit"]] if facts.get("commit") else [])
+    if commits:
+        software.append(f"commit{'s' * (len(commits) > 1)} {' and '.join(map(str, commits))}")
     if software:
         notes.append(("Software", ", ".join(one_line(part) for part in software), False))
     if facts.get("command"):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bench import results
 from bench.errors import UserError
 from bench.ledger import Ledger, read
+from bench.simulate import MemoryLedger
 from tests.bench import synthetic_run
 
 
@@ -233,3 +234,12 @@ def test_parquet_is_readable_without_this_program(told):
     assert json.loads(table.schema.metadata[b"run"])["name"] == told[1].name
     assert b"pandas" not in table.schema.metadata
     assert os.stat(told[1] / "trials.parquet").st_mode & 0o777 == 0o644
+
+
+def test_the_commits_of_all_sessions_are_told_in_their_order():
+    ledger = MemoryLedger()
+    ledger.append("run", format=1, settings={}, plan={})
+    for number, commit in enumerate(("b", "a", "b", None)):
+        facts = {"commit": commit} if commit else {}
+        ledger.append("session", number=number, budget={}, slots=1, rate=1.0, share=1.0, facts=facts)
+    assert results.facts(ledger.fold, "a run")["commits"] == ["b", "a"]
