@@ -216,6 +216,7 @@ class Search:
         self._numbers = dict.fromkeys(self.spaces, 0)  # of search trials
         self._searching = dict.fromkeys(self.spaces, 0)  # of search trials that run
         self._confirmed = dict.fromkeys(self.spaces, 0)  # of seeds with which the published recipe is confirmed
+        self._unconfirmed: set[str] = set()  # methods of which a confirming trial has failed
         self._filling: set[str] = set()  # methods whose search only spends the rest of their share
         self._specifications = list(self._baselines())
         for trial in self.fold.trials.values():
@@ -394,8 +395,7 @@ class Search:
         more would then."""
         winner = self.fold.trials.get(self.fold.winner(method) or "")
         common = {"method": method, "epochs": self.plan.epochs}
-        failed = any(trial.state == "failed" for trial in self.fold.of(method, "confirm", "published"))
-        for k in range(self._seeds(method)) if failed else itertools.count():
+        for k in range(self._seeds(method)) if method in self._unconfirmed else itertools.count():
             if winner is not None and not winner.published:
                 yield common | {
                     "uid": f"{method}-{winner.number:04d}-s{k + 1}",
@@ -520,6 +520,8 @@ class Search:
     def _count(self, trial: Trial) -> None:
         if trial.stage == "published" and trial.state == "complete":
             self._confirmed[trial.method] += 1
+        if trial.stage in ("confirm", "published") and trial.state == "failed":
+            self._unconfirmed.add(trial.method)
 
     # What happened
 

@@ -308,6 +308,7 @@ def test_more_seeds_than_were_asked_for_are_not_tried_where_one_has_failed():
     search = Search(with_budget(plan, 9), ledger, clock=lambda: 0.0)
     assert max(k["k"] for k in itertools.islice(search._confirmations("method00"), 20)) > 5
     next(ledger.fold.of("method00", "published")).state = "failed"
+    search = Search(search.plan, ledger, clock=lambda: 0.0)
     assert max(k["k"] for k in search._confirmations("method00")) <= 5
 
 
