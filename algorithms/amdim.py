@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from algorithms.augment import View
 from algorithms.encoders import check_encoder
-from algorithms.losses import full_precision
 from algorithms.method import Method, Setting
+from algorithms.precision import full_precision
 
 
 class Residual(nn.Module):

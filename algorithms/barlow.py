@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from algorithms.heads import mlp
-from algorithms.losses import full_precision
 from algorithms.method import Method, Setting
+from algorithms.precision import full_precision
 from algorithms.views import asymmetric_views
 
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from algorithms.amdim import PatchTrunk, block, infomax_view
 from algorithms.encoders import check_encoder
-from algorithms.losses import full_precision
 from algorithms.method import Method, Setting
+from algorithms.precision import full_precision
 
 
 class CPCEncoder(nn.Module):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.losses import full_precision
+from algorithms.precision import full_precision
 
 
 def mlp(

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from algorithms import precision
 from algorithms.augment import unaugmented
 from algorithms.method import Method
 
@@ -75,9 +76,10 @@ class Evaluation:
         """The method's features of `pixels`, eval mode, un-augmented: float32 [N, D], rows of length 1."""
         training = method.training
         method.eval()
+        bfloat16 = precision.computes_bfloat16(pixels.device)
         rows = []
         for index in torch.arange(len(pixels), device=pixels.device).split(self.batch_size):
-            with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.device.type == "cuda"):
+            with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bfloat16):
                 found = method.features(unaugmented(pixels, index))
             rows.append(F.normalize(found.float().flatten(1), dim=1))
         method.train(training)

@@ -1,30 +1,10 @@
 """Loss terms that several methods share. All are computed in full precision, also under autocast."""
 
-import functools
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def full_precision(function: Callable) -> Callable:
-    """Run `function` outside autocast, its half-precision tensors raised to float32.
-
-    exp(1 / 0.05) overflows float16, and bfloat16 keeps too few digits for softmax over thousands of entries.
-    """
-
-    @functools.wraps(function)
-    def wrapped(*arguments, **keywords):
-        def raised(value):
-            half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
-            return value.float() if half else value
-
-        device = next(value.device.type for value in arguments if isinstance(value, Tensor))
-        with torch.autocast(device, enabled=False):
-            return function(*map(raised, arguments), **{name: raised(value) for name, value in keywords.items()})
-
-    return wrapped
+from algorithms.precision import full_precision
 
 
 @full_precision

@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.encoders import SMALL_IMAGE
-from algorithms.losses import full_precision
 from algorithms.memory import MemoryBank
 from algorithms.method import Batches, Method, Setting
+from algorithms.precision import full_precision
 from algorithms.views import colour_view
 
 

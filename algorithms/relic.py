@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.heads import mlp
-from algorithms.losses import full_precision
 from algorithms.memory import averaged_copy, cosine_to_one, update_average
 from algorithms.method import Method, Setting
+from algorithms.precision import full_precision
 from algorithms.views import asymmetric_views
 
 

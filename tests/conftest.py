@@ -1,7 +1,18 @@
 """What holds for every test."""
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from algorithms import precision
 
 # Timing decides no test: a busy machine is not a bug.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def float32():
+    """On every machine, whether it computes in bfloat16 or not: what is compared is compared to more digits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "computes_bfloat16", lambda device: False)
+        yield

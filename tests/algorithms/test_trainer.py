@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from algorithms import METHODS, method_class
+from algorithms import METHODS, method_class, precision
 from algorithms.augment import pack
 from algorithms.knn import Evaluation
 from algorithms.trainer import Trainer, batch_size_for
@@ -58,8 +58,10 @@ def assert_equal_states(first, second, where: str = "state"):
         assert first == second, where
 
 
+@pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize("name", [*METHODS, "supervised"])
-def test_resuming_after_any_epoch_gives_the_same_bits(name: str, tmp_path):
+def test_resuming_after_any_epoch_gives_the_same_bits(name: str, bfloat16: bool, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: bfloat16)
     whole = trainer(name, evaluate_at=[EPOCHS])
     reports, states = [], []
     for report in whole:
@@ -152,8 +154,7 @@ def test_no_step_waits_for_the_device(name: str):
 
 @pytest.mark.parametrize("name", [*METHODS, "supervised"])
 def test_a_step_in_bfloat16_keeps_loss_weights_and_state_in_full_precision(name: str, monkeypatch):
-    """As on CUDA."""
-    monkeypatch.setattr(Trainer, "autocast", lambda self: torch.autocast("cpu", torch.bfloat16))
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: True)
     made = trainer(name)
     made.method.before_epoch(0, made.batches)
     index = torch.arange(made.batch_size)

@@ -46,7 +46,8 @@ def test_every_method_is_searched_and_confirmed_and_baselines_are_there(run):
     for method in METHODS:
         assert fold.winner(method) is not None
         assert len(list(fold.of(method, "search"))) > 3
-        assert len([t for t in fold.confirming(method) if t.state == "complete"]) == 2
+        complete = [trial.number for trial in fold.confirming(method) if trial.state == "complete"]
+        assert {0, 1} <= set(complete)  # and more seeds, where the larger budget has room for them
     assert {t.uid for t in fold.trials.values() if t.stage == "baseline"} == {"pixels-s1", "random-s1", "random-s2"}
     trial = fold.trials["byol-0000"]
     assert trial.facts == {"encoder_parameters": 1000, "own_encoder": False, "device": "cpu"}

@@ -1,0 +1,35 @@
+"""Which numbers have how many digits: networks in bfloat16 where the device computes in it, losses in float32."""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+@functools.cache
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware. Elsewhere it is emulated, and slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    can = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+
+
+def full_precision(function: Callable) -> Callable:
+    """Run `function` outside autocast, its half-precision tensors raised to float32.
+
+    exp(1 / 0.05) overflows float16, and bfloat16 keeps too few digits for softmax over thousands of entries.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*arguments, **keywords):
+        def raised(value):
+            half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+            return value.float() if half else value
+
+        device = next(value.device.type for value in arguments if isinstance(value, Tensor))
+        with torch.autocast(device, enabled=False):
+            return function(*map(raised, arguments), **{name: raised(value) for name, value in keywords.items()})
+
+    return wrapped
