@@ -144,6 +144,7 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from algorithms.encoders import check_encoder
+    from algorithms.precision import device_name
     from bench import anchors, images, ledger, plan, report, results, table, tune
     from bench.profile import profile
     from bench.single import train
@@ -218,7 +219,7 @@ def run(options: argparse.Namespace) -> int:
             "test": len(dataset.test.labels),
             "left_out": len(dataset.skipped),
         },
-        "device": torch.cuda.get_device_name() if on_gpu and torch.cuda.is_available() else "CPU",
+        "device": device_name(torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")),
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("torch", "torchvision", "ray", "optuna")},
         "commit": commit(),

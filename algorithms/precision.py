@@ -16,6 +16,12 @@ def computes_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(can.get("avx512_bf16") or can.get("amx_bf16"))
 
 
+def device_name(device: torch.device) -> str:
+    """What a reader of a result should know of the device: "NVIDIA H200 in bfloat16", "CPU in float32"."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return f"{name} in {'bfloat16' if computes_bfloat16(device) else 'float32'}"
+
+
 def full_precision(function: Callable) -> Callable:
     """Run `function` outside autocast, its half-precision tensors raised to float32.
 

@@ -168,13 +168,12 @@ class Trainer:
         self.step_number = torch.zeros((), dtype=torch.long, device=self.device)
         self.losses = torch.zeros(self.steps, device=self.device)
         self.compiled = CompiledStep() if compiled else None
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         self.facts = {
             "encoder": network.name,
             "encoder_parameters": sum(parameter.numel() for parameter in network.parameters()),
             "own_encoder": network.name != encoder,
             "batch_size": self.batch_size,
-            "device": f"{name}, {'bfloat16' if self.bfloat16 else 'float32'}",
+            "device": precision.device_name(self.device),
         }
         """What a reader of the result needs to know of the training that is the same in every epoch."""
         if self.device.type == "cuda":

@@ -96,6 +96,7 @@ def learn(name: str, encoder: str, epochs: int, seed: int, changed: dict) -> dic
         "image_size": evaluation.bank.shape[-1],
         "epochs": epochs,
         "seed": seed,
+        "device": trainer.facts["device"],
         "trained_encoder": trainer.method.encoder.name,
         "encoder_parameters": sum(parameter.numel() for parameter in trainer.method.encoder.parameters()),
         "knn_pixels": evaluation(pixels)["knn_200"],
@@ -130,12 +131,12 @@ def judged(row: dict) -> tuple[float, float]:
 
 def markdown(rows: list[dict]) -> str:
     """The table of rows of one setting, best first."""
-    of = rows[0]
+    of, devices = rows[0], " and ".join(sorted({row["device"] for row in rows}))
     lines = [
         f"kNN (k=200, T=0.1) on the features of `{of['encoder']}`, in per cent, after {of['epochs']} epochs on"
         f" {of['images']} images of {of['image_size']} px at the default recipes, seed {of['seed']}; judged on"
-        f" {of['test_images']} test images. Raw pixels: {100 * float(of['knn_pixels']):.1f}. Seconds are CPU time of"
-        " one core, evaluation included.",
+        f" {of['test_images']} test images. Raw pixels: {100 * float(of['knn_pixels']):.1f}. Trained on: {devices}."
+        " Seconds are CPU time of one core, evaluation included.",
         "",
         "| method | before | after | gain | above pixels | encoder | parameters | feature std | seconds |",
         "|---|---:|---:|---:|---:|---|---:|---:|---:|",

@@ -6,8 +6,8 @@ Every method is compiled twice, by two processes after each other that share a c
 train both ways from the same seed. `float32` (after 1 step) and `float64` (after 3) are the largest difference between
 the two in any weight, buffer, average, queue or momentum, as a share of the largest number in that tensor. In float32
 a single ReLU whose input is nearly 0 can put a percent between two trainings; in float64 nothing but a mistake can.
-`step` is how many times faster the compiled step is; `graphs` counts those made for three trainings with other
-searched values.
+`step` is how many times faster the compiled step is, in the numbers that the device is used with; `graphs` counts those
+made for three trainings with other searched values.
 """
 
 import argparse
@@ -29,7 +29,15 @@ from algorithms.trainer import Trainer
 from bench import search_space
 
 
-class Exact(Trainer):
+class Single(Trainer):
+    """A training in float32 on every device."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.bfloat16 = False
+
+
+class Double(Single):
     """A training in float64, of views that were augmented outside of the compiled step."""
 
     def __init__(self, *arguments, **options):
@@ -111,11 +119,14 @@ def measure(name: str, options: argparse.Namespace) -> dict:
         train(trainer(name, options, True, **{key: factor * defaults[key] for key in searched if key in defaults}), 1)
     graphs = counters["stats"]["unique_graphs"]
     deviations = []
-    for kind, steps in ((Exact, 3), (Trainer, 1)):
-        plain, compiled = (trainer(name, options, flag, kind) for flag in (False, True))
-        for made in (plain, compiled):
+    for kind, steps in ((Double, 3), (Single, 1)):
+        pair = [trainer(name, options, flag, kind) for flag in (False, True)]
+        for made in pair:
             train(made, steps)
-        deviations.append(deviation(plain, compiled))
+        deviations.append(deviation(*pair))
+    plain, compiled = (trainer(name, options, flag) for flag in (False, True))
+    for made in (plain, compiled):
+        train(made, 1)
     index = torch.arange(options.batch, device=options.device)
     seconds = interleave(
         {"plain": lambda: plain.step(index).item(), "compiled": lambda: compiled.step(index).item()}, options.rounds
