@@ -5,7 +5,7 @@ the CPU, and writes a table of nearest-neighbour accuracies before and after, be
 
 Every method must end at least 5 points above its own random initialisation, and at least ten of them above raw pixels;
 the command exits with 1 where they do not. A result is kept as soon as it is there: the command goes on where it was
-stopped. It takes about half an hour on two cores.
+stopped. It takes about ten minutes on two cores that compute in bfloat16.
 
     python -m tests.learning --data ../shared/data/cifar10 --held-out --methods sela --set learning_rate=0.5
 
