@@ -23,6 +23,7 @@ ledger, again after a restart: it must be a function of what it was told.
 """
 
 import copy
+import functools
 import hashlib
 import importlib
 import itertools
@@ -119,7 +120,7 @@ class BestAndLatest(optuna.storages.InMemoryStorage):
     its id.
     """
 
-    def __init__(self, best: int = 20, latest: int = 180) -> None:
+    def __init__(self, best: int = 15, latest: int = 105) -> None:
         super().__init__()
         self._best, self._latest = best, latest
         self._ranking: list[tuple[float, ...]] = []  # as TPE ranks: complete before pruned, pruned by epoch
@@ -199,6 +200,7 @@ class Search:
     def __init__(self, plan: Any, ledger: Any, clock: Callable[[], float] = time.monotonic) -> None:
         experiment = plan.experiment
         self.plan, self.ledger, self.clock = plan, ledger, clock
+        self._planned_cost = functools.cache(plan.cost)
         self.fold: Fold = ledger.fold
         self.spaces, self.slots = experiment.spaces, plan.slots
         self.running: dict[str, Running] = {}
@@ -268,11 +270,11 @@ class Search:
 
     def cost(self, method: str, stage: str, first: int, last: int) -> float:
         """Device-seconds of the epochs after `first` up to `last`, as calibrated, corrected by what was measured."""
-        return self.plan.cost(method, stage, first, last) * self._correction(method)
+        return self._planned_cost(method, stage, first, last) * self._correction(method)
 
     def _correction(self, method: str) -> float:
         actual, nominal = self._measured[method]
-        prior = self.plan.cost(method, "search", 0, self.plan.epochs) / 2
+        prior = self._planned_cost(method, "search", 0, self.plan.epochs) / 2
         return (actual + prior) / (nominal + prior)
 
     def _learn(self, trial: Trial, epoch: int) -> None:
@@ -282,7 +284,7 @@ class Search:
         report, before = trial.reports[epoch], trial.reports.get(epoch - 1)
         if trial.method not in self._measured or (before is not None and before["attempt"] != report["attempt"]):
             return
-        planned = self.plan.cost(trial.method, trial.stage, epoch - 1, epoch)
+        planned = self._planned_cost(trial.method, trial.stage, epoch - 1, epoch)
         if before is not None or report["took"] <= ONCE * planned:
             measured = self._measured[trial.method]
             measured[0] += report["took"]
@@ -492,7 +494,7 @@ class Search:
     def _to_next_milestone(self, trial: Trial) -> float:
         """Device-seconds as planned; to the trial's last epoch where nothing can stop it before."""
         ends = trial.evaluate_at if trial.stage == "search" and trial.number > 0 else [trial.epochs]
-        return self.plan.cost(trial.method, trial.stage, trial.epoch, next(e for e in ends if e > trial.epoch))
+        return self._planned_cost(trial.method, trial.stage, trial.epoch, next(e for e in ends if e > trial.epoch))
 
     def _promise(self, trial: Trial) -> None:
         running = self.running[trial.uid]

@@ -133,7 +133,7 @@ def overhead(folder: Path) -> None:
 def simulation(folder: Path) -> None:
     calibration, curve = synthetic(16)
     # TPE's trials survive pruning more often than a plan assumes, so that fewer of them fit than are asked for.
-    plan = plan_for(calibration, slots=1000, trials=30_000, epochs=27, searcher="tpe")
+    plan = plan_for(calibration, slots=1000, trials=27_000, epochs=27, searcher="tpe")
     began = time.process_time()
     fold, _ = simulate(plan, curve)
     took = time.process_time() - began

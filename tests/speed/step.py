@@ -3,7 +3,8 @@
     python tests/speed/step.py [--compiled] [--methods simclr byol ...] [--nets resnet8@8 resnet8@16 resnet8@32 ...]
 
 Both train the same encoder on the same images, with the same batch size, numbers and sizes of views, widths of heads.
-lightly has a DataLoader with 2 workers beside the process that trains; ours has the one process.
+lightly has a DataLoader with 2 workers beside the process that trains; ours has the one process. lightly's examples
+compute in float32; ours in bfloat16 where the device does so in hardware, unless `--float32` is given.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import torch
 from peers import METHODS, LightlyLoop
 from timing import about_this_machine, interleave, medians, print_table, ratios
 
-from algorithms import method_class
+from algorithms import method_class, precision
 from algorithms.encoders import build_encoder
 from algorithms.trainer import Trainer
 from bench import search_space
@@ -64,9 +65,12 @@ def main():
     parser.add_argument("--workers", type=int, default=2, help="of lightly's DataLoader")
     parser.add_argument("--compiled", action="store_true", help="also ours with compiled steps")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--float32", action="store_true", help="ours in float32 too")
     arguments = parser.parse_args()
+    if arguments.float32:
+        precision.computes_bfloat16 = lambda device: False
     torch.set_num_threads(arguments.threads)
-    print(about_this_machine(arguments.threads))
+    print(about_this_machine(arguments.threads), f"ours: {precision.device_name(torch.device(arguments.device))}")
     rows = []
     for net in arguments.nets:
         encoder, size = net.split("@")
