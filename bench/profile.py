@@ -150,7 +150,8 @@ def _seconds(trainer: Trainer, work: Callable[[], object]) -> float:
 def _against_the_device(trainer: Trainer, flops: float, moved: float) -> str:
     """The step's operations and bytes a second beside what the device does at its best, measured here."""
     on_gpu = trainer.device.type == "cuda"
-    side, kind = 8192 if on_gpu else 1024, torch.bfloat16 if trainer.bfloat16 else torch.float32
+    side = 8192 if on_gpu else 1024
+    kind = torch.bfloat16 if trainer.bfloat16 else torch.float32
     a = torch.randn(side, side, device=trainer.device, dtype=kind)
     source = torch.empty(2**31 if on_gpu else 2**27, dtype=torch.uint8, device=trainer.device)
     target = torch.empty_like(source)

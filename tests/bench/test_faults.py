@@ -61,7 +61,9 @@ def test_twenty_kills_of_the_driver_lose_nothing_and_repeat_nothing(tmp_path):
     assert len(fold.sessions) >= KILLS // 2
     if fold.closed == "done":
         for method in METHODS:
-            assert "complete" in {trial.state for trial in fold.confirming(method)}
+            states = [trial.state for trial in fold.confirming(method)]
+            assert states[0] == "complete"  # the seed that was asked for; more, where time was left, may be cut
+            assert set(states) <= {"complete", "cut"}
 
 
 def test_trainers_that_go_wrong_fail_with_the_reason_and_the_others_do_not_suffer(tmp_path):
