@@ -21,6 +21,27 @@ def similarity_chunks(queries: Tensor, bank: Tensor, memory: int = 256 << 20):
         yield start, torch.mm(part, bank.T, out=block[: len(part)])
 
 
+GROUP = 8
+"""Columns in a group of `nearest`; on a CPU 6 to 12 take about the same time."""
+
+
+def nearest(similarity: Tensor, k: int, *, ordered: bool = True) -> tuple[Tensor, Tensor]:
+    """The `k` largest numbers of each row of [b, N], the largest first if `ordered`, and their columns: [b, k] each.
+
+    What `topk` finds, in less time: a row's k largest lie in the k groups of columns with the largest maxima.
+    """
+    groups = similarity.shape[1] // GROUP
+    if groups < 2 * k:
+        return similarity.topk(k, dim=1, sorted=ordered)
+    grouped = groups * GROUP
+    parted = similarity[:, :grouped].unflatten(1, (GROUP, groups))
+    group = nearest(parted.amax(1), k, ordered=False)[1]
+    members = parted.gather(2, group[:, None].expand(-1, GROUP, -1)).flatten(1)
+    found, place = torch.cat([members, similarity[:, grouped:]], 1).topk(k, dim=1, sorted=ordered)
+    column = place // k * groups + group.gather(1, place % k)
+    return found, torch.where(place < GROUP * k, column, place - GROUP * k + grouped)
+
+
 @torch.no_grad()
 def knn_predict(
     queries: Tensor, bank: Tensor, labels: Tensor, classes: int, protocols: list[tuple[int, float]]
@@ -34,12 +55,12 @@ def knn_predict(
     most = min(max(k for k, _ in protocols), len(bank))
     predictions: list[list[Tensor]] = [[] for _ in protocols]
     for _, similarity in similarity_chunks(queries, bank):
-        nearest, place = similarity.topk(most, dim=1)
+        near, place = nearest(similarity, most)
         neighbours = labels[place]
         for (k, temperature), found in zip(protocols, predictions, strict=True):
             # The nearest has weight 1: a common factor changes no vote, and exp(1 / 0.01) would overflow.
-            weight = ((nearest[:, :k] - nearest[:, :1]) / temperature).exp()
-            votes = torch.zeros(len(nearest), classes, device=queries.device)
+            weight = ((near[:, :k] - near[:, :1]) / temperature).exp()
+            votes = torch.zeros(len(near), classes, device=queries.device)
             found.append(votes.scatter_add_(1, neighbours[:, :k], weight).argmax(1))
     return [torch.cat(found) for found in predictions]
 
@@ -55,7 +76,7 @@ def purity(features: Tensor, labels: Tensor, k: int = 20) -> float:
     for start, similarity in similarity_chunks(features, features):
         rows = torch.arange(len(similarity), device=features.device)
         similarity[rows, start + rows] = float("-inf")
-        place = similarity.topk(k, dim=1, sorted=False).indices
+        place = nearest(similarity, k, ordered=False)[1]
         shares.append((labels[place] == labels[start + rows][:, None]).float().mean(1))
     return torch.cat(shares).mean().item()
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from algorithms.encoders import ENCODERS, SMALL_IMAGE, build_encoder, check_encoder
+from algorithms.encoders import ENCODERS, SMALL_IMAGE, GlobalAveragePool, build_encoder, check_encoder
 
 WIDTHS = {
     "resnet8": 64,
@@ -22,8 +22,7 @@ SMALL = ("resnet8", "regnet_y_tiny", "vit_tiny")
 
 def map_before_pooling(encoder: torch.nn.Module, images: torch.Tensor) -> torch.Size:
     shapes = []
-    # RegNet's squeeze-and-excitation pools too; the last pool is the encoder's own.
-    pool = [module for module in encoder.modules() if isinstance(module, torch.nn.AdaptiveAvgPool2d)][-1]
+    (pool,) = [module for module in encoder.modules() if isinstance(module, GlobalAveragePool)]
     handle = pool.register_forward_hook(lambda module, inputs, output: shapes.append(inputs[0].shape))
     encoder(images)
     handle.remove()
@@ -131,3 +130,16 @@ def test_an_unknown_encoder_names_the_nearest_ones():
         check_encoder("resnet81")
     with pytest.raises(ValueError, match="no encoder"):
         build_encoder("alexnet", 32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_global_average_pool_is_pytorchs_and_its_gradient_keeps_the_maps_layout(dtype):
+    torch.manual_seed(0)
+    maps = torch.randn(4, 16, 5, 3, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(4, 16, dtype=dtype)
+    gradients = []
+    for pool in (GlobalAveragePool(), torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())):
+        pooled = pool(maps.relu())
+        gradients.append((pooled, *torch.autograd.grad((pooled * weight).sum(), maps)))
+    torch.testing.assert_close(gradients[0], gradients[1])
+    assert gradients[0][1].is_contiguous(memory_format=torch.channels_last)

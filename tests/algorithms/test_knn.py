@@ -12,7 +12,7 @@ from torch import nn
 from algorithms import knn
 from algorithms.augment import pack
 from algorithms.baselines import Pixels
-from algorithms.knn import Evaluation, knn_predict, purity
+from algorithms.knn import Evaluation, knn_predict, nearest, purity
 from algorithms.method import Method, Setting
 
 
@@ -38,6 +38,29 @@ def test_predictions_are_the_weighted_vote_of_the_k_nearest(seed: int, rows: int
     for query, prediction in zip(queries.tolist(), found.tolist(), strict=True):
         votes = vote(query, bank.tolist(), labels.tolist(), 4, k, 0.1)
         assert votes[prediction] == pytest.approx(max(votes), rel=1e-4)
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    rows=st.integers(1, 5),
+    columns=st.integers(1, 700),
+    k=st.integers(1, 30),
+    ties=st.booleans(),
+)
+def test_the_nearest_are_those_that_topk_finds(seed: int, rows: int, columns: int, k: int, ties: bool):
+    generator = torch.Generator().manual_seed(seed)
+    similarity = torch.randn(rows, columns, generator=generator)
+    if ties:
+        similarity = similarity.round()
+    k = min(k, columns)
+    found, place = nearest(similarity, k)
+    assert torch.equal(found, similarity.topk(k, dim=1).values)
+    assert torch.equal(similarity.gather(1, place), found)
+    assert all(len(set(row)) == k for row in place.tolist())
+    unordered, place = nearest(similarity, k, ordered=False)
+    assert torch.equal(unordered.sort(dim=1, descending=True).values, found)
+    assert torch.equal(similarity.gather(1, place), unordered)
 
 
 def test_all_protocols_of_one_call_agree_with_calls_of_their_own():
