@@ -18,6 +18,7 @@ from peers import loader
 from timing import about_this_machine, interleave, medians, print_table, ratios
 
 from algorithms.augment import MEAN, STD, View, augment, pack
+from algorithms.trainer import keep_freed_memory
 
 
 def main():
@@ -32,6 +33,7 @@ def main():
     arguments = parser.parse_args()
     size, batch, count = arguments.size, arguments.batch, arguments.batches
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()  # as training does; here for all contenders
     print(about_this_machine(arguments.threads))
     images = torch.randint(0, 256, (batch * count, 3, size, size), dtype=torch.uint8)
     pixels = pack(images)

@@ -3,8 +3,9 @@
     python tests/speed/step.py [--compiled] [--methods simclr byol ...] [--nets resnet8@8 resnet8@16 resnet8@32 ...]
 
 Both train the same encoder on the same images, with the same batch size, numbers and sizes of views, widths of heads.
-lightly has a DataLoader with 2 workers beside the process that trains; ours has the one process. lightly's examples
-compute in float32; ours in bfloat16 where the device does so in hardware, unless `--float32` is given.
+lightly has a DataLoader with 2 workers beside the process that trains; ours has the one process, or with `--trials 2`
+the two that a run has on two cores: trials of one thread each. lightly's examples compute in float32; ours in bfloat16
+where the device does so in hardware, unless `--float32` is given.
 """
 
 import argparse
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 from peers import METHODS, LightlyLoop
+from threads import Pool
 from timing import about_this_machine, interleave, medians, print_table, ratios
 
 from algorithms import method_class, precision
@@ -61,11 +63,13 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=4, help="steps a round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="of the process that trains, both sides")
+    parser.add_argument("--threads", type=int, default=1, help="of the process that trains; with --trials of lightly's")
     parser.add_argument("--workers", type=int, default=2, help="of lightly's DataLoader")
     parser.add_argument("--compiled", action="store_true", help="also ours with compiled steps")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--float32", action="store_true", help="ours in float32 too")
+    precisions = parser.add_mutually_exclusive_group()
+    precisions.add_argument("--float32", action="store_true", help="ours in float32 too")
+    precisions.add_argument("--trials", type=int, default=1, help="of ours at once on a CPU; they share the steps")
     arguments = parser.parse_args()
     if arguments.float32:
         precision.computes_bfloat16 = lambda device: False
@@ -79,7 +83,13 @@ def main():
                 name, encoder, int(size), arguments.batch, arguments.steps, arguments.workers, arguments.device
             )
             ways = {"ours": plain} | ({"ours compiled": compiled} if arguments.compiled else {})
+            pools = {}
+            if arguments.trials > 1:
+                pools = {way: Pool(arguments.trials, 1, name, net, arguments.batch, "compiled" in way) for way in ways}
+                ways = {way: partial(pool.train, arguments.steps) for way, pool in pools.items()}
             seconds = interleave({"lightly": peer} | ways, arguments.rounds)
+            for pool in pools.values():
+                pool.stop()
             images = arguments.batch * arguments.steps
             for way in ways:
                 (peer_wall, peer_cpu), (wall, cpu) = medians(seconds["lightly"]), medians(seconds[way])
