@@ -238,22 +238,23 @@ class Bench:
     def lightly(self) -> None:
         """lightly's loop at its best number of workers, for simclr, then the others at that number."""
         try:
-            from step import contenders
+            from step import lightly_loop
         except ImportError as error:
             self.row("lightly", left_out=f"{error.name} is not installed")
             return
         best = (0, 0.0)
+        net = f"{self.encoder}@{self.size}"
         steps = 2 if self.dry else 12
         for workers in (1,) if self.dry else sorted({4, 8, os.cpu_count() or 8}):
-            peer, *_ = contenders("simclr", self.encoder, self.size, self.batch, steps, workers, self.device)
-            taken = min(self.seconds(peer, 1) for _ in range(2))
+            peer = lightly_loop("simclr", net, self.batch, steps, workers, self.device)
+            taken = min(self.seconds(peer.epoch, 1) for _ in range(2))
             self.row(f"lightly simclr, {workers} workers", epoch_s=taken / steps * self.steps_an_epoch)
             best = max(best, (1 / taken, workers))
         for name in WITH_LIGHTLY[1:]:
             if self.late():
                 return
-            peer, *_ = contenders(name, self.encoder, self.size, self.batch, steps, int(best[1]), self.device)
-            taken = min(self.seconds(peer, 1) for _ in range(2))
+            peer = lightly_loop(name, net, self.batch, steps, int(best[1]), self.device)
+            taken = min(self.seconds(peer.epoch, 1) for _ in range(2))
             self.row(f"lightly {name}, {best[1]} workers", epoch_s=taken / steps * self.steps_an_epoch)
 
 

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from timing import about_this_machine, interleave, medians, print_table, ratios
 
 from algorithms.knn import knn_predict
+from algorithms.trainer import keep_freed_memory
 
 CLASSES, TEMPERATURE = 10, 0.1
 
@@ -39,6 +40,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    keep_freed_memory()  # as training does; here for all contenders
     torch.set_num_threads(arguments.threads)
     faiss.omp_set_num_threads(arguments.threads)
     print(about_this_machine(arguments.threads))

@@ -11,6 +11,7 @@ where the device does so in hardware, unless `--float32` is given.
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,42 +19,39 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 from peers import METHODS, LightlyLoop
-from threads import Pool
+from threads import Pool, make_trainer
 from timing import about_this_machine, interleave, medians, print_table, ratios
 
-from algorithms import method_class, precision
+from algorithms import precision
 from algorithms.encoders import build_encoder
-from algorithms.trainer import Trainer
 from bench import search_space
 
 
-def contenders(name: str, encoder: str, size: int, batch: int, steps: int, workers: int, device: str):
-    """Three functions that train for one pass over batch * steps images: lightly's loop, ours plain, ours compiled."""
-    # Trainer makes the batches of small data sets smaller.
-    images = torch.randint(0, 256, (batch * max(64, steps), 3, size, size), dtype=torch.uint8)
-    hyperparameters = search_space.load(name).defaults | {"batch_size": batch}
-    options = {"epochs": 1000, "encoder": encoder, "device": device}
-    trainers = [
-        Trainer(method_class(name), images, hyperparameters, **options, compiled=flag) for flag in (False, True)
-    ]
-    trainer = trainers[0]
-    assert trainer.batch_size == batch
-    small = [view.size for view in trainer.method.views if view.size < size]
-    network = build_encoder(encoder, size)
+def lightly_loop(name: str, net: str, batch: int, steps: int, workers: int, device: str) -> LightlyLoop:
+    """lightly's example loop for what `make_trainer` trains."""
+    trainer, images = make_trainer(name, net, batch, compiled=False, device=device, steps=steps)
+    encoder, size = net.split("@")
+    network = build_encoder(encoder, int(size))
+    small = [view.size for view in trainer.method.views if view.size < int(size)]
     widths = {
         key: min(value, 8 * network.width) if key.endswith(("_hidden", "_width")) else value
-        for key, value in hyperparameters.items()
+        for key, value in search_space.load(name).defaults.items()
     }
-    crops = (small[0] if small else size // 2, len(small))
-    peer = LightlyLoop(name, images[: batch * steps], network, crops, widths, batch, workers, device)
+    crops = (small[0] if small else int(size) // 2, len(small))
+    return LightlyLoop(name, images[: batch * steps], network, crops, widths, batch, workers, device)
 
-    def ours(trainer: Trainer):
+
+def our_loop(name: str, net: str, batch: int, steps: int, compiled: bool, device: str) -> Callable[[], float]:
+    """A function that trains `steps` steps."""
+    trainer, images = make_trainer(name, net, batch, compiled, device, steps)
+
+    def epoch() -> float:
         order = torch.randperm(len(images), device=device)
         loss = sum(trainer.step(part) for part in order.split(batch)[:steps]).item()
         assert not trainer.notice, trainer.notice
         return loss
 
-    return peer.epoch, *(partial(ours, trainer) for trainer in trainers)
+    return epoch
 
 
 def main():
@@ -76,21 +74,23 @@ def main():
     torch.set_num_threads(arguments.threads)
     print(about_this_machine(arguments.threads), f"ours: {precision.device_name(torch.device(arguments.device))}")
     rows = []
+    batch, steps = arguments.batch, arguments.steps
     for net in arguments.nets:
-        encoder, size = net.split("@")
         for name in arguments.methods:
-            peer, plain, compiled = contenders(
-                name, encoder, int(size), arguments.batch, arguments.steps, arguments.workers, arguments.device
-            )
-            ways = {"ours": plain} | ({"ours compiled": compiled} if arguments.compiled else {})
+            peer = lightly_loop(name, net, batch, steps, arguments.workers, arguments.device)
+            compiled = {"ours": False} | ({"ours compiled": True} if arguments.compiled else {})
             pools = {}
             if arguments.trials > 1:
-                pools = {way: Pool(arguments.trials, 1, name, net, arguments.batch, "compiled" in way) for way in ways}
-                ways = {way: partial(pool.train, arguments.steps) for way, pool in pools.items()}
-            seconds = interleave({"lightly": peer} | ways, arguments.rounds)
+                pools = {way: Pool(arguments.trials, 1, name, net, batch, flag) for way, flag in compiled.items()}
+                ways = {way: partial(pool.train, steps) for way, pool in pools.items()}
+            else:
+                ways = {
+                    way: our_loop(name, net, batch, steps, flag, arguments.device) for way, flag in compiled.items()
+                }
+            seconds = interleave({"lightly": peer.epoch} | ways, arguments.rounds)
             for pool in pools.values():
                 pool.stop()
-            images = arguments.batch * arguments.steps
+            images = batch * steps
             for way in ways:
                 (peer_wall, peer_cpu), (wall, cpu) = medians(seconds["lightly"]), medians(seconds[way])
                 wall_ratio, cpu_ratio = ratios(seconds["lightly"], seconds[way])
@@ -98,7 +98,7 @@ def main():
                 rows.append([f"{name} {net}" + way.removeprefix("ours"), *speeds])
                 print(rows[-1], file=sys.stderr, flush=True)
     print_table(
-        f"Training, batch {arguments.batch}, {arguments.device}: source images a second, wall and CPU",
+        f"Training, batch {batch}, {arguments.device}: source images a second, wall and CPU",
         ["", "lightly", "ours", "ratio", "lightly/CPU-s", "ours/CPU-s", "ratio"],
         rows,
     )

@@ -23,15 +23,24 @@ from algorithms.trainer import Trainer
 from bench import search_space
 
 
+def make_trainer(
+    method: str, net: str, batch: int, compiled: bool, device: str = "cpu", steps: int = 64
+) -> tuple[Trainer, torch.Tensor]:
+    """A trainer of `net` (encoder@px) with the published recipe, and its random images, for `steps` steps an epoch."""
+    encoder, size = net.split("@")
+    # Trainer makes the batches of small data sets smaller.
+    images = torch.randint(0, 256, (batch * max(64, steps), 3, int(size), int(size)), dtype=torch.uint8)
+    hyperparameters = search_space.load(method).defaults | {"batch_size": batch}
+    options = {"epochs": 1000, "encoder": encoder, "device": device, "compiled": compiled}
+    trainer = Trainer(method_class(method), images, hyperparameters, **options)
+    assert trainer.batch_size == batch
+    return trainer, images
+
+
 def trial(orders, answers, method: str, net: str, threads: int, batch: int, compiled: bool) -> None:
     """Trains as many steps as each order says, and answers when it has."""
     torch.set_num_threads(threads)
-    encoder, size = net.split("@")
-    images = torch.randint(0, 256, (64 * batch, 3, int(size), int(size)), dtype=torch.uint8)
-    hyperparameters = search_space.load(method).defaults | {"batch_size": batch}
-    trainer = Trainer(
-        method_class(method), images, hyperparameters, epochs=1000, encoder=encoder, device="cpu", compiled=compiled
-    )
+    trainer, images = make_trainer(method, net, batch, compiled)
     while steps := orders.get():
         for _ in range(steps):
             trainer.step(torch.randint(len(images), (batch,)))
