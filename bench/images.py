@@ -105,10 +105,10 @@ def load(
 
     A name is one of `NAMED`, which torchvision downloads once into `cache_folder()` and verifies, or `shapes`, the
     embedded set. A path is a folder of Parquet files in the Hugging Face layout (or one such file): an image column
-    of struct<bytes, path>, an integer label column, `train`, `test` or `validation` in the file names. Or it is a
-    folder with a folder of images for each class, perhaps below `train` and `test` (or `val`); a class folder
-    `unlabelled` holds images without a label. The test images are `test`, else `validation`, else a fixed stratified
-    20 % of the labelled images. Grey images get three equal channels.
+    of struct<bytes, path>, a label column of integers or strings, `train`, `test` or `validation` in the file names.
+    Or it is a folder with a folder of images for each class, perhaps below `train` and `test` (or `val`); a class
+    folder `unlabelled` holds images without a label. The test images are `test`, else `validation`, else a fixed
+    stratified 20 % of the labelled images. Grey images get three equal channels.
 
     `image_size` resizes: the central square, antialiased, to that side in pixels. An image that cannot be read is
     left out, counted and named in `skipped` and in a line on stderr; with `strict` it is an error. `limit` keeps a
@@ -391,10 +391,14 @@ def _list_parquet(root: Path) -> _Found | None:
         if file in train or file not in others
     }
     labels = {file: table.labels() for file, table in tables.items()}
+    kinds = {of.dtype.kind: file for file, of in labels.items()}
+    if len(kinds) > 1:
+        raise UserError(f"the column '{label}' holds strings in {kinds['U']}, but numbers in {kinds['i']}")
     if names is None:
+        none = "" if "U" in kinds else -1
         values = np.unique(np.concatenate(list(labels.values())))
-        values = values[values >= 0]
-        labels = {file: np.where(of >= 0, np.searchsorted(values, of), -1) for file, of in labels.items()}
+        values = values[values != none]
+        labels = {file: np.where(of != none, np.searchsorted(values, of), -1) for file, of in labels.items()}
         names = tuple(str(value) for value in values)
     for file, of in labels.items():
         if of.max(initial=-1) >= len(names):
@@ -466,14 +470,22 @@ def _columns(file: Path) -> tuple[str, str, tuple[str, ...] | None]:
         for name in integers
         if isinstance(features.get(name), dict) and features[name].get("names")
     }
+    called = [name for name in ("label", "labels") if name in integers or _is_text(schema, name)]
     # CIFAR-100 has two kinds of labels; its fine ones come first.
-    candidates = [name for name in ("label", "labels") if name in integers][:1] or list(classes)[:1] or integers
+    candidates = called[:1] or list(classes)[:1] or integers
     if len(candidates) != 1:
         raise UserError(
-            f"{file} has {'several columns' if candidates else 'no column'} of integers; labels are integers, in a "
-            f"column called 'label' (its columns are {', '.join(schema.names)})"
+            f"{file} has {'several columns' if candidates else 'no column'} of integers; labels are integers or "
+            f"strings, in a column called 'label' (its columns are {', '.join(schema.names)})"
         )
     return images[0], candidates[0], classes.get(candidates[0])
+
+
+def _is_text(schema: pa.Schema, name: str) -> bool:
+    """Whether there is a column of this name that holds strings, or booleans, which have names as well."""
+    kind = schema.field(name).type if name in schema.names else pa.null()
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
 
 
 @dataclass(frozen=True)
@@ -485,12 +497,14 @@ class _ParquetFile:
     label: str
 
     def labels(self) -> np.ndarray:
-        """int64 [N]; what is null or negative is -1."""
+        """What the label column holds: int64 [N], what is null or negative as -1; or strings [N], null as ''."""
         for name in (self.image, self.label):
             if name not in _schema(self.path).names:
                 raise UserError(f"{self.path} has no column '{name}', unlike the data set's other files")
         try:
             column = pq.read_table(self.path, columns=[self.label], partitioning=None).column(0)
+            if _is_text(_schema(self.path), self.label):
+                return column.cast(pa.string()).fill_null("").to_numpy().astype(np.str_)
             values = column.cast(pa.int64()).fill_null(-1).to_numpy()
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{self.path} cannot be read as Parquet ({_one_line(error)})") from None

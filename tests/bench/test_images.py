@@ -106,6 +106,26 @@ def test_parquet_labels_without_names_become_classes_in_order(tmp_path):
     assert dataset.test.labels.tolist() == [0, 2]
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+def test_parquet_labels_may_be_strings(tmp_path, kind):
+    labels = ["cat", "ant", None, "cat", ""]
+    parquet(tmp_path / "train.parquet", [0] * 5, label=pa.array(labels).cast(kind), caption=pa.array(labels))
+    parquet(tmp_path / "test.parquet", [0] * 2, label=pa.array(["bee", "ant"]).cast(kind))
+    dataset = images.load(tmp_path)
+    assert dataset.classes == ("ant", "bee", "cat")
+    assert dataset.train.labels.tolist() == [2, 0, -1, 2, -1]
+    assert dataset.test.labels.tolist() == [1, 0]
+    assert dataset.train.labels.dtype == torch.int64
+
+
+def test_parquet_labels_may_be_booleans(tmp_path):
+    parquet(tmp_path / "train.parquet", [0] * 3, label=pa.array([True, False, None]))
+    parquet(tmp_path / "test.parquet", [0] * 2, label=pa.array([True, False]))
+    dataset = images.load(tmp_path)
+    assert dataset.classes == ("false", "true")
+    assert dataset.train.labels.tolist() == [1, 0, -1]
+
+
 @pytest.mark.parametrize(
     ("train", "test"),
     [
@@ -435,6 +455,14 @@ BAD = {
     "too large a label": (lambda root: parquet(root / "train.parquet", [0, 5], ["a", "b"]), {}, "label 5.*2 classes"),
     "not Parquet": (lambda root: (root / "train.parquet").write_bytes(b"PAR1"), {}, "cannot be read as Parquet"),
     "no training file": (lambda root: parquet(root / "test.parquet", [0, 1]), {}, "should contain 'train'"),
+    "strings and numbers": (
+        lambda root: [
+            parquet(root / "train.parquet", [0] * 2, label=pa.array(["a", "b"])),
+            parquet(root / "test.parquet", [0, 1]),
+        ],
+        {},
+        "'label' holds strings in .*train.parquet, but numbers in .*test.parquet",
+    ),
     "another layout": (
         lambda root: [
             parquet(root / "train.parquet", [0, 1]),
