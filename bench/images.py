@@ -470,7 +470,8 @@ def _columns(file: Path) -> tuple[str, str, tuple[str, ...] | None]:
         for name in integers
         if isinstance(features.get(name), dict) and features[name].get("names")
     }
-    called = [name for name in ("label", "labels") if name in integers or _is_text(schema, name)]
+    texts = [field.name for field in schema if _is_text(field.type)]
+    called = [name for name in ("label", "labels") if name in integers + texts]
     # CIFAR-100 has two kinds of labels; its fine ones come first.
     candidates = called[:1] or list(classes)[:1] or integers
     if len(candidates) != 1:
@@ -481,9 +482,8 @@ def _columns(file: Path) -> tuple[str, str, tuple[str, ...] | None]:
     return images[0], candidates[0], classes.get(candidates[0])
 
 
-def _is_text(schema: pa.Schema, name: str) -> bool:
-    """Whether there is a column of this name that holds strings, or booleans, which have names as well."""
-    kind = schema.field(name).type if name in schema.names else pa.null()
+def _is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds strings, or booleans, which have names as well."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
 
@@ -503,7 +503,7 @@ class _ParquetFile:
                 raise UserError(f"{self.path} has no column '{name}', unlike the data set's other files")
         try:
             column = pq.read_table(self.path, columns=[self.label], partitioning=None).column(0)
-            if _is_text(_schema(self.path), self.label):
+            if _is_text(column.type):
                 return column.cast(pa.string()).fill_null("").to_numpy().astype(np.str_)
             values = column.cast(pa.int64()).fill_null(-1).to_numpy()
         except (pa.ArrowException, OSError) as error:
