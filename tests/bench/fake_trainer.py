@@ -61,7 +61,8 @@ class FakeTrainer:
         if self.epoch >= self.trial["epochs"]:
             raise StopIteration
         if self.begins:
-            self.begins = self._trace(self.begins)
+            self._trace(self.begins)
+            self.begins = None
         self._sleep(self.settings.get("seconds", 0.1))
         self.epoch += 1
         loss, spread = 1.0 / self.epoch, 0.9
