@@ -9,37 +9,7 @@ from torch import Tensor
 from algorithms import precision
 from algorithms.augment import unaugmented
 from algorithms.method import Method
-
-
-def similarity_chunks(queries: Tensor, bank: Tensor, memory: int = 256 << 20):
-    """Yields (first row, similarities float32 [b, N]) of normalised queries [Q, D] to a bank [N, D], a block of
-    queries at a time so that a block takes at most `memory` bytes. The next block overwrites it."""
-    rows = max(1, memory // (4 * len(bank)))
-    block = queries.new_empty(min(rows, len(queries)), len(bank))
-    for start in range(0, len(queries), rows):
-        part = queries[start : start + rows]
-        yield start, torch.mm(part, bank.T, out=block[: len(part)])
-
-
-GROUP = 8
-"""Columns in a group of `nearest`; on a CPU 6 to 12 take about the same time."""
-
-
-def nearest(similarity: Tensor, k: int, *, ordered: bool = True) -> tuple[Tensor, Tensor]:
-    """The `k` largest numbers of each row of [b, N], the largest first if `ordered`, and their columns: [b, k] each.
-
-    What `topk` finds, in less time: a row's k largest lie in the k groups of columns with the largest maxima.
-    """
-    groups = similarity.shape[1] // GROUP
-    if groups < 2 * k:
-        return similarity.topk(k, dim=1, sorted=ordered)
-    grouped = groups * GROUP
-    parted = similarity[:, :grouped].unflatten(1, (GROUP, groups))
-    group = nearest(parted.amax(1), k, ordered=False)[1]
-    members = parted.gather(2, group[:, None].expand(-1, GROUP, -1)).flatten(1)
-    found, place = torch.cat([members, similarity[:, grouped:]], 1).topk(k, dim=1, sorted=ordered)
-    column = place // k * groups + group.gather(1, place % k)
-    return found, torch.where(place < GROUP * k, column, place - GROUP * k + grouped)
+from algorithms.neighbours import neighbours
 
 
 @torch.no_grad()
@@ -54,14 +24,13 @@ def knn_predict(
     """
     most = min(max(k for k, _ in protocols), len(bank))
     predictions: list[list[Tensor]] = [[] for _ in protocols]
-    for _, similarity in similarity_chunks(queries, bank):
-        near, place = nearest(similarity, most)
-        neighbours = labels[place]
+    for _, near, place in neighbours(queries, bank, most):
+        voters = labels[place]
         for (k, temperature), found in zip(protocols, predictions, strict=True):
             # The nearest has weight 1: a common factor changes no vote, and exp(1 / 0.01) would overflow.
             weight = ((near[:, :k] - near[:, :1]) / temperature).exp()
             votes = torch.zeros(len(near), classes, device=queries.device)
-            found.append(votes.scatter_add_(1, neighbours[:, :k], weight).argmax(1))
+            found.append(votes.scatter_add_(1, voters[:, :k], weight).argmax(1))
     return [torch.cat(found) for found in predictions]
 
 
@@ -73,11 +42,8 @@ def purity(features: Tensor, labels: Tensor, k: int = 20) -> float:
     """
     k = min(k, len(features) - 1)
     shares = []
-    for start, similarity in similarity_chunks(features, features):
-        rows = torch.arange(len(similarity), device=features.device)
-        similarity[rows, start + rows] = float("-inf")
-        place = nearest(similarity, k, ordered=False)[1]
-        shares.append((labels[place] == labels[start + rows][:, None]).float().mean(1))
+    for start, _, place in neighbours(features, features, k, others=True):
+        shares.append((labels[place] == labels[start : start + len(place), None]).float().mean(1))
     return torch.cat(shares).mean().item()
 
 

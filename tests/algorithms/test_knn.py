@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from algorithms import knn
 from algorithms.augment import pack
 from algorithms.baselines import Pixels
-from algorithms.knn import Evaluation, knn_predict, nearest, purity
+from algorithms.knn import Evaluation, knn_predict, purity
 from algorithms.method import Method, Setting
 
 
@@ -40,45 +39,12 @@ def test_predictions_are_the_weighted_vote_of_the_k_nearest(seed: int, rows: int
         assert votes[prediction] == pytest.approx(max(votes), rel=1e-4)
 
 
-@settings(max_examples=40)
-@given(
-    seed=st.integers(0, 10**6),
-    rows=st.integers(1, 5),
-    columns=st.integers(1, 700),
-    k=st.integers(1, 30),
-    ties=st.booleans(),
-)
-def test_the_nearest_are_those_that_topk_finds(seed: int, rows: int, columns: int, k: int, ties: bool):
-    generator = torch.Generator().manual_seed(seed)
-    similarity = torch.randn(rows, columns, generator=generator)
-    if ties:
-        similarity = similarity.round()
-    k = min(k, columns)
-    found, place = nearest(similarity, k)
-    assert torch.equal(found, similarity.topk(k, dim=1).values)
-    assert torch.equal(similarity.gather(1, place), found)
-    assert all(len(set(row)) == k for row in place.tolist())
-    unordered, place = nearest(similarity, k, ordered=False)
-    assert torch.equal(unordered.sort(dim=1, descending=True).values, found)
-    assert torch.equal(similarity.gather(1, place), unordered)
-
-
 def test_all_protocols_of_one_call_agree_with_calls_of_their_own():
     bank, queries = F.normalize(torch.randn(300, 8), dim=1), F.normalize(torch.randn(50, 8), dim=1)
     labels = torch.randint(0, 5, (300,))
     together = knn_predict(queries, bank, labels, 5, [(200, 0.1), (20, 0.07)])
     for protocol, found in zip([(200, 0.1), (20, 0.07)], together, strict=True):
         assert torch.equal(found, knn_predict(queries, bank, labels, 5, [protocol])[0])
-
-
-def test_blocks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch):
-    bank, queries = F.normalize(torch.randn(64, 8), dim=1), F.normalize(torch.randn(50, 8), dim=1)
-    labels = torch.randint(0, 5, (64,))
-    whole = knn_predict(queries, bank, labels, 5, [(20, 0.1)])[0]
-    chunks = knn.similarity_chunks
-    monkeypatch.setattr(knn, "similarity_chunks", lambda a, b: chunks(a, b, memory=3 * 4 * 64))
-    assert len(list(knn.similarity_chunks(queries, bank))) == 17
-    assert torch.equal(whole, knn_predict(queries, bank, labels, 5, [(20, 0.1)])[0])
 
 
 def test_purity_is_the_share_of_same_label_neighbours_without_the_image_itself():
