@@ -651,7 +651,7 @@ def _timeline(page: Page) -> str:
     if not len(trials):
         return empty("No trial has started yet.")
     latest = max(page.trials.ended.max(), page.epochs.reported.max(), trials.started.max(), key=_or_least)
-    told = trials.uid.map(page.epochs.groupby("uid").reported.max()).fillna(trials.started)
+    told = page.epochs.groupby("uid").reported.max().reindex(trials.uid).set_axis(trials.index).fillna(trials.started)
     trials = trials.assign(ended=trials.ended.fillna(told.where(trials.state != "running", latest)))
     trials = trials.assign(slot=slots(trials))
     used = int(trials.slot.max()) + 1

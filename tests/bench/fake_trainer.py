@@ -3,7 +3,7 @@
 A fake trial's hyper-parameters: `quality` (its accuracy goes towards it), `learning_rate` (best at 0.1), and `fault`,
 which names what goes wrong, at the third epoch. `settings["seconds"]` is how long an epoch takes, `settings["start"]`
 what goes before the first, `settings["trace"]` a file to which every life sign is appended: {"uid", "pid", "epoch",
-"now": monotonic seconds}.
+"now": monotonic seconds, "niceness"}.
 """
 
 import itertools
@@ -93,6 +93,7 @@ class FakeTrainer:
     def _trace(self, now: float) -> None:
         if path := self.settings.get("trace"):
             entry = {"uid": self.trial["uid"], "pid": os.getpid(), "epoch": self.epoch, "now": now}
+            entry["niceness"] = os.nice(0)
             with open(path, "a") as file:
                 file.write(json.dumps(entry) + "\n")
 

@@ -30,6 +30,7 @@ KINDS = {
     "one trial": {"methods": ("byol",), "seeds": 1, "trials": 1, "baselines": False},
     "without baselines": {"methods": ("byol", "simclr"), "baselines": False},
     "one epoch": {"epochs": 1},
+    "cut before an epoch": {"finished": False, "epochs": 2, "trials": 1, "baselines": False},
     "all methods": {"methods": ORDER, "trials": 6},
 }
 

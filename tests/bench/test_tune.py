@@ -1,6 +1,7 @@
 """Whole runs of a fake trainer on Ray Tune."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -37,7 +38,7 @@ def run(tmp_path_factory):
     events = [read_events(folder / "run" / "ledger.jsonl")[0]]
     again = drive(folder / "run", f"{seconds}cpu-seconds", **options)
     events.append(read_events(folder / "run" / "ledger.jsonl")[0])
-    workers = len({json.loads(line)["pid"] for line in trace.read_text().splitlines()})
+    signs = [json.loads(line) for line in trace.read_text().splitlines()]
     for more in (seconds * 7 // 5, seconds * 3, seconds * 9):
         larger = drive(folder / "run", f"{more}cpu-seconds", timeout=900, **options)
         if kinds(read_events(folder / "run" / "ledger.jsonl")[0])["suggested"] > kinds(events[-1])["suggested"]:
@@ -48,7 +49,8 @@ def run(tmp_path_factory):
         "again": again,
         "larger": larger,
         "events": events,
-        "workers": workers,
+        "workers": len({sign["pid"] for sign in signs}),
+        "niceness": {sign["niceness"] for sign in signs},
         "budgets": (seconds, more),
     }
 
@@ -82,6 +84,10 @@ def test_the_budget_is_kept(run):
 
 def test_workers_are_kept_from_trial_to_trial(run):
     assert run["workers"] == 2
+
+
+def test_workers_run_with_the_priority_of_the_command(run):
+    assert run["niceness"] == {os.nice(0)}
 
 
 def test_a_worker_that_starts_slowly_is_waited_for_while_the_others_go_on(tmp_path):
