@@ -24,8 +24,10 @@ def neighbours(
     All rows have length 1. With `others` the queries are the bank itself, and no row is its own neighbour.
     """
     rough = Rough(bank) if Rough.pays(bank, k) else None
-    for rows in torch.arange(len(queries), device=queries.device).split(max(1, memory // (4 * len(bank)))):
-        part, itself = queries[rows], rows if others else None
+    size = max(1, memory // (4 * len(bank)))
+    for start in range(0, len(queries), size):
+        part = queries[start : start + size]
+        itself = torch.arange(start, start + len(part), device=queries.device) if others else None
         if rough is None:
             found = exact_nearest(part, bank, k, itself)
         else:
@@ -37,7 +39,7 @@ def neighbours(
                     whole[doubtful] = mended
             if 2 * len(doubtful) > len(part):  # as where most rows are alike: it costs more than it saves
                 rough = None
-        yield int(rows[0]), *found
+        yield start, *found
 
 
 def exact_nearest(queries: Tensor, bank: Tensor, k: int, itself: Tensor | None) -> tuple[Tensor, Tensor]:
