@@ -81,6 +81,11 @@ def pack(images: Tensor) -> Tensor:
     return images.permute(0, 2, 1, 3).contiguous()
 
 
+def unpack(pixels: Tensor) -> Tensor:
+    """The images [N, 3, H, W] that `pack` made `pixels` of; no copy, and to `pack` them again is none either."""
+    return pixels.permute(0, 2, 1, 3)
+
+
 def unaugmented(pixels: Tensor, index: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Images `index` [B] of `pixels` (uint8 [N, H, 3, W], from `pack`), only normalised: [B, 3, H, W]."""
     images = pixels.index_select(0, index).to(torch.float32).mul_(1 / 255)

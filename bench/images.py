@@ -28,6 +28,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
+from algorithms.augment import pack, unpack
 from bench import shapes
 from bench.errors import UserError
 from bench.files import write_atomically
@@ -70,6 +71,8 @@ class Dataset:
     """What tables call it, with the format in which lossy images were stored and what was done to it."""
     skipped: tuple[str, ...]
     """The images that could not be read."""
+    validation: int = 0
+    """How many of the last training images `save` put there as the validation split."""
 
 
 @dataclass(frozen=True)
@@ -733,7 +736,8 @@ def _dataset(
 def save(dataset: Dataset, folder: str | Path) -> None:
     """Write `dataset` into `folder`, for `open_saved`; nothing is written where the same one is there already.
 
-    Raises UserError where it cannot be written.
+    The images of the validation split come last, and all lie in memory as `pack` wants them: so what a stage of a run
+    trains on is a part of the mapped file, not a copy in every worker. Raises UserError where it cannot be written.
     """
     folder = Path(folder)
     try:
@@ -742,10 +746,13 @@ def save(dataset: Dataset, folder: str | Path) -> None:
             return
     except UserError:
         pass
+    kept, held = validation_split(dataset.train.labels)
+    order = torch.cat([kept, held])
     content = {
         "name": dataset.name,
-        "train": [dataset.train.pixels, dataset.train.labels],
-        "test": [dataset.test.pixels, dataset.test.labels],
+        "train": [unpack(pack(dataset.train.pixels[order])), dataset.train.labels[order]],
+        "test": [unpack(pack(dataset.test.pixels)), dataset.test.labels],
+        "validation": len(held),
         "classes": list(dataset.classes),
         "fingerprint": dataset.fingerprint,
         "note": dataset.note,
@@ -770,6 +777,7 @@ def open_saved(folder: str | Path) -> Dataset:
             content["fingerprint"],
             content["note"],
             tuple(content["skipped"]),
+            content["validation"],
         )
     except Exception as error:  # of the disk, of the file's format or of what is in it
         raise UserError(f"{Path(folder) / SAVED} is no saved data set ({_one_line(error)})") from None

@@ -19,19 +19,19 @@ CALIBRATION_SECONDS = 0.4
 
 @functools.lru_cache(maxsize=2)
 def stage_data(folder: str, searching: bool, device: str) -> tuple[Tensor, Tensor, Evaluation]:
-    """The packed training pixels, their labels and the evaluation of a stage, on the device; kept in a warm worker.
+    """The packed training pixels, their labels and the evaluation of a stage, on the device; kept in a warm worker, on
+    a CPU as parts of the saved file that all workers share.
 
     A search trains on the training split and is judged on the validation split. All else trains on both and is judged
     on the test images. The bank is what the stage trains on, less the images without a label.
     """
     dataset = images.open_saved(folder)
+    pixels, labels = pack(dataset.train.pixels), dataset.train.labels
     if searching:
-        chosen, judged = images.validation_split(dataset.train.labels)
-        queries, query_labels = pack(dataset.train.pixels[judged]), dataset.train.labels[judged]
-        pixels, labels = pack(dataset.train.pixels[chosen]), dataset.train.labels[chosen]
+        sizes = [len(labels) - dataset.validation, dataset.validation]
+        (pixels, queries), (labels, query_labels) = pixels.split(sizes), labels.split(sizes)
     else:
-        pixels, labels = pack(dataset.train.pixels), dataset.train.labels.clone()
-        queries, query_labels = pack(dataset.test.pixels), dataset.test.labels.clone()
+        queries, query_labels = pack(dataset.test.pixels), dataset.test.labels
     pixels, labels, queries, query_labels = (part.to(device) for part in (pixels, labels, queries, query_labels))
     labelled = labels >= 0
     bank = pixels if bool(labelled.all()) else pixels[labelled]

@@ -712,15 +712,18 @@ def test_a_fingerprint_is_that_of_pixels_and_labels_wherever_they_lie(tmp_path):
     assert images.load(tmp_path / "one").fingerprint != first.fingerprint
 
 
-def test_a_saved_data_set_is_opened_as_it_was(tmp_path):
+def test_a_saved_data_set_is_opened_as_it_was_with_its_validation_split_last(tmp_path):
     class_folders(tmp_path / "data", {"a": 10, "b": 10})
     damage(tmp_path / "data", b"")
     dataset = images.load(tmp_path / "data")
     images.save(dataset, tmp_path / "saved")
     opened = images.open_saved(tmp_path / "saved")
-    for mine, its in ((dataset.train, opened.train), (dataset.test, opened.test)):
-        assert torch.equal(mine.pixels, its.pixels)
-        assert torch.equal(mine.labels, its.labels)
+    kept, held = images.validation_split(dataset.train.labels)
+    order = torch.cat([kept, held])
+    assert opened.validation == len(held) > 0
+    for mine, its, places in ((dataset.train, opened.train, order), (dataset.test, opened.test, slice(None))):
+        assert torch.equal(mine.pixels[places], its.pixels)
+        assert torch.equal(mine.labels[places], its.labels)
     for field in ("name", "classes", "fingerprint", "note", "skipped"):
         assert getattr(opened, field) == getattr(dataset, field)
     assert [file.name for file in (tmp_path / "saved").iterdir()] == [images.SAVED]

@@ -1,6 +1,7 @@
 """What a trial of a real run trains on, and what judges it."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,6 +42,18 @@ def test_a_search_trains_on_the_training_split_and_never_meets_the_test_images(s
     assert not bank & queries
     assert bank | queries == set(range(80))
     assert len(queries) == 8
+
+
+def test_what_a_stage_trains_on_is_a_part_of_the_saved_file_and_no_copy(settings):
+    pixels, _, evaluation = training.stage_data(settings["data"], True, "cpu")
+    assert evaluation.bank is pixels
+    assert evaluation.queries.data_ptr() == pixels.data_ptr() + pixels.nbytes
+    pixels, _, evaluation = training.stage_data(settings["data"], False, "cpu")
+    assert evaluation.bank is pixels
+    mapped = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if images.SAVED in line]
+    ranges = [[int(end, 16) for end in line[0].split("-")] for line in mapped]
+    for tensor in (pixels, evaluation.queries):
+        assert any(start <= tensor.data_ptr() < stop for start, stop in ranges)
 
 
 @pytest.mark.parametrize("stage", ["confirm", "published", "baseline"])
