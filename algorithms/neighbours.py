@@ -33,10 +33,9 @@ def neighbours(
         else:
             *found, certain = rough.nearest(part, k, itself)
             doubtful = (~certain).nonzero()[:, 0]
-            if len(doubtful):
-                again = exact_nearest(part[doubtful], bank, k, None if itself is None else itself[doubtful])
-                for whole, mended in zip(found, again, strict=True):
-                    whole[doubtful] = mended
+            again = exact_nearest(part[doubtful], bank, k, None if itself is None else itself[doubtful])
+            for whole, mended in zip(found, again, strict=True):
+                whole[doubtful] = mended
             if 2 * len(doubtful) > len(part):  # as where most rows are alike: it costs more than it saves
                 rough = None
         yield start, *found
@@ -82,11 +81,11 @@ class Rough:
     """
 
     def __init__(self, bank: Tensor):
-        self.exact, self.mean = bank, bank.mean(0)
+        self.bank, self.mean = bank, bank.mean(0)
         # The sum of D products in float32 errs by up to D 2^-24 of the lengths' product; twice that, for m.c as well.
         self.slack = bank.shape[1] * 2.0**-23
-        self.bank = bank.new_empty(len(bank), bank.shape[1] + 5, dtype=torch.bfloat16)
-        for rows, into in zip(bank.split(4096), self.bank.split(4096), strict=True):
+        self.rounded = bank.new_empty(len(bank), bank.shape[1] + 5, dtype=torch.bfloat16)
+        for rows, into in zip(bank.split(4096), self.rounded.split(4096), strict=True):
             centred = rows - self.mean
             into[:, :-5] = centred
             shift = centred @ self.mean
@@ -105,14 +104,14 @@ class Rough:
     def nearest(self, queries: Tensor, k: int, itself: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """What `exact_nearest` returns, and of which queries, bool [b], it certainly is the answer."""
         centred = queries - self.mean
-        query = queries.new_empty(len(queries), self.bank.shape[1], dtype=torch.bfloat16)
+        query = queries.new_empty(len(queries), self.rounded.shape[1], dtype=torch.bfloat16)
         query[:, :-5] = centred
         query[:, -5:-2] = 1
         length = query[:, :-5].float().norm(dim=1)
         error = (centred - query[:, :-5]).norm(dim=1) + self.slack * (length + self.mean.norm())
         query[:, -2] = upwards(error)
         query[:, -1] = upwards(length)
-        bound = query @ self.bank.T
+        bound = query @ self.rounded.T
         if itself is not None:
             bound.scatter_(1, itself[:, None], float("-inf"))
         bounds, place = largest(bound, 2 * k, ordered=False)
@@ -124,12 +123,12 @@ class Rough:
     def _cosines(self, queries: Tensor, place: Tensor) -> Tensor:
         """The queries' products with their rows `place` [b, j] of the bank."""
         starts = torch.arange(0, place.numel() + 1, place.shape[1])
-        shape = len(queries), len(self.exact)
+        shape = len(queries), len(self.bank)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
             empty = torch.zeros(place.numel())
             pairs = torch.sparse_csr_tensor(starts, place.flatten(), empty, shape, check_invariants=False)
-            return torch.sparse.sampled_addmm(pairs, queries, self.exact.T, beta=0).values().view_as(place)
+            return torch.sparse.sampled_addmm(pairs, queries, self.bank.T, beta=0).values().view_as(place)
 
 
 def upwards(number: Tensor) -> Tensor:
