@@ -215,13 +215,13 @@ class _Session:
                         storage_path=scratch,
                         verbose=0,
                         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                        callbacks=[_Callback(self)],
+                        callbacks=[_Callback(self, handle)],
                         stop=_Stopper(self),
                         failure_config=tune.FailureConfig(max_failures=0),
                     ),
                 )
                 tuner.fit()
-                if not self._done:  # it has a handler of its own for this one, and then returns as if all was done
+                if not self._done:  # this one came while Tune's handler stood: it returns as if all was done
                     self.signal = signal.SIGUSR1
             except _Leave:
                 pass
@@ -412,8 +412,11 @@ def _keep_workers(controller: Any, resources: Any, slots: int) -> None:
 
 
 class _Callback(_Adapter, tune.Callback):
-    def __init__(self, session: _Session) -> None:
-        self._session = session
+    def __init__(self, session: _Session, handle: Callable[[], None]) -> None:
+        self._session, self._handle = session, handle
+
+    def setup(self, **info: Any) -> None:
+        self._handle()  # once more: Tune takes SIGUSR1, and then waits for workers that are starting
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._ask(self._session.started, trial.trial_id)
@@ -475,8 +478,10 @@ def _connect(address: str | None, cpus: int = 0, gpus: int = 0) -> None:
 
 @contextlib.contextmanager
 def _signals(handler: Callable[[int], None]) -> Iterator[Callable[[], None]]:
-    """Handle the first SIGINT or SIGTERM; a second one has its usual effect. Gives what installs the handlers."""
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    """Handle the first SIGINT, SIGTERM or SIGUSR1; a second one has its usual effect. Gives what installs them."""
+    numbers = (
+        (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1) if threading.current_thread() is threading.main_thread() else ()
+    )
     usual = {number: signal.getsignal(number) for number in numbers}
 
     def install(handlers: dict[int, Any]) -> None:

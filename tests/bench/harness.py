@@ -49,7 +49,7 @@ class FaultySpace:
 def command(run_dir: Path, budget: str, **options: Any) -> list[str]:
     """Options: methods {name: fault or None}, slots, rate, settings (of the fake trainer), and fields of Experiment;
     `nodes` of a cluster (SIGUSR2 kills one), `results`: a file to write them to, `until`: when to interrupt the run,
-    in terms of its `fold`, so that no test depends on how much fits into a budget, and `by` which signal (SIGINT)."""
+    in terms of its `fold`, so that no test depends on how much fits into a budget."""
     task = {"run_dir": str(run_dir), "budget": budget} | options
     return [sys.executable, "-m", "tests.bench.harness", json.dumps(task)]
 
@@ -152,7 +152,6 @@ def main() -> int:
     slots, rate = task.pop("slots", 2), task.pop("rate", 1.0)
     spaces = {name: FaultySpace(name, fault) for name, fault in task.pop("methods").items()}
     nodes, results, until = task.pop("nodes", 0), task.pop("results", None), task.pop("until", None)
-    by = task.pop("by", signal.SIGINT)
     values = {"factory": "tests.bench.fake_trainer:factory", "baselines": ()} | task
     values["baselines"] = tuple(values["baselines"])
     address, cluster = None, None
@@ -169,7 +168,7 @@ def main() -> int:
         if results is not None:
             write_atomically(results, json.dumps(fold.spent))
         if until is not None and fold.closed is None and eval(until, {"fold": fold}):
-            os.kill(os.getpid(), by)
+            os.kill(os.getpid(), signal.SIGINT)
 
     try:
         plan = make(Experiment(spaces=spaces, **values), budget, slots, rate, run_dir=run_dir)
