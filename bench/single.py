@@ -3,19 +3,17 @@
 import json
 import math
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from algorithms.trainer import EpochReport
+from bench import checkpoint
+from bench.checkpoint import Checkpoint, damaged
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.ledger import plain, read
 from bench.training import build, set_determinism
-from bench.trial import CHECKPOINT_PART
 
 
 def train(
@@ -34,19 +32,19 @@ def train(
     and `local` are those of `bench.training.build`. In `run_dir`/trained/METHOD: `encoder.pt`, the state dict of the
     encoder that was judged; `training.json`, what was trained and how well it does; `checkpoint.pt` while it trains,
     from which the same call continues. `fresh` begins anew. Raises UserError where the folder holds a training with
-    other settings, and where the loss is no number.
+    other settings or a damaged one, and where the loss is no number.
     """
     fold = read(run_dir / "ledger.jsonl")
     winner = fold.trials.get(fold.winner(method) or "")
     hyperparameters = dict(winner.hyperparameters if winner else recipe)
     print(f"{method}, {epochs} epochs, " + (f"as it won in {run_dir}" if winner else "as published"), flush=True)
     folder = run_dir / "trained" / method
-    checkpoint, result, encoder = folder / "checkpoint.pt", folder / "training.json", folder / "encoder.pt"
+    unfinished, result, encoder = (folder / name for name in ("checkpoint.pt", "training.json", "encoder.pt"))
     asked = plain({"method": method, "hyperparameters": hyperparameters, "epochs": epochs} | dict(settings))
     before = kept = None
     if not fresh:
-        before = json.loads(result.read_text()) if result.exists() and encoder.exists() else None
-        kept = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.exists() else before
+        before = _read_result(result) if result.exists() and encoder.exists() else None
+        kept = checkpoint.read(unfinished) if unfinished.exists() else before
     if kept and kept["asked"] != asked:
         raise UserError(f"{folder} holds a training with other settings; use --fresh to begin it anew")
     if before:
@@ -61,7 +59,7 @@ def train(
     if kept:
         trainer.load_state_dict(kept["trainer"])
         print(f"continuing after epoch {trainer.epoch}", flush=True)
-    saved, saving = time.monotonic(), 0.0
+    keeper = Checkpoint(unfinished)
     for report in trainer:
         if not math.isfinite(report.loss):
             raise UserError(
@@ -69,20 +67,21 @@ def train(
                 f"search_spaces/{method}.yaml and use --fresh"
             )
         print(_line(report, epochs), flush=True)
-        if report.epoch < epochs and time.monotonic() - saved >= saving / CHECKPOINT_PART:
-            began = time.monotonic()
-            _write(checkpoint, {"asked": asked, "trainer": trainer.state_dict()})
-            saved = time.monotonic()
-            saving = saved - began
-    _write(encoder, trainer.method.judged_encoder.state_dict())
+        if report.epoch < epochs:
+            keeper.write_if_due(lambda: {"asked": asked, "trainer": trainer.state_dict()})
+    checkpoint.write(encoder, trainer.method.judged_encoder.state_dict())
     content = {"asked": asked, "facts": trainer.facts, "report": vars(report)}
     write_atomically(result, json.dumps(plain(content), indent=1) + "\n")
-    checkpoint.unlink(missing_ok=True)
+    unfinished.unlink(missing_ok=True)
     return encoder
 
 
-def _write(path: Path, content: Any) -> None:
-    write_atomically(path, lambda file: torch.save(content, file))
+def _read_result(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        return {"asked": content["asked"], "report": vars(EpochReport(**content["report"]))}
+    except (ValueError, TypeError, KeyError) as error:
+        raise damaged(path) from error
 
 
 def _line(report: EpochReport, epochs: int) -> str:

@@ -23,14 +23,12 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
-from bench.files import write_atomically
-
-CHECKPOINT_PART = 0.02
-"""Checkpoints take at most about this part of an attempt's time."""
+from bench import checkpoint
+from bench.errors import UserError
 
 _current: "Attempt | None" = None
 _pristine: dict[str, Any] = {}
@@ -90,8 +88,8 @@ class Attempt:
         self._factory, self._settings = factory, settings
         self._reports: list[dict[str, Any]] = []
         self._trainer: Any = None
-        self._began = self._saved = time.monotonic()
-        self._saving = 0.0
+        self._began = time.monotonic()
+        self._checkpoint = checkpoint.Checkpoint(self.folder / f"attempt-{self.number}.pt")
         _current = self
 
     @property
@@ -136,11 +134,10 @@ class Attempt:
             answer["reports"] = [report]
         if notice := getattr(self._trainer, "notice", None):
             answer["warning"] = notice
-        if time.monotonic() - self._saved >= self._saving / CHECKPOINT_PART:
-            try:
-                self._save()
-            except OSError as error:
-                answer["warning"] = f"no checkpoint can be written to {self.folder.parent}: {error.strerror}"
+        try:
+            self._checkpoint.write_if_due(self._content)
+        except OSError as error:
+            answer["warning"] = f"no checkpoint can be written to {self.folder.parent}: {error.strerror}"
         return answer
 
     def _begin(self) -> dict[str, Any]:
@@ -158,23 +155,13 @@ class Attempt:
         for attempt in range(self.number - 1, 0, -1):
             path = self.folder / f"attempt-{attempt}.pt"
             if path.exists():
-                return torch.load(path, map_location="cpu", weights_only=True)
+                with contextlib.suppress(UserError):
+                    return checkpoint.read(path)
         return None
 
-    def _save(self) -> None:
-        began = time.monotonic()
-        content = {
-            "epoch": self._reports[-1]["epoch"],
-            "reports": self._reports,
-            "state": self._trainer.state_dict(),
-        }
-
-        def fill(file: BinaryIO) -> None:
-            torch.save(content, file)
-
-        write_atomically(self.folder / f"attempt-{self.number}.pt", fill)
-        self._saved = time.monotonic()
-        self._saving = self._saved - began
+    def _content(self) -> dict[str, Any]:
+        epoch = self._reports[-1]["epoch"]
+        return {"epoch": epoch, "reports": self._reports, "state": self._trainer.state_dict()}
 
 
 def _as_dict(report: Any) -> dict[str, Any]:

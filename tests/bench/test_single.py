@@ -65,6 +65,16 @@ def test_a_training_that_was_stopped_continues_to_the_same_bits_and_is_not_repea
     assert path.stat().st_mtime_ns == written
 
 
+@pytest.mark.parametrize("name", ["checkpoint.pt", "training.json"])
+def test_a_damaged_file_ends_it_with_one_line_unless_begun_anew(data, tmp_path, name):
+    folder = train(data, tmp_path, "simclr", epochs=1).parent
+    (folder / name).write_bytes(b'{"asked": {}')
+    with pytest.raises(UserError, match=rf"{name} is damaged; remove it, or begin anew with --fresh"):
+        train(data, tmp_path, "simclr", epochs=1)
+    train(data, tmp_path, "simclr", epochs=1, fresh=True)
+    assert sorted(entry.name for entry in folder.iterdir()) == ["encoder.pt", "training.json"]
+
+
 def test_a_folder_with_another_training_is_left_alone_unless_told(data, tmp_path):
     train(data, tmp_path, "simclr", epochs=1)
     with pytest.raises(UserError, match="other settings; use --fresh"):

@@ -1,6 +1,7 @@
 """What a worker does, without Ray: attempts in this process or in a bare one."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import tune
+from bench import checkpoint, tune
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.ledger import Ledger, read_events
@@ -37,12 +38,12 @@ def content(reports):
 
 
 @pytest.mark.parametrize("factory", [FAKE, TINY])
-def test_an_attempt_continues_the_one_before_it_exactly(tmp_path, factory):
+def test_an_attempt_continues_the_one_before_it_exactly(tmp_path, monkeypatch, factory):
     settings = {"seconds": 0.0}
     whole = steps(Attempt(assignment("whole"), factory, settings, tmp_path), 5)
     first = Attempt(assignment("a"), factory, settings, tmp_path)
     told = steps(first, 1)
-    first._saving = 0.0  # a checkpoint each epoch
+    monkeypatch.setattr(checkpoint, "PART", math.inf)  # a checkpoint each epoch
     untold = steps(first, 2)
     second = Attempt(assignment("a", attempt=2, known=1), factory, settings, tmp_path)
     again = second.step()["reports"]
@@ -60,7 +61,20 @@ def test_epochs_that_the_ledger_has_are_trained_again_but_not_told_again(tmp_pat
     assert content(steps(lost, 1)) == content(whole[4:])
 
 
-def test_a_zombie_with_an_old_attempt_number_spoils_nothing(tmp_path):
+def test_a_damaged_checkpoint_costs_the_epochs_since_the_one_before_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PART", math.inf)
+    whole = steps(Attempt(assignment("whole"), TINY, {}, tmp_path), 5)
+    steps(Attempt(assignment("a"), TINY, {}, tmp_path), 2)
+    told = steps(Attempt(assignment("a", attempt=2), TINY, {}, tmp_path), 2)
+    path = tmp_path / "checkpoints" / "a" / "attempt-2.pt"
+    path.write_bytes(path.read_bytes()[:-100])
+    third = Attempt(assignment("a", attempt=3, known=3), TINY, {}, tmp_path)
+    assert third._newest()["epoch"] == 2
+    assert content(told + steps(third, 3)) == content(whole)
+
+
+def test_a_zombie_with_an_old_attempt_number_spoils_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PART", math.inf)
     settings = {"seconds": 0.0}
     whole = steps(Attempt(assignment("whole"), FAKE, settings, tmp_path), 5)
     zombie = Attempt(assignment("a"), FAKE, settings, tmp_path)
@@ -68,7 +82,6 @@ def test_a_zombie_with_an_old_attempt_number_spoils_nothing(tmp_path):
     alive = Attempt(assignment("a", attempt=2, known=2), FAKE, settings, tmp_path)
     found = []
     for _ in range(4):  # they take turns, and the zombie is ahead
-        zombie._saving = alive._saving = 0.0
         steps(zombie, 1) if zombie._reports[-1]["epoch"] < 5 else None
         found += alive.step()["reports"] if (found or told)[-1]["epoch"] < 5 else []
     assert content(told + found) == content(whole)

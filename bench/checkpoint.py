@@ -1,0 +1,47 @@
+"""Checkpoints: whole or not there, read without running code, and written so seldom that they cost little."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.errors import UserError
+from bench.files import write_atomically
+
+PART = 0.02
+"""Checkpoints take at most about this part of a training's time."""
+
+
+class Checkpoint:
+    """A training's checkpoint at `path`, which is written anew now and then."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._saved, self._took = time.monotonic(), 0.0
+
+    def write_if_due(self, content: Callable[[], dict[str, Any]]) -> None:
+        """Raises OSError; then the former checkpoint stands."""
+        began = time.monotonic()
+        if began - self._saved >= self._took / PART:
+            write(self.path, content())
+            self._saved = time.monotonic()
+            self._took = self._saved - began
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain values. Raises OSError."""
+    write_atomically(path, lambda file: torch.save(content, file))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `write` wrote, its tensors on the CPU. Raises UserError if the file is damaged."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails anywhere in there
+        raise damaged(path) from error
+
+
+def damaged(path: Path) -> UserError:
+    return UserError(f"{path} is damaged; remove it, or begin anew with --fresh")
