@@ -34,7 +34,7 @@ def test_the_largest_are_those_that_topk_finds(seed: int, rows: int, columns: in
     assert torch.equal(similarity.gather(1, place), unordered)
 
 
-KINDS = ("spread", "one direction", "clusters", "one point far off", "few distinct", "one point")
+KINDS = ("spread", "one direction", "clusters", "tight clusters", "one point far off", "few distinct", "one point")
 
 
 def features(kind: str, count: int, width: int, generator: torch.Generator) -> Tensor:
@@ -42,8 +42,10 @@ def features(kind: str, count: int, width: int, generator: torch.Generator) -> T
     noise = torch.randn(count, width, generator=generator)
     if kind == "one direction":
         noise = 3 + noise / 10
-    elif kind == "clusters":
-        noise = 0.3 * noise + torch.randn(7, width, generator=generator)[torch.arange(count) % 7]
+    elif kind in ("clusters", "tight clusters"):
+        noise = (0.3 if kind == "clusters" else 1e-4) * noise + torch.randn(7, width, generator=generator)[
+            torch.arange(count) % 7
+        ]
     elif kind == "one point far off":
         noise = 3 + noise / 10
         noise[0] = -3
@@ -109,8 +111,8 @@ def test_a_rough_search_that_is_seldom_certain_is_given_up(monkeypatch: pytest.M
     search = Rough.nearest
     monkeypatch.setattr(Rough, "nearest", lambda *arguments: blocks.append(1) or search(*arguments))
     generator = torch.Generator().manual_seed(2)
-    same, spread = features("one point", 400, 300, generator), features("spread", 400, 300, generator)
-    assert len(list(neighbours(same, same, 9, memory=40 * 4 * 400))) == 10
+    tight, spread = features("tight clusters", 400, 300, generator), features("spread", 400, 300, generator)
+    assert len(list(neighbours(tight, tight, 9, memory=40 * 4 * 400))) == 10
     assert len(blocks) == 1
     assert len(list(neighbours(spread, spread, 9, memory=40 * 4 * 400))) == 10
     assert len(blocks) == 11
