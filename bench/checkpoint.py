@@ -1,5 +1,6 @@
 """Checkpoints: whole or not there, read without running code, and written so seldom that they cost little."""
 
+import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,7 @@ def read(path: Path) -> dict[str, Any]:
     """What `write` wrote, its tensors on the CPU. Raises UserError if the file is damaged."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails anywhere in there
+    except (RuntimeError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError) as error:
         raise damaged(path) from error
 
 

@@ -479,9 +479,8 @@ def _connect(address: str | None, cpus: int = 0, gpus: int = 0) -> None:
 @contextlib.contextmanager
 def _signals(handler: Callable[[int], None]) -> Iterator[Callable[[], None]]:
     """Handle the first SIGINT, SIGTERM or SIGUSR1; a second one has its usual effect. Gives what installs them."""
-    numbers = (
-        (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1) if threading.current_thread() is threading.main_thread() else ()
-    )
+    main = threading.current_thread() is threading.main_thread()  # no other can handle signals
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1) if main else ()
     usual = {number: signal.getsignal(number) for number in numbers}
 
     def install(handlers: dict[int, Any]) -> None:
