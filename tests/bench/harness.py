@@ -156,7 +156,7 @@ def main() -> int:
     values["baselines"] = tuple(values["baselines"])
     address, cluster = None, None
     if nodes:
-        os.environ["RAY_AUTH_MODE"] = "disabled"
+        os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
         from ray.cluster_utils import Cluster
 
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
