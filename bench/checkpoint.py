@@ -37,11 +37,13 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What `write` wrote, its tensors on the CPU. Raises UserError if the file is damaged."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError) as error:
-        raise damaged(path) from error
+    """What `write` wrote, its tensors on the CPU. Raises UserError if the file is damaged, OSError if there is none."""
+    damage = (RuntimeError, OSError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError)
+    with open(path, "rb") as file:
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except damage as error:  # OSError where a table of contents points before the file's beginning
+            raise damaged(path) from error
 
 
 def damaged(path: Path) -> UserError:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench import checkpoint
 from bench.errors import UserError
 
-CONTENT = {"epoch": 3, "reports": [{"loss": 0.5, "knn_200": None}], "state": {"weight": torch.arange(50.0)}}
+CONTENT = {"epoch": 3, "reports": [{"loss": 0.5, "knn_200": None}], "state": {"weight": torch.arange(2000.0)}}
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +29,15 @@ def test_what_is_written_comes_back(path):
 
 @settings(max_examples=300)
 @given(
-    kept=st.just(100) | st.integers(0, 100),
-    changes=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=20),
+    cut=st.just(0) | st.integers(1, 10_000),
+    changes=st.lists(st.tuples(st.integers(-1500, 1500), st.integers(0, 255)), max_size=20),
 )
-def test_no_damage_to_a_file_raises_anything_but_a_users_error(path, kept, changes):
+def test_no_damage_to_a_file_raises_anything_but_a_users_error(path, cut, changes):
     checkpoint.write(path, CONTENT)
     content = bytearray(path.read_bytes())
     for place, byte in changes:
-        content[place % len(content)] = byte
-    path.write_bytes(content[: len(content) * kept // 100])
+        content[place] = byte  # near either end, where the tensors are not
+    path.write_bytes(content[: max(0, len(content) - cut)])
     with contextlib.suppress(UserError):
         checkpoint.read(path)
 
