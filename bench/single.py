@@ -9,7 +9,6 @@ from typing import Any
 
 from algorithms.trainer import EpochReport
 from bench import checkpoint
-from bench.checkpoint import Checkpoint, damaged
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.ledger import plain, read
@@ -59,7 +58,7 @@ def train(
     if kept:
         trainer.load_state_dict(kept["trainer"])
         print(f"continuing after epoch {trainer.epoch}", flush=True)
-    keeper = Checkpoint(unfinished)
+    keeper = checkpoint.Checkpoint(unfinished)
     for report in trainer:
         if not math.isfinite(report.loss):
             raise UserError(
@@ -81,7 +80,7 @@ def _read_result(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
         return {"asked": content["asked"], "report": vars(EpochReport(**content["report"]))}
     except (ValueError, TypeError, KeyError) as error:
-        raise damaged(path) from error
+        raise checkpoint.damaged(path) from error
 
 
 def _line(report: EpochReport, epochs: int) -> str:

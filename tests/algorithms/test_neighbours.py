@@ -43,9 +43,8 @@ def features(kind: str, count: int, width: int, generator: torch.Generator) -> T
     if kind == "one direction":
         noise = 3 + noise / 10
     elif kind in ("clusters", "tight clusters"):
-        noise = (0.3 if kind == "clusters" else 1e-4) * noise + torch.randn(7, width, generator=generator)[
-            torch.arange(count) % 7
-        ]
+        radius = 0.3 if kind == "clusters" else 1e-4
+        noise = radius * noise + torch.randn(7, width, generator=generator)[torch.arange(count) % 7]
     elif kind == "one point far off":
         noise = 3 + noise / 10
         noise[0] = -3
