@@ -129,7 +129,7 @@ def main(words: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """The benchmark that the options ask for. Raises UserError."""
     from algorithms import METHODS
-    from bench.budget import Budget
+    from bench.budget import Budget, charged_rate
     from bench.search_space import check_methods, load
 
     budget = Budget.parse(options.budget) if options.budget else None
@@ -155,7 +155,7 @@ def run(options: argparse.Namespace) -> int:
         check_encoder(encoder)
     except ValueError as error:
         raise UserError(str(error)) from None
-    rate = options.gpus_per_trial if on_gpu else 1.0
+    rate = charged_rate(options.gpus_per_trial) if on_gpu else 1.0
     slots = count_slots(budget.device, rate, options.address) if budget else 1
     source = options.dataset or ("cifar10" if on_gpu else "shapes")
     dataset = images.load(source, image_size=options.image_size, strict=options.strict, limit=options.limit)
@@ -259,6 +259,7 @@ def run(options: argparse.Namespace) -> int:
 def count_slots(device: str, rate: float, address: str | None) -> int:
     """The trials that run at a time: of the cluster at `address`, else of this machine. Raises UserError."""
     from bench.budget import slots
+    from bench.machine import cores
 
     if address:
         from bench import tune
@@ -270,7 +271,7 @@ def count_slots(device: str, rate: float, address: str | None) -> int:
             )
         return found
     if device == "cpu":
-        return len(os.sched_getaffinity(0))
+        return cores()
     import torch
 
     if not torch.cuda.is_available():

@@ -18,6 +18,12 @@ def trials_per_device(rate: float) -> int:
     return int(1 / rate + 1e-6)
 
 
+def charged_rate(part: float) -> float:
+    """The device-seconds of a second of a trial that asks for a `part` of a device: all of what the trials that fit on
+    it leave is theirs. Of 0.6 devices a trial one fits, and is charged the whole."""
+    return 1 / trials_per_device(part)
+
+
 @dataclass(frozen=True)
 class Budget:
     """`seconds` of device time; `device` is "gpu" (GPU-seconds) or "cpu" (core-seconds)."""

@@ -254,8 +254,10 @@ def describe(plan: Plan, spent: float = 0.0) -> str:
     experiment, seconds = plan.experiment, plan.budget.seconds
     wall = max(0.0, seconds - max(spent, plan.calibration_seconds)) / (plan.slots * plan.rate)
     ends = time.strftime("%a %H:%M", time.localtime(time.time() + wall))
+    each = trials_per_device(plan.rate)
+    sharing = f" ({each} trial{'s' * (each > 1)} per GPU)" if plan.budget.device == "gpu" else ""
     lines = [
-        f"Plan: {len(experiment.spaces)} methods, {plan.budget} on {plan.slots} slots, {plan.epochs} epochs "
+        f"Plan: {len(experiment.spaces)} methods, {plan.budget} on {plan.slots} slots{sharing}, {plan.epochs} epochs "
         f"a training, pruning at {', '.join(map(str, plan.milestones)) or 'no epoch'}, {experiment.seeds} seeds.",
         f"Each method has {_duration(plan.share)} of device time; baselines and start-up have "
         f"{_duration(plan.allowance)}, calibration took {_duration(plan.calibration_seconds)}.",

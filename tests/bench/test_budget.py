@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.budget import Budget, slots
+from bench.budget import Budget, charged_rate, slots, trials_per_device
 from bench.errors import UserError
 
 
@@ -58,3 +58,11 @@ def test_a_budget_is_said_as_people_write_it(text):
 )
 def test_slots_are_what_whole_devices_hold(devices, rate, expected):
     assert slots(devices, rate) == expected
+
+
+@given(st.floats(0.001, 1), st.integers(1, 64))
+def test_trials_that_share_a_device_are_charged_the_whole_of_it_whatever_part_they_ask_for(part, devices):
+    rate = charged_rate(part)
+    assert slots(devices, rate) * rate == pytest.approx(devices)
+    assert trials_per_device(rate) == trials_per_device(part)
+    assert rate >= part * (1 - 1e-5)

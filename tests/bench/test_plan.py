@@ -194,6 +194,11 @@ def test_the_description_has_slots_costs_trials_and_the_end(calibrated):
         assert part in text
 
 
+@pytest.mark.parametrize(("slots", "rate", "said"), [(4, 1.0, "4 slots (1 trial"), (8, 0.5, "8 slots (2 trials")])
+def test_the_description_says_how_many_trials_share_a_gpu(calibrated, slots, rate, said):
+    assert f"{said} per GPU)" in describe(make(experiment(), Budget.parse("1gpu-hours"), slots, rate))
+
+
 def test_calibration_runs_in_a_process_of_its_own_and_tells_what_went_wrong():
     calibration, startup = planning.calibrate(experiment(settings={"seconds": 0.5, "start": 0.1}))
     assert calibration["byol"] == {"epoch": 0.5, "evaluation": 0.0, "start": pytest.approx(0.1, abs=10)}
