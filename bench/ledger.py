@@ -13,7 +13,9 @@ only: no charge is computed from it.
              {method: {"epoch", "evaluation", "start": seconds}}, `calibration_seconds` charged, `startup`)
 `session`    a driver begins: `number` (from 0), `budget` {"device": "gpu"|"cpu", "seconds": float},
              `slots`, `rate` (device-seconds per second of a slot), `share` (device-seconds per method),
-             `facts` (dict: whatever the command wants on record: device name, versions, commit, ...)
+             `facts` (dict: whatever the command wants on record: device name, versions, commit, ...) and, where
+             it calibrated anew, `plan` (dict: what is new of the run's: `calibration`, `calibration_seconds`
+             of all calibrations, `startup`)
 `suggested`  a trial exists: `uid`, `method`, `stage`, `seed`, `number` (0, 1, ... within method and stage),
              `hyperparameters`, `parameters` (as Optuna stores them; search only), `published` (bool),
              `of` (uid of the search trial that a confirm trial repeats, or null), `epochs`, `evaluate_at`
@@ -182,6 +184,7 @@ class Fold:
             self.settings, self.plan = event["settings"], event["plan"]
         elif kind == "session":
             self.sessions.append(event)
+            self.plan = self.plan | event.get("plan", {})
             self.closed = None
         elif kind == "closed":
             self.closed = event["reason"]

@@ -105,6 +105,8 @@ def run(
             ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
         check_identity(ledger.fold, plan.experiment, plan.budget, run_dir)
         _settle(ledger, run_dir)
+        measured = {name: getattr(plan, name) for name in ("calibration", "calibration_seconds", "startup")}
+        known = {name: ledger.fold.plan[name] for name in measured}
         ledger.append(
             "session",
             number=len(ledger.fold.sessions),
@@ -113,6 +115,7 @@ def run(
             rate=plan.rate,
             share=plan.share,
             facts=facts or {},
+            **({"plan": measured} if measured != known else {}),
         )
         session = _Session(plan, ledger, run_dir, on_results)
         if session.search.work_left():
