@@ -17,7 +17,8 @@ only: no charge is computed from it.
 `suggested`  a trial exists: `uid`, `method`, `stage`, `seed`, `number` (0, 1, ... within method and stage),
              `hyperparameters`, `parameters` (as Optuna stores them; search only), `published` (bool),
              `of` (uid of the search trial that a confirm trial repeats, or null), `epochs`, `evaluate_at`
-`assigned`   a slot is kept for it: `uid`, `attempt` (1, 2, ...); charging begins
+`assigned`   a slot is kept for it: `uid`, `attempt` (1, 2, ...); charging begins, on a cluster with its
+             worker's first sign of life
 `started`    a worker has it: `uid`, `held`, `startup`
 `reported`   one epoch: `uid`, `attempt`, `report` (dict: the fields of EpochReport; null for NaN),
              `held`, `decision` (`continue`, `complete`, `pruned`, `failed`, `cut`), `reason` (or null) and,

@@ -64,8 +64,10 @@ class Progress:
         unit, seconds = ("h", 3600) if budget.seconds >= 7200 else ("min", 60)
         ranking = " ".join(f"{m} {a:.1%}" for m, a in sorted(best.items(), key=lambda item: -item[1])[:4])
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        running, pending = len(search.running) - len(search.pending), len(search.pending)
+        waiting = f", {pending} waiting for a device" if pending else ""
         return (
             f"{spent / seconds:.1f} of {budget.seconds / seconds:.1f} {budget.device}-{unit} "
-            f"({spent / budget.seconds:.0%}) | {len(search.running)} running, {counts} | "
+            f"({spent / budget.seconds:.0%}) | {running} running{waiting}, {counts} | "
             f"{left / seconds:.1f} {unit} left" + (f" | best {ranking}" if ranking else "")
         )

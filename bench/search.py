@@ -182,7 +182,7 @@ def plugin(kind: str, name: str, known: dict[str, Callable]) -> Callable:
 @dataclass
 class Running:
     """A trial that holds a slot. In device-seconds: what it held `before` this attempt, and `due`, what it may hold
-    up to its next milestone. `since` is when its slot was kept for it, then when its worker had it (monotonic)."""
+    up to its next milestone. `since` is when its slot was held for it, then when its worker had it (monotonic)."""
 
     attempt: int
     since: float
@@ -194,24 +194,29 @@ class Search:
     """The decisions of a run. All state is `ledger.fold`, or follows from it when this object is made.
 
     `plan` is a `bench.plan.Plan`. `ledger` has `fold` and `append(event, **values)`. `clock` counts seconds and
-    never jumps. `slots` may be changed at any time (nodes come and go).
+    never jumps. `slots` may be changed at any time (nodes come and go). On `shared` devices, where others may hold
+    what a trial waits for, its slot is charged only when its worker is `alive`.
     """
 
-    def __init__(self, plan: Any, ledger: Any, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, plan: Any, ledger: Any, clock: Callable[[], float] = time.monotonic, *, shared: bool = False
+    ) -> None:
         experiment = plan.experiment
         self.plan, self.ledger, self.clock = plan, ledger, clock
         self._planned_cost = functools.cache(plan.cost)
         self.fold: Fold = ledger.fold
         self.spaces, self.slots = experiment.spaces, plan.slots
         self.running: dict[str, Running] = {}
-        self._starting: dict[str, Running] = {}  # those whose worker is not there yet
+        self.pending: set[str] = set()  # those of which nothing says yet that they hold a device: not charged
+        self._shared = shared
+        self._starting: dict[str, Running] = {}  # those that hold a slot, but whose worker is not there yet
         self._sampler = plugin("searcher", experiment.searcher, SEARCHERS)
         make_scheduler = plugin("scheduler", experiment.scheduler, SCHEDULERS)
         self.schedulers = {method: make_scheduler(plan.epochs) for method in self.spaces}
         self._studies: dict[str, optuna.Study] = {}
         self._storages: dict[str, optuna.storages.InMemoryStorage] = {}
         self._promised = {method: self.fold.spent.get(method, 0.0) for method in self.spaces}
-        # The charge at any time is one sum, whatever runs: settled + rate * (running * now - since)
+        # The charge at any time is one sum, whatever runs: settled + rate * (running and charged * now - since)
         self._settled, self._since, self._startup = self.fold.charged, 0.0, self.fold.startup
         self._measured = {method: [0.0, 0.0] for method in plan.calibration}
         self._waiting: dict[str, list[tuple[float, Trial]]] = {method: [] for method in self.spaces}
@@ -238,7 +243,8 @@ class Search:
     @property
     def charged(self) -> float:
         """Device-seconds charged up to now, running trials included."""
-        return self._settled + self.plan.rate * (len(self.running) * self.clock() - self._since)
+        charged = len(self.running) - len(self.pending)
+        return self._settled + self.plan.rate * (charged * self.clock() - self._since)
 
     @property
     def exhausted(self) -> bool:
@@ -247,12 +253,12 @@ class Search:
     @property
     def training(self) -> bool:
         """Whether any worker has a trial."""
-        return len(self.running) > len(self._starting)
+        return len(self.running) > len(self._starting) + len(self.pending)
 
     def held(self, uid: str) -> float:
         """Device-seconds that a trial has held up to now."""
         running = self.running.get(uid)
-        if running is None or uid in self._starting:
+        if running is None or uid in self._starting or uid in self.pending:
             return self.fold.trials[uid].held
         return running.before + self.plan.rate * (self.clock() - running.since)
 
@@ -466,9 +472,10 @@ class Search:
     def _assign(self, trial: Trial) -> dict[str, Any]:
         attempt = trial.attempts + 1
         self.ledger.append("assigned", uid=trial.uid, attempt=attempt)
-        now = self.clock()
-        self.running[trial.uid] = self._starting[trial.uid] = Running(attempt, now, trial.held, trial.held)
-        self._since += now
+        self.running[trial.uid] = Running(attempt, self.clock(), trial.held, trial.held)
+        self.pending.add(trial.uid)
+        if not self._shared:
+            self.alive(trial.uid)
         if trial.stage == "search":
             self._searching[trial.method] += 1
         self._promise(trial)
@@ -505,6 +512,7 @@ class Search:
 
     def _release(self, trial: Trial) -> None:
         """The trial gave its slot back; `trial.held` is final for now."""
+        self.alive(trial.uid)
         running = self.running.pop(trial.uid)
         self._starting.pop(trial.uid, None)
         self._count(trial)
@@ -527,6 +535,14 @@ class Search:
 
     # What happened
 
+    def alive(self, uid: str) -> None:
+        """The trial's slot is held, at least by a worker that starts: from now on it is charged."""
+        if uid in self.pending:
+            self.pending.remove(uid)
+            running = self._starting[uid] = self.running[uid]
+            running.since = self.clock()
+            self._since += running.since
+
     def started(self, uid: str) -> None:
         """A worker has the trial now; what went before was start-up."""
         if uid in self.running:
@@ -534,6 +550,7 @@ class Search:
             self.ledger.append("started", uid=uid, held=self.held(uid), startup=self.startup)
 
     def _worker_has(self, uid: str) -> None:
+        self.alive(uid)
         running = self._starting.pop(uid, None)
         if running is None:
             return

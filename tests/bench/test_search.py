@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import io
 import itertools
 import math
 import statistics
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from bench.budget import Budget
 from bench.plan import Experiment
+from bench.progress import Progress
 from bench.search import DONE, Asha, BestAndLatest, Search, random, tpe
 from bench.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
 
@@ -458,6 +460,55 @@ def test_time_before_a_worker_has_the_trial_is_charged_to_no_method():
     now[0] = 99.0
     assert search.charged == search.fold.charged == pytest.approx(12.5)
     assert search.fold.startup == pytest.approx(10)
+
+
+def test_on_a_busy_cluster_waiting_for_a_device_is_not_charged():
+    now = [0.0]
+    plan, _ = small(slots=3)
+    search = Search(plan, MemoryLedger(), clock=lambda: now[0], shared=True)
+    stream = io.StringIO()
+    progress = Progress(search, stream)
+    first, second, third = (search.next()["trial"]["uid"] for _ in range(3))
+    now[0] = 3600.0
+    search.heartbeat()
+    assert search.charged == search.fold.charged == search.startup == 0.0
+    assert search.share == plan.share
+    assert not search.exhausted
+    assert not search.training
+    progress.say(progress._overall(1.0))
+    assert " 0 running, 3 waiting for a device," in stream.getvalue()
+    search.alive(first)
+    search.alive(first)  # a sign seen twice changes nothing
+    now[0] += 10.0
+    assert search.charged == search.startup == pytest.approx(10.0)
+    assert not search.training
+    search.started(first)
+    search.started(second)  # a kept worker has it at once, and leaves no sign
+    now[0] += 5.0
+    assert search.charged == pytest.approx(20.0)
+    assert search.startup == pytest.approx(10.0)
+    assert search.held(first) == search.held(second) == pytest.approx(5.0)
+    assert search.held(third) == 0.0
+    search.cut(third, "stop")  # it never had a device
+    search.cut(first, "stop")
+    search.cut(second, "stop")
+    now[0] += 99.0
+    assert search.charged == search.fold.charged == pytest.approx(20.0)
+    assert search.fold.startup == pytest.approx(10.0)
+    assert not search.pending
+    search.alive(third)  # it came too late
+    assert search.charged == pytest.approx(20.0)
+
+
+def test_in_a_local_run_the_start_of_a_worker_is_charged_from_its_assignment():
+    now = [0.0]
+    plan, _ = small(slots=1)
+    search = Search(plan, MemoryLedger(), clock=lambda: now[0])
+    uid = search.next()["trial"]["uid"]
+    now[0] = 3.0
+    search.alive(uid)
+    now[0] = 5.0
+    assert search.charged == search.startup == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize(
