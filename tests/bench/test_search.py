@@ -5,6 +5,7 @@ import dataclasses
 import io
 import itertools
 import math
+import re
 import statistics
 import sys
 import types
@@ -15,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.budget import Budget
+from bench.errors import UserError
+from bench.ledger import OF_THE_MACHINE, OF_THE_RECIPE
 from bench.plan import Experiment
 from bench.progress import Progress
-from bench.search import DONE, Asha, BestAndLatest, Search, random, tpe
+from bench.search import DONE, FAILURES, Asha, BestAndLatest, Search, plugin, random, tpe
 from bench.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
 
 slow = settings(max_examples=25)
@@ -352,24 +355,261 @@ def search():
 
 
 @pytest.mark.parametrize(
-    ("report", "reason"),
+    ("report", "reason", "kind"),
     [
-        ({"loss": math.nan}, "loss is nan at epoch 1"),
-        ({"loss": math.inf}, "loss is inf at epoch 1"),
-        ({"loss": -math.inf}, "loss is -inf at epoch 1"),
-        ({"feature_std": 0.0001}, "collapsed: feature_std is 0.0001"),
-        ({"feature_std": math.nan}, "collapsed"),
-        ({"knn_200": None}, "should be evaluated"),
-        ({"knn_200": math.nan}, "should be evaluated"),
+        ({"loss": math.nan}, "loss is nan at epoch 1", "diverged"),
+        ({"loss": math.inf}, "loss is inf at epoch 1", "diverged"),
+        ({"loss": -math.inf}, "loss is -inf at epoch 1", "diverged"),
+        ({"feature_std": 0.0001}, "collapsed: feature_std is 0.0001", "collapsed"),
+        ({"feature_std": 0.019}, "collapsed: feature_std is 0.019", "collapsed"),
+        ({"feature_std": math.nan}, "collapsed", "collapsed"),
+        ({"knn_200": None}, "should be evaluated", "error"),
+        ({"knn_200": math.nan}, "should be evaluated", "diverged"),
     ],
 )
-def test_a_trial_that_diverged_or_collapsed_fails_with_the_reason(search, report, reason):
+def test_a_trial_that_diverged_or_collapsed_fails_with_the_reason_and_its_kind(search, report, reason, kind):
     uid, assignment = next_trial(search)
     whole = {"epoch": 1, "loss": 1.0, "knn_200": 0.5, "feature_std": 0.9} | report
     assert not search.reported(uid, assignment["attempt"], whole)
     assert search.fold.trials[uid].state == "failed"
     assert reason in search.fold.trials[uid].reason
+    assert search.fold.trials[uid].kind == kind
     assert uid not in search.running
+
+
+def test_features_that_are_little_spread_have_not_collapsed(search):
+    uid, assignment = next_trial(search)
+    assert search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5, "feature_std": 0.021})
+
+
+def ended(trial, state, **values):
+    """The search trial as the ledger would have it after an end; three epochs of four were reported."""
+    reports = {epoch: {"epoch": epoch, "knn_200": 0.1 * epoch} for epoch in (1, 3)}
+    return dataclasses.replace(trial, state=state, reports=reports, **values)
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "told", "values"),
+    [
+        ("pruned", None, "PRUNED", [0.1, 0.3]),
+        *[("failed", kind, "PRUNED", []) for kind in OF_THE_RECIPE],
+        *[("failed", kind, "FAIL", [0.1, 0.3]) for kind in OF_THE_MACHINE],
+        ("failed", None, "FAIL", [0.1, 0.3]),
+    ],
+)
+def test_failures_of_the_recipe_are_told_as_the_worst_that_was_pruned_and_those_of_the_machine_as_failures(
+    search, state, kind, told, values
+):
+    uid, _ = next_trial(search)
+    trial = search.fold.trials[uid]
+    study = search._study(trial.method)
+    search._tell(study, ended(trial, state, kind=kind))
+    (seen,) = study.get_trials()
+    assert seen.state.name == told
+    assert list(seen.intermediate_values.values()) == pytest.approx(values)
+
+
+def test_a_method_whose_trials_all_fail_is_given_up_at_once_and_the_others_have_their_share():
+    plan, curve = small(methods=3, slots=3, trials=120)
+
+    def first_diverges(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        return (math.nan if trial["method"] == "method00" else accuracy), seconds
+
+    ledger = MemoryLedger(keep=True)
+    fold, _ = simulate(plan, first_diverges, ledger)
+    own = list(fold.by_method["method00"])
+    assert FAILURES <= len(own) < FAILURES + plan.slots
+    assert {trial.stage for trial in own} == {"search"}  # nothing confirms it
+    assert fold.winner("method00") is None
+    assert fold.given_up.keys() == {"method00"}
+    assert fold.given_up["method00"].endswith(f"{own[-1].uid}: loss is nan at epoch 1")
+    for method in ("method01", "method02"):
+        assert len(fold.confirming(method)) >= 3
+        assert fold.spent[method] > 0.9 * plan.share
+    before = len(ledger.events)
+    simulate(plan, first_diverges, ledger)
+    assert [event["event"] for event in ledger.events[before:]] == ["session"]
+
+
+@pytest.mark.parametrize("slots", [1, 8])
+def test_a_run_in_which_all_trials_fail_ends_soon_and_says_why_in_a_line(slots):
+    plan, _ = small(methods=4, slots=slots, trials=300)
+    ledger = MemoryLedger(keep=True)
+    fold, _ = simulate(plan, lambda trial, epoch: (math.nan, 1.0), ledger)
+    assert 4 * FAILURES <= len(fold.trials) < 4 * FAILURES + 2 * slots
+    assert fold.charged < 0.1 * plan.budget.seconds
+    assert fold.given_up.keys() == plan.experiment.spaces.keys()
+    stream = io.StringIO()
+    now = Search(plan, ledger, clock=lambda: 0.0)
+    assert not now.work_left()
+    Progress(now, stream).closed()
+    (line,) = stream.getvalue().splitlines()
+    assert "all 4 methods were given up" in line
+    assert "loss is nan at epoch 1" in line
+
+
+def test_that_a_method_is_given_up_is_said_once_as_soon_as_it_is():
+    plan, _ = small(methods=2, slots=1)
+    search = Search(plan, MemoryLedger(), clock=lambda: 0.0)
+    stream = io.StringIO()
+    progress = Progress(search, stream)
+    while not search.fold.given_up:
+        uid, assignment = next_trial(search)
+        if uid.startswith("method00"):
+            search.failed(uid, "RecursionError: too deep (knn.py:33)")
+        else:
+            search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5})
+            search.cut(uid, "stop")
+        progress.tick()
+    progress.tick()
+    progress.closed()
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith("method00 is given up: 5 trials failed alike")
+    assert line.endswith("RecursionError: too deep (knn.py:33)")
+
+
+def test_a_larger_budget_does_not_try_again_what_was_given_up():
+    plan, curve = small(methods=2, slots=2, trials=60)
+
+    def first_diverges(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        return (math.nan if trial["method"] == "method00" else accuracy), seconds
+
+    ledger = MemoryLedger()
+    fold, _ = simulate(plan, first_diverges, ledger)
+    count = len(fold.by_method["method00"])
+    simulate(with_budget(plan, 3), first_diverges, ledger)
+    assert len(fold.by_method["method00"]) == count
+    assert fold.given_up.keys() == {"method00"}
+
+
+@pytest.mark.parametrize("fails", ["late", "differently", "only the recipe", "most"])
+def test_a_method_is_not_given_up_where_some_trial_came_through_an_evaluation_or_failures_differ(fails):
+    plan, _ = small(methods=1, slots=2, trials=60)
+    ledger = MemoryLedger()
+    if fails == "late":  # after the first milestone
+        simulate(plan, lambda trial, epoch: (math.nan if epoch > 1 else 0.5, 1.0), ledger)
+    elif fails == "most":
+        simulate(plan, lambda trial, epoch: (math.nan if trial["seed"] % 9 != 2 else 0.5, 1.0), ledger)
+    elif fails == "only the recipe":
+        simulate(plan, lambda trial, epoch: (math.nan if trial["hyperparameters"]["x"] == 0.5 else 0.5, 1.0), ledger)
+    else:
+        search = Search(plan, ledger, clock=lambda: 0.0)
+        for kind in OF_THE_RECIPE[:2] * (FAILURES - 1):
+            search.failed(next_trial(search)[0], "it failed", kind)
+    assert not ledger.fold.given_up
+    assert len(list(ledger.fold.of("method00", "search"))) > FAILURES + 2
+
+
+def test_a_winner_that_fails_with_every_fresh_seed_costs_its_seeds_and_no_more():
+    plan, curve = small(methods=2, slots=2, trials=60)
+
+    def fails(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        return (math.nan if trial["stage"] == "confirm" else accuracy), seconds
+
+    ledger = MemoryLedger(keep=True)
+    fold, _ = simulate(plan, fails, ledger)
+    for method in plan.experiment.spaces:
+        assert not fold.trials[fold.winner(method)].published
+        assert [trial.state for trial in fold.confirming(method)] == ["failed"] * 3
+        assert [trial.state for trial in fold.of(method, "published")] == ["complete"] * 3
+    assert fold.charged <= 1.02 * plan.budget.seconds
+    before = len(ledger.events)
+    simulate(plan, fails, ledger)
+    assert [event["event"] for event in ledger.events[before:]] == ["session"]
+
+
+def test_baselines_that_fail_cost_their_seeds_and_the_methods_nothing():
+    plan, curve = small(methods=2, slots=2, trials=60)
+    plan = with_baselines(plan, "pixels", "supervised")
+
+    def fails(trial, epoch):
+        return curve(trial, epoch) if trial["hyperparameters"] else (math.nan, 1.0)
+
+    ledger = MemoryLedger()
+    fold, _ = simulate(plan, fails, ledger)
+    baselines = [trial for trial in fold.trials.values() if trial.stage == "baseline"]
+    assert [trial.state for trial in baselines] == ["failed"] * 4
+    assert Search(plan, ledger, clock=lambda: 0.0).share == plan.share
+    assert all(len(fold.confirming(method)) >= 3 for method in plan.experiment.spaces)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """A search space of finitely many configurations; the published recipe is the first of all."""
+
+    method: str
+    choices: dict[str, list]
+    hash: str = "choices"
+
+    @property
+    def defaults(self):
+        return {name: values[0] for name, values in self.choices.items()}
+
+    def distributions(self):
+        kinds = {list: optuna.distributions.CategoricalDistribution}
+        kinds[range] = lambda values: optuna.distributions.IntDistribution(values[0], values[-1])
+        return {name: kinds[type(values)](values) for name, values in self.choices.items()}
+
+    def to_params(self, hyperparameters):
+        return dict(hyperparameters)
+
+    from_params = to_params
+
+
+FINITE = {
+    "nothing": ({}, 1),
+    "one choice": ({"a": ["x"]}, 1),
+    "categorical": ({"a": ["x", "y", "z"], "b": [64, 128]}, 6),
+    "integers": ({"a": range(1, 4), "b": [False, True]}, 6),
+}
+
+
+@pytest.mark.parametrize("searcher", ["tpe", "random"])
+@pytest.mark.parametrize("name", FINITE)
+def test_every_configuration_is_searched_once_and_then_confirmed(name, searcher):
+    choices, count = FINITE[name]
+    plan, _ = small(methods=1, slots=2, trials=60, searcher=searcher)
+    experiment = dataclasses.replace(plan.experiment, spaces={"method00": Choices("method00", choices)})
+    plan = dataclasses.replace(plan, experiment=experiment)
+
+    def curve(trial, epoch):
+        return (0.5 + math.sin(trial["seed"]) / 10) * epoch / plan.epochs, 1.0
+
+    whole = MemoryLedger(keep=True)
+    fold, _ = simulate(plan, curve, whole)
+    searched = [str(trial.hyperparameters) for trial in fold.of("method00", "search")]
+    assert len(searched) == len(set(searched)) == count
+    assert len(fold.confirming("method00")) >= 3
+    if count == 1:
+        assert fold.trials[fold.winner("method00")].published
+    for kept in range(2, len(whole.events), 7):  # a continued run searches the same
+        ledger = MemoryLedger()
+        for event in whole.events[:kept]:
+            ledger.fold.apply(event)
+        for trial in list(ledger.fold.open.values()):
+            if trial.state == "running":
+                ledger.append("cut", uid=trial.uid, held=trial.held, reason="its driver died")
+        fold, _ = simulate(plan, curve, ledger)
+        assert {str(trial.hyperparameters) for trial in fold.of("method00", "search")} == set(searched)
+
+
+class Insisting(optuna.samplers.RandomSampler):
+    def sample_independent(self, study, trial, name, distribution):
+        return 0.25
+
+
+def test_a_searcher_that_insists_on_one_configuration_is_asked_for_it_once():
+    plan, _ = small(methods=1, slots=2, trials=60)
+    search = Search(plan, MemoryLedger(), clock=lambda: 0.0)
+    search._sampler = Insisting
+    given_out = [search.next() for _ in range(2)]
+    assert [assignment["trial"]["hyperparameters"] for assignment in given_out] == [{"x": 0.5}, {"x": 0.25}]
+    search.slots = 4
+    assert search.next() is None
+    assert [trial.number for trial in search._study("method00").get_trials()] == [0, 1]
 
 
 def test_pruning_rungs_are_the_same_after_a_restart_whatever_failed_at_a_milestone(search):
@@ -609,24 +849,61 @@ class EveryThird:
         return self.count % 3 == 0
 
 
-def fixed(seed):
-    """A searcher of a user."""
-    return optuna.samplers.PartialFixedSampler({"x": 0.25}, optuna.samplers.RandomSampler(seed))
+class Quarter(optuna.samplers.RandomSampler):
+    """A searcher of a user: `x` in the first quarter of its range."""
+
+    def sample_independent(self, study, trial, name, distribution):
+        return super().sample_independent(study, trial, name, distribution) / 4
 
 
 def test_a_scheduler_and_a_searcher_plug_in_by_name(monkeypatch):
     module = types.ModuleType("users")
-    module.EveryThird, module.fixed = EveryThird, fixed
+    module.EveryThird, module.Quarter = EveryThird, Quarter
     monkeypatch.setitem(sys.modules, "users", module)
     plan, curve = small()
     experiment = Experiment(
-        plan.experiment.spaces, "", baselines=(), searcher="users:fixed", scheduler="users:EveryThird"
+        plan.experiment.spaces, "", baselines=(), searcher="users:Quarter", scheduler="users:EveryThird"
     )
     plan = dataclasses.replace(plan, experiment=experiment)
     fold, _ = simulate(plan, curve)
     searched = [t for t in fold.trials.values() if t.stage == "search" and t.number > 0]
-    assert {t.hyperparameters["x"] for t in searched} == {0.25}
+    assert len(searched) > 5
+    assert all(t.hyperparameters["x"] <= 0.25 for t in searched)
     assert {t.epoch for t in searched if t.state == "pruned"} == {plan.epochs // 2}
+
+
+@pytest.mark.parametrize(
+    "name", ["nowhere:f", "users_own:g", "users_own:VALUE", "users_own.more:f", "", ".:f", "users_own"]
+)
+def test_a_searcher_that_is_not_there_is_called_that(name, tmp_path, monkeypatch):
+    (tmp_path / "users_own.py").write_text("VALUE = 1\ndef f(seed): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert callable(plugin("searcher", "users_own:f", {}))
+    with pytest.raises(UserError, match="there is no searcher") as caught:
+        plugin("searcher", name, {})
+    assert "\n" not in str(caught.value)
+    sys.modules.pop("users_own", None)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import not_installed", "ModuleNotFoundError: No module named 'not_installed'"),
+        ("import users_broken.other", "ModuleNotFoundError: No module named 'users_broken.other'"),
+        ("from math import no_such_name", "ImportError: cannot import name 'no_such_name'"),
+        ("import math; math.no_such_name", "AttributeError: module 'math' has no attribute"),
+        ("int('x')", "ValueError: invalid literal"),
+        ("def f(", "SyntaxError"),
+        ("raise OSError('one\\ntwo')", "OSError: one)"),
+    ],
+)
+def test_what_is_wrong_inside_a_users_module_is_told_as_that(code, told, tmp_path, monkeypatch):
+    (tmp_path / "users_broken.py").write_text(code + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=re.escape(told)) as caught:
+        plugin("searcher", "users_broken:f", {})
+    assert "'users_broken:f' cannot be imported" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_tpe_finds_better_recipes_than_the_published_one():
