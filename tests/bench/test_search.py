@@ -14,13 +14,15 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
 
 from bench.budget import Budget
 from bench.errors import UserError
 from bench.ledger import OF_THE_MACHINE, OF_THE_RECIPE
 from bench.plan import Experiment
 from bench.progress import Progress
-from bench.search import DONE, FAILURES, Asha, BestAndLatest, Search, plugin, random, tpe
+from bench.search import DONE, FAILURES, FEW, Asha, BestAndLatest, Search, plugin, random, tpe
 from bench.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
 
 slow = settings(max_examples=25)
@@ -304,6 +306,19 @@ def test_epochs_that_take_longer_than_calibrated_cost_trials_and_no_seeds(epochs
     for method in plan.experiment.spaces:
         assert sum(trial.state == "complete" for trial in fold.of(method, "published")) >= 3
         assert sum(trial.state == "complete" for trial in fold.confirming(method)) >= 3
+
+
+def test_confirming_that_takes_longer_than_foreseen_is_not_paid_by_the_other_methods():
+    plan, curve = small(methods=4, slots=1, trials=200)
+
+    def slow(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        return accuracy, seconds * (3 if trial["method"] == "method00" and trial["stage"] != "search" else 1)
+
+    fold, _ = simulate(plan, slow)
+    assert all(spent <= 1.02 * plan.share for spent in fold.spent.values())
+    for method in ("method01", "method02", "method03"):
+        assert sum(trial.state == "complete" for trial in fold.of(method, "confirm", "published")) == 6
 
 
 def test_more_seeds_than_were_asked_for_are_not_tried_where_one_has_failed():
@@ -598,7 +613,7 @@ def test_every_configuration_is_searched_once_and_then_confirmed(name, searcher)
 
 class Insisting(optuna.samplers.RandomSampler):
     def sample_independent(self, study, trial, name, distribution):
-        return 0.25
+        return distribution.to_external_repr(0.25 if distribution == FloatDistribution(0, 1) else 1)
 
 
 def test_a_searcher_that_insists_on_one_configuration_is_asked_for_it_once():
@@ -610,6 +625,19 @@ def test_a_searcher_that_insists_on_one_configuration_is_asked_for_it_once():
     search.slots = 4
     assert search.next() is None
     assert [trial.number for trial in search._study("method00").get_trials()] == [0, 1]
+
+
+def test_where_a_searcher_insists_finitely_many_configurations_are_searched_all_the_same():
+    plan, _ = small(methods=1, slots=9, trials=60)
+    spaces = {"method00": Choices("method00", FINITE["categorical"][0])}
+    plan = dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, spaces=spaces))
+    search = Search(plan, MemoryLedger(), clock=lambda: 0.0)
+    search._sampler = Insisting
+    given_out = [search.next()["trial"]["hyperparameters"] for _ in range(6)]
+    assert given_out[1] == {"a": "y", "b": 128}
+    assert len({str(hyperparameters) for hyperparameters in given_out}) == 6
+    assert search.next() is None
+    assert [trial.params for trial in search._study("method00").get_trials()] == given_out
 
 
 def test_pruning_rungs_are_the_same_after_a_restart_whatever_failed_at_a_milestone(search):
@@ -906,18 +934,75 @@ def test_what_is_wrong_inside_a_users_module_is_told_as_that(code, told, tmp_pat
     assert "\n" not in str(caught.value)
 
 
-def test_tpe_finds_better_recipes_than_the_published_one():
-    plan, curve = small(methods=2, slots=2, trials=80, searcher="tpe")
-    fold, _ = simulate(plan, curve)
-    for method in plan.experiment.spaces:
-        best = fold.trials[fold.winner(method)]
-        assert best.accuracy > next(fold.of(method, "search")).accuracy
+@dataclasses.dataclass(frozen=True)
+class Cube:
+    """A search space of three parameters."""
+
+    method: str
+    hash: str = "cube"
+    defaults: dict = dataclasses.field(default_factory=lambda: dict.fromkeys("abc", 0.2))
+
+    def distributions(self):
+        return {name: FloatDistribution(0, 1) for name in "abc"}
+
+    def to_params(self, hyperparameters):
+        return dict(hyperparameters)
+
+    from_params = to_params
+
+
+def beside_a_cliff(trial, epoch):
+    """A training that diverges where `a` is a little larger than is best."""
+    at = trial["hyperparameters"]
+    off = (at["a"] - 0.6) ** 2 + 2 * (at["b"] - 0.9) ** 2 + 3 * (at["c"] - at["a"]) ** 2
+    return (math.nan if at["a"] > 0.65 else math.exp(-4 * off) * epoch / trial["epochs"]), 1.0
+
+
+def test_tpe_finds_more_than_random_search_and_keeps_away_from_where_trainings_diverge():
+    missed, failed = {}, {}
+    for searcher in ("tpe", "random"):
+        best, fails = [], []
+        for seed in range(5):
+            plan, _ = small(methods=1, slots=2, trials=100, searcher=searcher)
+            experiment = dataclasses.replace(plan.experiment, spaces={"method00": Cube("method00")}, seed=seed)
+            fold, _ = simulate(dataclasses.replace(plan, experiment=experiment), beside_a_cliff)
+            best.append(1 - fold.trials[fold.winner("method00")].accuracy)
+            fails += [trial.state == "failed" for trial in fold.of("method00", "search") if trial.number >= FEW]
+        missed[searcher], failed[searcher] = statistics.median(best), statistics.mean(fails)
+    assert missed["tpe"] < missed["random"] / 2
+    assert failed["tpe"] < 0.75 * failed["random"]
+
+
+def test_each_proposal_has_a_seed_of_its_own():
+    plan, _ = small(methods=2, slots=40, trials=400, searcher="tpe")
+    spaces = {method: Cube(method) for method in plan.experiment.spaces}
+    search = Search(
+        dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, spaces=spaces)),
+        MemoryLedger(),
+        clock=lambda: 0.0,
+    )
+    while isinstance(search.next(), dict):
+        pass
+    proposed = {m: [t.parameters["a"] for t in search.fold.of(m, "search") if t.number > 0] for m in spaces}
+    both = [value for values in proposed.values() for value in values]
+    assert len(both) == len(set(both)) == 38  # none as another one, nor as the other method's
+    assert max(both) - min(both) > 0.8
+
+
+def test_tpe_proposes_all_parameters_together():
+    study = optuna.create_study(direction="maximize", storage=BestAndLatest())
+    space = Cube("method00").distributions()
+    for seed in range(FEW + 1):
+        study.sampler = tpe(seed)
+        trial = study.ask(space)
+        study.tell(trial, trial.params["a"])
+    assert trial.relative_params.keys() == {"a", "b", "c"}
 
 
 def best_of(make_sampler, storage, seed, trials=160, parallel=8):
     """The best value that a searcher finds, with pruned and running trials beside the complete ones."""
     study = optuna.create_study(direction="maximize", storage=storage)
-    space = {name: optuna.distributions.FloatDistribution(0, 1) for name in "abc"}
+    space = {name: FloatDistribution(0, 1) for name in "abc"}
     going, best = [], 0.0
     for number in range(trials):
         study.sampler = make_sampler(seed * trials + number)
@@ -928,7 +1013,7 @@ def best_of(make_sampler, storage, seed, trials=160, parallel=8):
             value = math.exp(-4 * (off[0] ** 2 + 2 * off[1] ** 2 + 3 * (off[2] + off[0]) ** 2))
             trial.report(value / 2, 1)
             if value < best / 2:
-                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                study.tell(trial, state=TrialState.PRUNED)
             else:
                 study.tell(trial, value)
             best = max(best, value)
@@ -947,26 +1032,26 @@ def test_tpe_finds_more_than_random_search_and_as_much_with_a_part_of_the_trials
 
 def test_tpe_sees_the_best_and_the_latest_trials_and_all_that_run():
     study = optuna.create_study(direction="maximize", storage=BestAndLatest(2, 3))
-    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    space = {"x": FloatDistribution(0, 1)}
     for number in range(12):
         trial = study.ask(space)
         trial.report(0.5 if number == 4 else 0.1, 3 if number == 1 else 1)
         if number in (2, 8):
             study.tell(trial, 0.9 - number / 100)
         elif number in (3, 9):
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            study.tell(trial, state=TrialState.FAIL)
         elif number not in (0, 11):
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            study.tell(trial, state=TrialState.PRUNED)
     # complete, and so the best: 2 and 8; the latest three that tell something: 7, 8 and 10; still running: 0 and 11
     assert [trial.number for trial in study.get_trials()] == [0, 2, 7, 8, 10, 11]
-    study.tell(0, state=optuna.trial.TrialState.PRUNED)
+    study.tell(0, state=TrialState.PRUNED)
     assert [trial.number for trial in study.get_trials()] == [2, 7, 8, 10, 11]
 
 
 @pytest.mark.parametrize("late", [False, True])
 def test_what_tpe_sees_does_not_depend_on_the_order_in_which_trials_ended(late):
     study = optuna.create_study(direction="maximize", storage=BestAndLatest(2, 3))
-    trials = [study.ask({"x": optuna.distributions.FloatDistribution(0, 1)}) for _ in range(9)]
+    trials = [study.ask({"x": FloatDistribution(0, 1)}) for _ in range(9)]
     for trial in reversed(trials) if late else trials:
         study.tell(trial, (trial.number * 7 % 5) / 5)
     assert [trial.number for trial in study.get_trials()] == [2, 6, 7, 8]
