@@ -638,8 +638,8 @@ class Search:
         epoch = report["epoch"]
         if epoch in trial.reports:
             return True
-        decision, reason, *kind = self._decide(trial, report)
-        values = ({"facts": facts} if facts else {}) | ({"kind": kind[0]} if kind else {})
+        decision, reason, kind = self._decide(trial, report)
+        values = {name: value for name, value in (("kind", kind), ("facts", facts)) if value}
         self.ledger.append(
             "reported",
             uid=uid,
@@ -661,8 +661,8 @@ class Search:
     def _at_milestone(self, trial: Trial, epoch: int) -> bool:
         return trial.stage == "search" and epoch < trial.epochs and epoch in trial.evaluate_at
 
-    def _decide(self, trial: Trial, report: dict[str, Any]) -> tuple[str, str | None] | tuple[str, str, str]:
-        """The decision and its reason; of a failure, its kind too."""
+    def _decide(self, trial: Trial, report: dict[str, Any]) -> tuple[str, str | None, str | None]:
+        """The decision, its reason, and the kind of a failure."""
         epoch, accuracy, spread = report["epoch"], report.get("knn_200"), report.get("feature_std")
         loss = report.get("loss")
         if loss is not None and not math.isfinite(loss):
@@ -676,7 +676,7 @@ class Search:
                     f"accuracy is {accuracy} at the last epoch",
                     "error" if accuracy is None else "diverged",
                 )
-            return "complete", None
+            return "complete", None, None
         if self._at_milestone(trial, epoch):
             if accuracy is None or not math.isfinite(accuracy):
                 reason = f"accuracy is {accuracy} at epoch {epoch}, where it should be evaluated"
@@ -684,13 +684,13 @@ class Search:
             goes_on = self.schedulers[trial.method].arrive(trial.uid, epoch, accuracy)
             if trial.number > 0:
                 if not goes_on:
-                    return "pruned", None
+                    return "pruned", None, None
                 coming = next(e for e in trial.evaluate_at if e > epoch)
                 if self.cost(trial.method, "search", epoch, coming) > self.room(trial.method):
-                    return "cut", "its method's share has no room for the epochs to the next milestone"
+                    return "cut", "its method's share has no room for the epochs to the next milestone", None
         if self.exhausted:
-            return "cut", "the budget is spent"
-        return "continue", None
+            return "cut", "the budget is spent", None
+        return "continue", None, None
 
     def failed(self, uid: str, reason: str, kind: str = "error") -> None:
         """The trial ended with a failure that would come again; of its kinds `bench.ledger` tells."""

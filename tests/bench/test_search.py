@@ -464,6 +464,27 @@ def test_a_run_in_which_all_trials_fail_ends_soon_and_says_why_in_a_line(slots):
     assert "loss is nan at epoch 1" in line
 
 
+def test_a_run_that_is_killed_gives_up_what_the_uninterrupted_one_does():
+    plan, curve = small(methods=2, slots=1, trials=40)
+
+    def first_diverges(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        return (math.nan if trial["method"] == "method00" else accuracy), seconds
+
+    whole = MemoryLedger(keep=True)
+    given_up = simulate(plan, first_diverges, whole)[0].given_up
+    for kept in range(2, len(whole.events), 5):
+        ledger = MemoryLedger()
+        for event in whole.events[:kept]:
+            ledger.fold.apply(event)
+        for trial in list(ledger.fold.open.values()):
+            if trial.state == "running":
+                ledger.append("cut", uid=trial.uid, held=trial.held, reason="its driver died")
+        fold, _ = simulate(plan, first_diverges, ledger)
+        assert fold.given_up == given_up
+        assert len(fold.by_method["method00"]) == FAILURES
+
+
 def test_that_a_method_is_given_up_is_said_once_as_soon_as_it_is():
     plan, _ = small(methods=2, slots=1)
     search = Search(plan, MemoryLedger(), clock=lambda: 0.0)
@@ -766,6 +787,54 @@ def test_on_a_busy_cluster_waiting_for_a_device_is_not_charged():
     assert not search.pending
     search.alive(third)  # it came too late
     assert search.charged == pytest.approx(20.0)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["next", "next", "alive", "started", "epoch", "lost", "cut"]),
+            st.integers(0, 9),
+            st.integers(0, 9),
+        )
+    ),
+    st.booleans(),
+)
+def test_the_charge_is_the_time_in_which_slots_were_held_whatever_happens(steps, shared):
+    now, expected, charged = [0.0], 0.0, {}  # running trial -> whether it is charged
+    plan, _ = small(slots=4, trials=300)
+    search = Search(plan, MemoryLedger(), clock=lambda: now[0], shared=shared)
+    working = set()
+    for step, which, seconds in steps:
+        now[0] += seconds
+        expected += seconds * sum(charged.values())
+        if step == "next":
+            if isinstance(assignment := search.next(), dict):
+                charged[assignment["trial"]["uid"]] = not shared
+            continue
+        if not charged:
+            continue
+        uid = list(charged)[which % len(charged)]
+        if step == "alive":
+            search.alive(uid)
+            charged[uid] = True
+        elif step == "started":
+            search.started(uid)
+            working.add(uid)
+            charged[uid] = True
+        elif step == "epoch" and uid in working:
+            trial = search.fold.trials[uid]
+            search.reported(uid, trial.attempts, {"epoch": trial.epoch + 1, "loss": 1.0, "knn_200": 0.5})
+        elif step in ("lost", "cut"):
+            getattr(search, step)(uid, "it ended")
+        search.heartbeat()
+        working &= search.running.keys()
+        charged = {uid: is_charged for uid, is_charged in charged.items() if uid in search.running}
+        assert search.charged == pytest.approx(expected)
+        assert search.fold.charged == pytest.approx(expected)
+        assert len(search.pending) == list(charged.values()).count(False)
+    for uid in list(search.running):
+        search.cut(uid, "the end")
+    assert search.charged == search.fold.charged == pytest.approx(expected)
 
 
 def test_in_a_local_run_the_start_of_a_worker_is_charged_from_its_assignment():
