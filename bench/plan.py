@@ -44,10 +44,11 @@ class Experiment:
     `spaces` maps method -> search space (`bench.search_space.SearchSpace`), in the order of tables. `factory` is
     "module:function", called in workers as `function(trial, settings)`. Beside it in the same module are
     `calibrate(trial, settings)`, which gives {"epoch": seconds, "evaluation": seconds}, and where wanted
-    `prepare(settings)`, called once in each worker process before its first trial. `settings` (plain values) go to
-    all of them and identify the run, as do the fields below them; `local` (plain values: folders, threads) goes to
-    all of them and does not. `patience` is the seconds that an epoch may take beyond ten times its calibration: a
-    step may have to be compiled in it.
+    `prepare(settings)`, called once in each worker process before its first trial, and `effective(trial, settings)`,
+    the hyper-parameters with which the trial is trained: choices in which they do not differ are searched as one.
+    `settings` (plain values) go to all of them and identify the run, as do the fields below them; `local` (plain
+    values: folders, threads) goes to all of them and does not. `patience` is the seconds that an epoch may take beyond
+    ten times its calibration: a step may have to be compiled in it.
     """
 
     spaces: dict[str, Any]
@@ -85,7 +86,8 @@ class Plan:
     """An experiment with a budget on a machine. `rate` is the device-seconds of a second on a slot.
 
     `calibration` maps method -> {"epoch": seconds, "evaluation": seconds, "start": seconds} on one slot; `start` is
-    what beginning a trial takes in a warm worker (0 where it is not there).
+    what beginning a trial takes in a warm worker (0 where it is not there). `choices` maps method -> {hyper-parameter:
+    the choices that are left}, where some of a search space train the same.
     """
 
     experiment: Experiment
@@ -96,6 +98,13 @@ class Plan:
     calibration: dict[str, dict[str, float]]
     calibration_seconds: float
     startup: float
+    choices: dict[str, dict[str, list]] = field(default_factory=dict)
+
+    @cached_property
+    def spaces(self) -> dict[str, Any]:
+        """The search spaces by method, with the `choices` that are left."""
+        spaces = self.experiment.spaces.items()
+        return {m: space.narrowed(self.choices[m]) if m in self.choices else space for m, space in spaces}
 
     @cached_property
     def milestones(self) -> list[int]:
@@ -182,14 +191,16 @@ def make(
     else:
         prepare()
         began = time.monotonic()
-        calibration, startup = calibrate(experiment)
+        calibration, startup, choices = calibrate(experiment)
         seconds = rate * (time.monotonic() - began)
         # It had a device to itself. What trials do to each other on a shared one, the run will measure.
         sharing = trials_per_device(rate)
         calibration = {m: {name: sharing * cost for name, cost in of.items()} for m, of in calibration.items()}
         known = {"calibration": calibration, "startup": startup, "calibration_seconds": round(seconds, 3)}
+        known |= {"choices": choices}
         epochs = experiment.epochs
     fields = {key: known[key] for key in ("calibration", "startup", "calibration_seconds")}
+    fields |= {"choices": known.get("choices", {})}  # older runs have none
     plan = Plan(experiment, budget, slots, rate, epochs or 1, **fields)
     if plan.share < plan.least_share():
         needed = plan.least_share() * len(experiment.spaces) + plan.allowance + plan.calibration_seconds
@@ -279,9 +290,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], float]:
+def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], float, dict[str, dict[str, list]]]:
     """Seconds of an epoch, an evaluation and the start of a trial for each method and baseline, and of a worker's
-    start-up.
+    start-up; and the choices that are left (`Plan.choices`).
 
     Measured in a process of its own on one slot, so that nothing stays behind in this one. Raises UserError with
     the process's last line if it fails.
@@ -304,6 +315,7 @@ def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], floa
         "factory": experiment.factory,
         "settings": experiment.settings | experiment.local,
         "trials": trials,
+        "choices": {method: getattr(space, "choices", {}) for method, space in experiment.spaces.items()},
     }
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "calibration.json"
@@ -326,7 +338,7 @@ def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], floa
             last = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
             raise UserError(f"calibration failed: {last}")
         found = json.loads(answer.read_text())
-    return found["calibration"], found["startup"]
+    return found["calibration"], found["startup"], found["choices"]
 
 
 def _calibration_process(answer: str) -> None:
@@ -337,15 +349,33 @@ def _calibration_process(answer: str) -> None:
     if hasattr(sys.modules[module], "prepare"):
         sys.modules[module].prepare(task["settings"])
     startup = time.monotonic() - began
-    calibration = {}
+    calibration, choices = {}, {}
+    effective = getattr(sys.modules[module], "effective", None)
     for trial in task["trials"]:
+        every = task["choices"].get(trial["method"], {}) if effective else {}
+        if left := _distinct(trial, every, lambda trial: effective(trial, task["settings"])):
+            choices[trial["method"]] = left
         print(f" {trial['method']}", end="", flush=True)
         seconds = hook(trial, task["settings"])
         before = time.monotonic()  # data and imports are in place now, as they are in a warm worker
         getattr(sys.modules[module], function)(trial, task["settings"])
         seconds |= {"start": time.monotonic() - before}
         calibration[trial["method"]] = {name: float(seconds[name]) for name in ("epoch", "evaluation", "start")}
-    Path(answer).write_text(json.dumps({"calibration": calibration, "startup": startup}))
+    Path(answer).write_text(json.dumps({"calibration": calibration, "startup": startup, "choices": choices}))
+
+
+def _distinct(trial: dict, choices: dict[str, list], effective: Callable[[dict], dict]) -> dict[str, list]:
+    """What is left of the choices of each hyper-parameter of which several have the same effect, the others being as
+    the trial has them: of those that have it, the trial's own choice, else the first."""
+    own, left = trial["hyperparameters"], {}
+    for name, values in choices.items():
+        kept: dict[str, Any] = {}
+        for value in sorted(values, key=lambda value: value != own[name]):
+            effect = effective(trial | {"hyperparameters": own | {name: value}})
+            kept.setdefault(json.dumps(effect, sort_keys=True), value)
+        if len(kept) < len(values):
+            left[name] = [value for value in values if value in kept.values()]
+    return left
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ class Search:
         self.plan, self.ledger, self.clock = plan, ledger, clock
         self._planned_cost = functools.cache(plan.cost)
         self.fold: Fold = ledger.fold
-        self.spaces, self.slots = experiment.spaces, plan.slots
+        self.spaces, self.slots = plan.spaces, plan.slots
         self.running: dict[str, Running] = {}
         self._starting: dict[str, Running] = {}  # those whose worker is not there yet
         self._sampler = plugin("searcher", experiment.searcher, SEARCHERS)

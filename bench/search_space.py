@@ -1,10 +1,12 @@
 """Search spaces: for each method one YAML file with every hyper-parameter's default, its source and its range."""
 
+import dataclasses
 import difflib
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -32,6 +34,8 @@ class SearchSpace:
     method: str
     paper: str
     entries: dict[str, dict]
+    merged: Mapping[str, list] = field(default_factory=dict)
+    """By hyper-parameter: what is left of its choices, where several train the same (`narrowed`)."""
 
     @property
     def defaults(self) -> dict:
@@ -40,8 +44,19 @@ class SearchSpace:
 
     @property
     def searched(self) -> list[str]:
-        """The names of the hyper-parameters that have a range."""
-        return [name for name, entry in self.entries.items() if len(entry) > 2]
+        """The names of the hyper-parameters that have a range, or a choice."""
+        return [name for name, entry in self.entries.items() if "low" in entry or len(self.choices.get(name, ())) > 1]
+
+    @property
+    def choices(self) -> dict[str, list]:
+        """The values of every hyper-parameter that has choices instead of a range."""
+        every = {name: entry["choices"] for name, entry in self.entries.items() if "choices" in entry}
+        return every | dict(self.merged)
+
+    def narrowed(self, choices: Mapping[str, list]) -> "SearchSpace":
+        """The same space, of the same hash, with these choices alone for the hyper-parameters that they name. They hold
+        the default; a hyper-parameter with a single one is fixed."""
+        return dataclasses.replace(self, merged=choices)
 
     @property
     def hash(self) -> str:
@@ -55,7 +70,7 @@ class SearchSpace:
         for name in self.searched:
             entry = self.entries[name]
             if "choices" in entry:
-                found[name] = CategoricalDistribution(entry["choices"])
+                found[name] = CategoricalDistribution(self.choices[name])
             elif entry["scale"] == "log1m":
                 found[COMPLEMENT + name] = FloatDistribution(1 - entry["high"], 1 - entry["low"], log=True)
             else:
