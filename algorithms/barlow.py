@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from algorithms.heads import mlp
+from algorithms.heads import mlp, narrowed
 from algorithms.method import Method, Setting
 from algorithms.precision import full_precision
 from algorithms.views import asymmetric_views
@@ -38,6 +38,10 @@ class BarlowTwins(Method):
         self.scalar("loss_scale", loss_scale)
         self.projector = mlp([encoder.width, projector_hidden, projector_hidden, projector_width])
         self.views = asymmetric_views(setting)
+
+    @classmethod
+    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+        return narrowed(hyperparameters, width, "projector_hidden", "projector_width")
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         first, second = (self.projector(self.encoder(view)) for view in views)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from algorithms.heads import mlp
+from algorithms.heads import mlp, narrowed
 from algorithms.losses import negative_cosine
 from algorithms.memory import averaged_copy, cosine_to_one, update_average
 from algorithms.method import Method, Setting
@@ -32,6 +32,10 @@ class BYOL(Method):
         self.target = averaged_copy(self.online)
         self.predictor = mlp([projector_width, predictor_hidden, projector_width])
         self.views = asymmetric_views(setting)
+
+    @classmethod
+    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+        return narrowed(hyperparameters, width, "projector_hidden", "projector_width", "predictor_hidden")
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         first, second = (self.predictor(self.online(view)) for view in views)

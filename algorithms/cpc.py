@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from algorithms.amdim import PatchTrunk, block, infomax_view
 from algorithms.encoders import check_encoder
+from algorithms.heads import narrowed
 from algorithms.method import Method, Setting
 from algorithms.precision import full_precision
 
@@ -77,11 +78,17 @@ class CPC(Method):
     ):
         super().__init__(setting, encoder)
         self.scalar("logit_scale", logit_scale)
-        self.offsets = range(3, min(prediction_rows, 5) + 1)
+        self.offsets = range(3, prediction_rows + 1)
         self.context = nn.Sequential(*(ContextBlock(encoder.width) for _ in range(context_blocks)), nn.ReLU())
         self.targets = nn.Conv2d(encoder.width, target_width, 1)
         self.predictors = nn.ModuleList(nn.Conv2d(encoder.width, target_width, 1) for _ in self.offsets)
         self.views = (infomax_view(setting),)
+
+    @classmethod
+    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+        # Of the six rows of patches, the last is five below the first.
+        rows = min(hyperparameters["prediction_rows"], 5)
+        return narrowed(hyperparameters, width, "target_width") | {"prediction_rows": rows}
 
     @classmethod
     def build_encoder(cls, name: str, image_size: int) -> nn.Module:

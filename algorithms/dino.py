@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.encoders import SMALL_IMAGE
-from algorithms.heads import Prototypes, by_size, mlp
+from algorithms.heads import Prototypes, by_size, mlp, narrowed
 from algorithms.losses import cross_view_entropy
 from algorithms.memory import averaged_copy, cosine_to_one, update_average
 from algorithms.method import Method, Setting
@@ -64,6 +64,10 @@ class DINO(Method):
         scale = (0.08, 0.5) if setting.image_size <= SMALL_IMAGE else (0.05, 0.4)
         local = replace(first, size=setting.image_size // 2, scale=scale, blur=first.blur / 2)
         self.views = (first, second) + (local,) * local_crops
+
+    @classmethod
+    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+        return narrowed(hyperparameters, width, "projector_hidden", "projector_width")
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         encoder, head, prototypes = self.student

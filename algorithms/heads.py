@@ -9,6 +9,15 @@ from torch import Tensor, nn
 
 from algorithms.precision import full_precision
 
+WIDEST_HEAD = 8
+"""Published widths of heads are for encoders of 512 features and more. A head is at most this many times as wide as its
+encoder, or a small encoder would be the least part of it."""
+
+
+def narrowed(hyperparameters: dict, encoder_width: int, *names: str) -> dict:
+    """The hyper-parameters, of which those called `names` are widths in a head: none too wide for its encoder."""
+    return hyperparameters | {name: min(hyperparameters[name], WIDEST_HEAD * encoder_width) for name in names}
+
 
 def mlp(
     widths: Sequence[int],

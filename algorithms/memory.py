@@ -32,16 +32,17 @@ def cosine_to_one(momentum: Tensor, progress: Tensor) -> Tensor:
     return 1 - (1 - momentum) * (torch.cos(math.pi * progress) + 1) / 2
 
 
+def fitting_length(length: int, *, batch_size: int, images: int) -> int:
+    """The length of a queue where `length` is asked for: a multiple of `batch_size`, and at most half of `images`
+    (though one batch at least): a longer queue would hold other views of the query's own image as its negatives."""
+    return max(min(length, images // 2) // batch_size, 1) * batch_size
+
+
 class Queue(nn.Module):
-    """The last `length` keys of `width` numbers, normalised; random directions at first (MoCo, section 3.2).
+    """The last `length` keys of `width` numbers, normalised; random directions at first (MoCo, section 3.2)."""
 
-    `length` is cut to a multiple of `batch_size`, and to half of `images`: on a small data set a longer queue
-    would hold other views of the query's own image as its negatives.
-    """
-
-    def __init__(self, length: int, width: int, *, batch_size: int, images: int):
+    def __init__(self, length: int, width: int):
         super().__init__()
-        length = max(min(length, images // 2) // batch_size, 1) * batch_size
         self.register_buffer("keys", F.normalize(torch.randn(length, width), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
 

@@ -61,6 +61,13 @@ class Method(nn.Module):
         """The encoder for a run that asks for `name`. Methods whose premise needs another one override this."""
         return build_encoder(name, image_size)
 
+    @classmethod
+    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+        """The values that the constructor gets for the method's own `hyperparameters`, all by name, where the encoder
+        has `width` features and `batch_size` of `images` are in a step. What does not fit (the width of a head, the
+        length of a queue) is cut here and nowhere else. More images change nothing in values that are effective."""
+        return hyperparameters
+
     def scalar(self, name: str, value: float) -> None:
         """Keep a number as a buffer [] of float32."""
         self.register_buffer(name, torch.tensor(float(value)))

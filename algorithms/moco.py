@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from algorithms.heads import split_batch_norm
+from algorithms.heads import narrowed, split_batch_norm
 from algorithms.losses import info_nce
-from algorithms.memory import Queue, averaged_copy, update_average
+from algorithms.memory import Queue, averaged_copy, fitting_length, update_average
 from algorithms.method import Method, Setting
 from algorithms.views import colour_view
 
@@ -36,8 +36,13 @@ class MoCo(Method):
         self.symmetric = symmetric
         self.online = nn.Sequential(split_batch_norm(encoder), self.head(encoder.width, projector_width))
         self.target = averaged_copy(self.online)
-        self.queue = Queue(queue_length, projector_width, batch_size=setting.batch_size, images=setting.images)
+        self.queue = Queue(queue_length, projector_width)
         self.views = self.augmentations(setting)
+
+    @classmethod
+    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+        length = fitting_length(hyperparameters["queue_length"], batch_size=batch_size, images=images)
+        return narrowed(hyperparameters, width, "projector_width") | {"queue_length": length}
 
     def head(self, width: int, projector_width: int) -> nn.Module:
         """The linear head of the first MoCo."""

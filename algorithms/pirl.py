@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.encoders import SMALL_IMAGE
+from algorithms.heads import narrowed
 from algorithms.memory import MemoryBank
 from algorithms.method import Batches, Method, Setting
 from algorithms.precision import full_precision
@@ -75,7 +76,7 @@ class PIRL(Method):
         small = setting.image_size <= SMALL_IMAGE
         self.grid = 2 if small else 3
         self.patch = setting.image_size // 2 if small else round(setting.image_size * 64 / 224)
-        self.negatives = min(negatives, setting.images)
+        self.negatives = negatives
         self.image_head = nn.Linear(encoder.width, projector_width)
         self.patch_head = nn.Linear(encoder.width, projector_width)
         self.jigsaw_head = nn.Linear(projector_width * self.grid**2, projector_width)
@@ -84,6 +85,11 @@ class PIRL(Method):
         board = self.grid * round(self.patch * 85 / 64)
         colours = {"jitter": (0.4, 0.4, 0.4, 0.2), "jitter_probability": 1.0, "blur": 0.0}
         self.views = (colour_view(setting, **colours), colour_view(setting, scale=(0.6, 1.0), size=board, **colours))
+
+    @classmethod
+    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+        negatives = min(hyperparameters["negatives"], images)
+        return narrowed(hyperparameters, width, "projector_width") | {"negatives": negatives}
 
     def before_epoch(self, epoch: int, batches: Batches) -> None:
         """Fill the bank with the first embeddings: from random directions a short training would learn little but to

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.heads import mlp
+from algorithms.heads import mlp, narrowed
 from algorithms.memory import averaged_copy, cosine_to_one, update_average
 from algorithms.method import Method, Setting
 from algorithms.precision import full_precision
@@ -61,6 +61,10 @@ class ReLIC(Method):
         self.online = nn.Sequential(encoder, mlp([encoder.width, projector_hidden, projector_width]))
         self.target = averaged_copy(self.online)
         self.views = asymmetric_views(setting)
+
+    @classmethod
+    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+        return narrowed(hyperparameters, width, "projector_hidden", "projector_width")
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         first, second = (self.online(view) for view in views)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from algorithms.heads import mlp
+from algorithms.heads import mlp, narrowed
 from algorithms.losses import nt_xent
 from algorithms.method import Method, Setting
 from algorithms.views import colour_view
@@ -26,6 +26,10 @@ class SimCLR(Method):
         self.scalar("temperature", temperature)
         self.projector = mlp([encoder.width, projector_hidden, projector_width])
         self.views = (colour_view(setting, strength=0.5),) * 2
+
+    @classmethod
+    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+        return narrowed(hyperparameters, width, "projector_hidden", "projector_width")
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         first, second = self.projector(self.encoder(torch.cat(views))).chunk(2)

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from algorithms.heads import mlp
+from algorithms.heads import mlp, narrowed
 from algorithms.losses import negative_cosine
 from algorithms.method import Method, Setting
 from algorithms.views import colour_view
@@ -27,9 +27,14 @@ class SimSiam(Method):
         super().__init__(setting, encoder)
         # The last norm has no scale and shift, as in the authors' code.
         self.projector = mlp([encoder.width, projector_hidden, projector_width], last_batch_norm="plain")
-        # The predictor is a bottleneck (section 3), also where a small encoder narrows the projector.
-        self.predictor = mlp([projector_width, min(predictor_hidden, projector_width // 2), projector_width])
+        self.predictor = mlp([projector_width, predictor_hidden, projector_width])
         self.views = (colour_view(setting, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1)),) * 2
+
+    @classmethod
+    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+        found = narrowed(hyperparameters, width, "projector_hidden", "projector_width")
+        # The predictor is a bottleneck (section 3), also where a small encoder narrows the projector.
+        return found | {"predictor_hidden": min(found["predictor_hidden"], found["projector_width"] // 2)}
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         first, second = (self.projector(self.encoder(view)) for view in views)

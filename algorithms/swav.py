@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.encoders import SMALL_IMAGE
-from algorithms.heads import Prototypes, by_size, mlp
+from algorithms.heads import Prototypes, by_size, mlp, narrowed
 from algorithms.losses import cross_view_entropy, sinkhorn
-from algorithms.memory import Queue
+from algorithms.memory import Queue, fitting_length
 from algorithms.method import Batches, Method, Setting
 from algorithms.views import colour_view
 
@@ -49,10 +49,7 @@ class SwAV(Method):
         self.projector = self.head(encoder.width, projector_hidden, projector_width)
         self.prototypes = Prototypes(projector_width, prototypes)
         self.register_buffer("frozen", torch.tensor(frozen_share > 0))
-        sizes = {"batch_size": setting.batch_size, "images": setting.images}
-        self.queues = nn.ModuleList(
-            Queue(queue_length, projector_width, **sizes) for _ in range(2 * (queue_length > 0))
-        )
+        self.queues = nn.ModuleList(Queue(queue_length, projector_width) for _ in range(2 * (queue_length > 0)))
         self.queue_used = False
         # A twentieth of a small image shows nothing, and with ImageNet's strong jitter the loss stays at log K.
         small = setting.image_size <= SMALL_IMAGE
@@ -65,6 +62,13 @@ class SwAV(Method):
             size=round(setting.image_size * 18 / 32),
         )
         self.views = (whole,) * 2 + (part,) * local_crops
+
+    @classmethod
+    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+        found = narrowed(hyperparameters, width, "projector_hidden", "projector_width")
+        if found["queue_length"] > 0:
+            found["queue_length"] = fitting_length(found["queue_length"], batch_size=batch_size, images=images)
+        return found
 
     def head(self, width: int, hidden: int, out: int) -> nn.Module:
         """The projector."""

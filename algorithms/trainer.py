@@ -72,18 +72,46 @@ class Recipe:
                 raise ValueError(f"There is no {name} '{value}'; there are {', '.join(known)}.")
 
 
-WIDEST_HEAD = 8
-"""Hyper-parameters named *_hidden and *_width are widths of heads. Published ones are for encoders of 512 features and
-more; a head is at most this many times as wide as its encoder, or a small encoder would be the least part of it."""
-
 RECIPE = tuple(field.name for field in fields(Recipe))
+
+
+def _parameters(method: type[Method]) -> list[inspect.Parameter]:
+    """The hyper-parameters of the recipe and of the method's constructor."""
+    own = list(inspect.signature(method).parameters.values())[2:]
+    return [*inspect.signature(Recipe).parameters.values(), *own]
 
 
 def hyperparameter_names(method: type[Method]) -> tuple[set[str], set[str]]:
     """The hyper-parameters that a training of `method` takes: (those it must be given, all)."""
-    own = list(inspect.signature(method).parameters.values())[2:]
-    required = {"learning_rate", "weight_decay"} | {item.name for item in own if item.default is item.empty}
-    return required, {item.name for item in own} | set(RECIPE)
+    known = _parameters(method)
+    return {item.name for item in known if item.default is item.empty}, {item.name for item in known}
+
+
+def effective_hyperparameters(method: type[Method], given: Mapping, *, width: int, images: int) -> dict:
+    """All hyper-parameters of a training of `method`, by name, as it takes place where those `given` are asked for,
+    the encoder has `width` features and there are so many `images`: the batch is one of `batch_size_for`, and heads,
+    queues and the like fit (`Method.effective`).
+
+    Given again, with as many images or more, they do not change. Raises ValueError for an unknown or missing
+    hyper-parameter, and for fewer than two images, in all or in a batch.
+    """
+    required, known = hyperparameter_names(method)
+    if wrong := (required - set(given)) or (set(given) - known):
+        what = "lacks" if required - set(given) else "does not know"
+        raise ValueError(f"{method.__name__} {what} {', '.join(sorted(wrong))}; it takes {', '.join(sorted(known))}.")
+    if images < 2:
+        raise ValueError(f"{images} training images are too few; two are the least.")
+    values = {item.name: item.default for item in _parameters(method)} | dict(given)
+    if values["batch_size"] < 2:
+        raise ValueError(f"A batch_size of {values['batch_size']} is too small; two images are the least.")
+    values["batch_size"] = batch_size_for(images, values["batch_size"])
+    own = {name: value for name, value in values.items() if name not in RECIPE}
+    return values | method.effective(own, width=width, images=images, batch_size=values["batch_size"])
+
+
+def differing(given: Mapping, effective: Mapping) -> dict:
+    """Those of the `effective` hyper-parameters that were `given` with another value."""
+    return {name: value for name, value in effective.items() if name in given and value != given[name]}
 
 
 class Trainer:
@@ -100,8 +128,10 @@ class Trainer:
 
     `images`: uint8 [N, 3, S, S], or packed by `augment.pack` with `packed`. `hyperparameters`: those of `Recipe` and
     of the method's constructor. `evaluation` judges the epochs in `evaluate_at` (default: the last). `labels` are for
-    the supervised ceiling alone. A small data set gets smaller batches (`batch_size_for`).
-    Raises ValueError for an unknown or missing hyper-parameter, and for too few images.
+    the supervised ceiling alone. A head, a queue or a batch that is too large for the encoder or the data set is cut
+    (`effective_hyperparameters`): the trainer's `hyperparameters` are those in effect, and its `facts` name those of
+    them that differ from what was given. Raises ValueError for an unknown or missing hyper-parameter, and for fewer
+    than two images, in all or in a batch.
     """
 
     def __init__(
@@ -120,33 +150,22 @@ class Trainer:
         packed: bool = False,
         compiled: bool = False,
     ):
-        required, known = hyperparameter_names(method)
-        if wrong := (required - set(hyperparameters)) or (set(hyperparameters) - known):
-            what = "lacks" if required - set(hyperparameters) else "does not know"
-            raise ValueError(
-                f"{method.__name__} {what} {', '.join(sorted(wrong))}; it takes {', '.join(sorted(known))}."
-            )
-        recipe = Recipe(**{name: value for name, value in hyperparameters.items() if name in RECIPE})
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.bfloat16 = precision.computes_bfloat16(self.device)
         self.pixels = (images if packed else pack(images)).to(self.device)
         self.seed, self.epochs, self.epoch = seed, epochs, 0
         self.evaluation, self.evaluate_at = evaluation, set(evaluate_at or [epochs])
-        self.batch_size = batch_size_for(len(self.pixels), recipe.batch_size)
-        self.steps = len(self.pixels) // self.batch_size
-        if len(self.pixels) < 2:
-            raise ValueError(f"{len(self.pixels)} training images are too few; two are the least.")
 
         torch.manual_seed(seed)
-        size = self.pixels.shape[-1]
-        setting = Setting(len(self.pixels), size, self.batch_size, epochs, labels)
+        images, size = len(self.pixels), self.pixels.shape[-1]
         network = method.build_encoder(encoder, size)
-        own = {
-            name: min(value, WIDEST_HEAD * network.width) if name.endswith(("_hidden", "_width")) else value
-            for name, value in hyperparameters.items()
-            if name not in RECIPE
-        }
-        self.method = method(setting, network, **own)
+        self.hyperparameters = effective_hyperparameters(method, hyperparameters, width=network.width, images=images)
+        """All that the training has, as they are in effect."""
+        recipe = Recipe(**{name: value for name, value in self.hyperparameters.items() if name in RECIPE})
+        own = {name: value for name, value in self.hyperparameters.items() if name not in RECIPE}
+        self.batch_size = recipe.batch_size
+        self.steps = images // self.batch_size
+        self.method = method(Setting(images, size, self.batch_size, epochs, labels), network, **own)
         self.method.to(self.device, memory_format=torch.channels_last).train()
         self.optimizer = Optimizer(
             parameter_groups(self.method, self.method.constant_learning_rate) if method.loss != Method.loss else [],
@@ -173,6 +192,7 @@ class Trainer:
             "encoder_parameters": sum(parameter.numel() for parameter in network.parameters()),
             "own_encoder": network.name != encoder,
             "batch_size": self.batch_size,
+            "hyperparameters": differing(hyperparameters, self.hyperparameters),
             "device": precision.device_name(self.device),
         }
         """What a reader of the result needs to know of the training that is the same in every epoch."""

@@ -10,7 +10,8 @@ only: no charge is computed from it.
 
 `run`        the first line. `format` (int); `settings` (dict: what identifies the run, compared when it is
              continued, `bench.plan.Experiment.identity`); `plan` (dict: `epochs`, `calibration`
-             {method: {"epoch", "evaluation", "start": seconds}}, `calibration_seconds` charged, `startup`)
+             {method: {"epoch", "evaluation", "start": seconds}}, `calibration_seconds` charged, `startup`, `choices`
+             {method: {hyper-parameter: [those left of its choices, as the others train the same]}})
 `session`    a driver begins: `number` (from 0), `budget` {"device": "gpu"|"cpu", "seconds": float},
              `slots`, `rate` (device-seconds per second of a slot), `share` (device-seconds per method),
              `facts` (dict: whatever the command wants on record: device name, versions, commit, ...) and, where

@@ -49,10 +49,11 @@ class Experiment:
     "module:function", called in workers as `function(trial, settings)`. Beside it in the same module are
     `calibrate(trial, settings)`, which gives {"epoch": seconds, "evaluation": seconds} and where it knows them
     {"memory": peak bytes on the device, "device_memory": bytes that the device has}, and where wanted
-    `prepare(settings)`, called once in each worker process before its first trial. `settings` (plain values) go to
-    all of them and identify the run, as do the fields below them; `local` (plain values: folders, threads) goes to
-    all of them and does not. `patience` is the seconds that an epoch may take beyond ten times its calibration: a
-    step may have to be compiled in it.
+    `prepare(settings)`, called once in each worker process before its first trial, and `effective(trial, settings)`,
+    the hyper-parameters with which the trial is trained: choices in which they do not differ are searched as one.
+    `settings` (plain values) go to all of them and identify the run, as do the fields below them; `local` (plain
+    values: folders, threads) goes to all of them and does not. `patience` is the seconds that an epoch may take beyond
+    ten times its calibration: a step may have to be compiled in it.
     """
 
     spaces: dict[str, Any]
@@ -90,7 +91,8 @@ class Plan:
     """An experiment with a budget on a machine. `rate` is the device-seconds of a second on a slot.
 
     `calibration` maps method -> {"epoch": seconds, "evaluation": seconds, "start": seconds} on one slot; `start` is
-    what beginning a trial takes in a warm worker (0 where it is not there).
+    what beginning a trial takes in a warm worker (0 where it is not there). `choices` maps method -> {hyper-parameter:
+    the choices that are left}, where some of a search space train the same.
     """
 
     experiment: Experiment
@@ -101,6 +103,13 @@ class Plan:
     calibration: dict[str, dict[str, float]]
     calibration_seconds: float
     startup: float
+    choices: dict[str, dict[str, list]] = field(default_factory=dict)
+
+    @cached_property
+    def spaces(self) -> dict[str, Any]:
+        """The search spaces by method, with the `choices` that are left."""
+        spaces = self.experiment.spaces.items()
+        return {m: space.narrowed(self.choices[m]) if m in self.choices else space for m, space in spaces}
 
     @cached_property
     def milestones(self) -> list[int]:
@@ -198,7 +207,7 @@ def make(
             measured = _measure(experiment, rate)
         known = known | measured
         known["calibration_seconds"] += earlier.plan["calibration_seconds"] if earlier else 0.0
-    fields = {key: known[key] for key in ("calibration", "startup", "calibration_seconds")}
+    fields = {key: known[key] for key in ("calibration", "startup", "calibration_seconds", "choices")}
     plan = Plan(experiment, budget, slots, rate, epochs or 1, **fields)
     if plan.share < plan.least_share():
         needed = plan.least_share() * len(experiment.spaces) + plan.allowance + plan.calibration_seconds
@@ -227,7 +236,8 @@ def _measure(experiment: Experiment, rate: float) -> dict[str, Any]:
         )
     # It had a device to itself. What trials do to each other on a shared one, the run will measure.
     calibration = {m: {name: sharing * cost for name, cost in of.items()} for m, of in found["calibration"].items()}
-    return {"calibration": calibration, "startup": found["startup"], "calibration_seconds": round(seconds, 3)}
+    told = {name: found[name] for name in ("startup", "choices")}
+    return {"calibration": calibration, "calibration_seconds": round(seconds, 3)} | told
 
 
 def _read_kept(path: Path, depends: dict[str, Any]) -> dict[str, Any] | None:
@@ -240,9 +250,9 @@ def _read_kept(path: Path, depends: dict[str, Any]) -> dict[str, Any] | None:
             method: {name: _seconds(content["calibration"][method][name]) for name in ("epoch", "evaluation", "start")}
             for method in [*depends["settings"]["methods"], *depends["settings"]["baselines"]]
         }
-        return {"calibration": calibration} | {
-            name: _seconds(content[name]) for name in ("startup", "calibration_seconds")
-        }
+        choices = {method: dict(content["choices"][method]) for method in content["choices"]}
+        seconds = {name: _seconds(content[name]) for name in ("startup", "calibration_seconds")}
+        return {"calibration": calibration, "choices": choices} | seconds
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return None
 
@@ -367,7 +377,8 @@ def _duration(seconds: float) -> str:
 
 def calibrate(experiment: Experiment) -> dict[str, Any]:
     """`calibration`, {method or baseline: {"epoch", "evaluation", "start": seconds}}; `startup`, a worker's seconds;
-    `memory`, {method or baseline: peak bytes on the device}; `device_memory`, its bytes (both 0 where not told).
+    `choices`, those that are left (`Plan.choices`); `memory`, {method or baseline: peak bytes on the device};
+    `device_memory`, its bytes (both 0 where not told).
 
     Measured in a process of its own on one slot, so that nothing stays behind in this one. Raises UserError with
     the process's last line if it fails.
@@ -390,6 +401,7 @@ def calibrate(experiment: Experiment) -> dict[str, Any]:
         "factory": experiment.factory,
         "settings": experiment.settings | experiment.local,
         "trials": trials,
+        "choices": {method: getattr(space, "choices", {}) for method, space in experiment.spaces.items()},
     }
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "calibration.json"
@@ -432,8 +444,12 @@ def _calibration_process(answer: str) -> None:
     if hasattr(sys.modules[module], "prepare"):
         sys.modules[module].prepare(task["settings"])
     startup = time.monotonic() - began
-    calibration, memory, device_memory = {}, {}, 0
+    calibration, choices, memory, device_memory = {}, {}, {}, 0
+    effective = getattr(sys.modules[module], "effective", None)
     for trial in task["trials"]:
+        every = task["choices"].get(trial["method"], {}) if effective else {}
+        if left := _distinct(trial, every, lambda trial: effective(trial, task["settings"])):
+            choices[trial["method"]] = left
         print(f" {trial['method']}", end="", flush=True)
         found = hook(trial, task["settings"])
         before = time.monotonic()  # data and imports are in place now, as they are in a warm worker
@@ -442,8 +458,22 @@ def _calibration_process(answer: str) -> None:
         calibration[trial["method"]] = {name: float(seconds[name]) for name in ("epoch", "evaluation", "start")}
         memory[trial["method"]] = int(found.get("memory", 0))
         device_memory = max(device_memory, int(found.get("device_memory", 0)))
-    content = {"calibration": calibration, "startup": startup, "memory": memory, "device_memory": device_memory}
-    Path(answer).write_text(json.dumps(content))
+    content = {"calibration": calibration, "startup": startup, "choices": choices}
+    Path(answer).write_text(json.dumps(content | {"memory": memory, "device_memory": device_memory}))
+
+
+def _distinct(trial: dict, choices: dict[str, list], effective: Callable[[dict], dict]) -> dict[str, list]:
+    """What is left of the choices of each hyper-parameter of which several have the same effect, the others being as
+    the trial has them: of those that have it, the trial's own choice, else the first."""
+    own, left = trial["hyperparameters"], {}
+    for name, values in choices.items():
+        kept: dict[str, Any] = {}
+        for value in sorted(values, key=lambda value: value != own[name]):
+            effect = effective(trial | {"hyperparameters": own | {name: value}})
+            kept.setdefault(json.dumps(effect, sort_keys=True), value)
+        if len(kept) < len(values):
+            left[name] = [value for value in values if value in kept.values()]
+    return left
 
 
 if __name__ == "__main__":

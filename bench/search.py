@@ -239,7 +239,7 @@ class Search:
         self.plan, self.ledger, self.clock = plan, ledger, clock
         self._planned_cost = functools.cache(plan.cost)
         self.fold: Fold = ledger.fold
-        self.spaces, self.slots = experiment.spaces, plan.slots
+        self.spaces, self.slots = plan.spaces, plan.slots
         self.running: dict[str, Running] = {}
         self.pending: set[str] = set()  # those of which nothing says yet that they hold a device: not charged
         self._shared = shared

@@ -1,10 +1,12 @@
 """Search spaces: for each method one YAML file with every hyper-parameter's default, its source and its range."""
 
+import dataclasses
 import difflib
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -36,6 +38,8 @@ class SearchSpace:
     method: str
     paper: str
     entries: dict[str, dict]
+    merged: Mapping[str, list] = field(default_factory=dict)
+    """By hyper-parameter: what is left of its choices, where several train the same (`narrowed`)."""
 
     @property
     def defaults(self) -> dict:
@@ -47,8 +51,19 @@ class SearchSpace:
 
     @property
     def searched(self) -> list[str]:
-        """The names of the hyper-parameters that have a range."""
-        return [name for name, entry in self.entries.items() if len(entry) > 2]
+        """The names of the hyper-parameters that have a range, or a choice."""
+        return [name for name, entry in self.entries.items() if "low" in entry or len(self.choices.get(name, ())) > 1]
+
+    @property
+    def choices(self) -> dict[str, list]:
+        """The values of every hyper-parameter that has choices instead of a range."""
+        every = {name: entry["choices"] for name, entry in self.entries.items() if "choices" in entry}
+        return every | dict(self.merged)
+
+    def narrowed(self, choices: Mapping[str, list]) -> "SearchSpace":
+        """The same space, of the same hash, with these choices alone for the hyper-parameters that they name. They hold
+        the default; a hyper-parameter with a single one is fixed."""
+        return dataclasses.replace(self, merged=choices)
 
     @property
     def hash(self) -> str:
@@ -58,14 +73,18 @@ class SearchSpace:
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """What Optuna samples, by its name there: `study.ask(space.distributions())`."""
-        return {_searched_as(name, self.entries[name]): _distribution(self.entries[name]) for name in self.searched}
+        return {_searched_as(name, self.entries[name]): self._distribution(name) for name in self.searched}
+
+    def _distribution(self, name: str) -> BaseDistribution:
+        entry = self.entries[name]
+        return CategoricalDistribution(self.choices[name]) if "choices" in entry else _range(entry)
 
     def to_params(self, hyperparameters: dict) -> dict:
         """Hyper-parameters as Optuna holds them; the fixed ones are left out."""
         found = {}
         for name in self.searched:
             entry, value = self.entries[name], hyperparameters[name]
-            key, distribution = _searched_as(name, entry), _distribution(entry)
+            key, distribution = _searched_as(name, entry), self._distribution(name)
             if key != name:  # rounding may leave the range
                 value = min(max(1 - value, distribution.low), distribution.high)
             found[key] = value
@@ -94,9 +113,7 @@ def _searched_as(name: str, entry: dict) -> str:
     return COMPLEMENT + name if entry.get("scale") == "log1m" else name
 
 
-def _distribution(entry: dict) -> BaseDistribution:
-    if "choices" in entry:
-        return CategoricalDistribution(entry["choices"])
+def _range(entry: dict) -> BaseDistribution:
     low, high, scale = entry["low"], entry["high"], entry["scale"]
     if scale == "log1m":
         return FloatDistribution(1 - high, 1 - low, log=True)

@@ -9,8 +9,9 @@ from torch import Tensor
 from algorithms import method_class
 from algorithms.augment import pack
 from algorithms.knn import Evaluation
-from algorithms.trainer import Recipe, Trainer
+from algorithms.trainer import Recipe, Trainer, differing, effective_hyperparameters
 from bench import images
+from bench.errors import UserError
 from bench.search_space import load
 
 CALIBRATION_SECONDS = 0.4
@@ -57,20 +58,36 @@ def set_determinism(settings: dict) -> None:
         torch.backends.cudnn.benchmark = True
 
 
+def recipe(trial: dict) -> dict:
+    """The hyper-parameters that are asked of the trial; a baseline's are those of its search space."""
+    return trial["hyperparameters"] or load(trial["method"]).defaults
+
+
+def effective(trial: dict, settings: dict) -> dict:
+    """The hyper-parameters with which the trial is trained (`effective_hyperparameters`), at whatever stage: by the
+    number of images that a search trains on, so that the winner is confirmed as it won. Raises UserError."""
+    method, given = method_class(trial["method"]), recipe(trial)
+    if most := settings.get("batch_size"):
+        given = given | {"batch_size": min(most, given.get("batch_size", Recipe.batch_size))}
+    dataset = images.open_saved(settings["data"])
+    count = len(dataset.train.labels) - dataset.validation
+    try:
+        with torch.device("meta"):  # its width is all that is asked for
+            width = method.build_encoder(settings["encoder"], dataset.train.pixels.shape[-1]).width
+        return effective_hyperparameters(method, given, width=width, images=count)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
 def build(trial: dict, settings: dict) -> Trainer:
     """The trainer of a trial (`uid, method, stage, seed, hyperparameters, epochs, evaluate_at`) in a run whose
     settings name the `data` (a folder of `images.save`), the `encoder` and the `device`, and may limit the
     `batch_size` and have steps compiled (`compile`: "on")."""
     pixels, labels, evaluation = stage_data(settings["data"], trial["stage"] == "search", settings["device"])
-    hyperparameters = trial["hyperparameters"] or load(trial["method"]).defaults
-    if most := settings.get("batch_size"):
-        hyperparameters = hyperparameters | {
-            "batch_size": min(most, hyperparameters.get("batch_size", Recipe.batch_size))
-        }
-    return Trainer(
+    trainer = Trainer(
         method_class(trial["method"]),
         pixels,
-        hyperparameters,
+        effective(trial, settings),
         epochs=trial["epochs"],
         encoder=settings["encoder"],
         seed=trial["seed"],
@@ -81,6 +98,8 @@ def build(trial: dict, settings: dict) -> Trainer:
         packed=True,
         compiled=settings.get("compile") == "on",
     )
+    trainer.facts["hyperparameters"] = differing(recipe(trial), trainer.hyperparameters)
+    return trainer
 
 
 def calibrate(trial: dict, settings: dict) -> dict[str, float]:

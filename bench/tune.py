@@ -100,7 +100,7 @@ def run(
     ledger = Ledger(run_dir, fresh=fresh)
     try:
         if not ledger.fold.settings:
-            chosen = ("epochs", "milestones", "calibration", "calibration_seconds", "startup")
+            chosen = ("epochs", "milestones", "calibration", "calibration_seconds", "startup", "choices")
             values = {name: getattr(plan, name) for name in chosen}
             ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
         check_identity(ledger.fold, plan.experiment, plan.budget, run_dir)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from algorithms.memory import MemoryBank, Queue, averaged_copy, cosine_to_one, update_average
+from algorithms.memory import MemoryBank, Queue, averaged_copy, cosine_to_one, fitting_length, update_average
 
 
 def network() -> nn.Module:
@@ -63,7 +63,7 @@ def test_momentum_is_the_given_one_at_the_start_and_one_at_the_end():
 
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 12))
 def test_a_queue_holds_the_last_keys_normalised(batch, batches, appended):
-    queue = Queue(batch * batches, 3, batch_size=batch, images=10_000)
+    queue = Queue(batch * batches, 3)
     keys = torch.randn(appended, batch, 3)
     for part in keys:
         queue.append(part)
@@ -74,20 +74,20 @@ def test_a_queue_holds_the_last_keys_normalised(batch, batches, appended):
 
 
 def test_a_new_queue_holds_random_directions_and_no_zeros():
-    keys = Queue(64, 8, batch_size=16, images=1000).keys
+    keys = Queue(64, 8).keys
     torch.testing.assert_close(keys.norm(dim=1), torch.ones(64))
     assert keys.std(0).min() > 0.1
 
 
 @given(st.integers(1, 5000), st.integers(1, 300), st.integers(1, 5000))
 def test_a_queue_is_a_multiple_of_the_batch_and_shorter_than_half_the_images(length, batch, images):
-    found = len(Queue(length, 1, batch_size=batch, images=images).keys)
+    found = fitting_length(length, batch_size=batch, images=images)
     assert found % batch == 0
     assert found == batch or found <= min(length, images // 2)
 
 
 def test_contents_do_not_change_under_a_later_append():
-    queue = Queue(4, 2, batch_size=2, images=100)
+    queue = Queue(4, 2)
     contents = queue.contents()
     before = contents.clone()
     queue.append(torch.randn(2, 2))
@@ -96,14 +96,14 @@ def test_contents_do_not_change_under_a_later_append():
 
 
 def test_a_queue_keeps_no_gradient_and_takes_half_precision():
-    queue = Queue(4, 2, batch_size=2, images=100)
+    queue = Queue(4, 2)
     queue.append(torch.randn(2, 2, dtype=torch.bfloat16, requires_grad=True))
     assert not queue.keys.requires_grad
     assert queue.keys.dtype == torch.float32
 
 
 def test_a_queue_is_restored_with_its_pointer():
-    first, second = (Queue(6, 2, batch_size=2, images=100) for _ in range(2))
+    first, second = (Queue(6, 2) for _ in range(2))
     first.append(torch.randn(2, 2))
     second.load_state_dict(first.state_dict())
     keys = torch.randn(2, 2)

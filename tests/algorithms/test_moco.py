@@ -108,6 +108,8 @@ def test_the_head_is_linear_and_the_target_runs_in_train_mode():
     assert method.target.training
 
 
-def test_batch_size_divides_the_queue_which_holds_at_most_half_of_the_images():
-    assert len(make(queue_length=4096).queue.keys) == 64
-    assert len(make(queue_length=40).queue.keys) == 32
+@pytest.mark.parametrize(("given", "effective"), [(4096, 64), (40, 32), (1, 16)])
+def test_batch_size_divides_the_queue_which_holds_at_most_half_of_the_images(given, effective):
+    found = MoCo.effective({"queue_length": given, "projector_width": 8}, width=64, images=128, batch_size=16)
+    assert found == {"queue_length": effective, "projector_width": 8}
+    assert len(make(**found).queue.keys) == effective

@@ -128,7 +128,8 @@ def test_the_queue_joins_when_its_share_of_the_epochs_is_done(epoch, used):
 
 
 def test_a_queue_is_full_of_embeddings_before_it_is_used():
-    method = swav(queue_length=10_000, queue_start=0.0)
+    given = {"queue_length": 10_000, "projector_hidden": 16, "projector_width": 8}
+    method = swav(queue_start=0.0, **SwAV.effective(given, width=64, images=64, batch_size=8))
     method.before_epoch(0, lambda: ())
     assert not method.queue_used
     assert len(method.queues[0].keys) <= method.setting.images  # one epoch fills it

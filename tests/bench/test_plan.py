@@ -5,6 +5,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,9 @@ from bench.budget import Budget
 from bench.errors import UserError
 from bench.ledger import FORMAT, Ledger, read
 from bench.plan import EPOCHS, Experiment, Plan, describe, make, mixture
-from bench.simulate import Space
+from bench.search import Search
+from bench.search_space import load
+from bench.simulate import MemoryLedger, Space
 
 FAKE = "tests.bench.fake_trainer:factory"
 CALIBRATING = 7.0
@@ -41,7 +44,7 @@ def calibrated(monkeypatch):
         now[0] += CALIBRATING
         names = [*experiment.spaces, *experiment.baselines]
         seconds = {name: {"epoch": 0.5, "evaluation": 0.1, "start": 0.0} for name in names}
-        return {"calibration": seconds, "startup": 2.0}
+        return {"calibration": seconds, "startup": 2.0, "choices": {}}
 
     monkeypatch.setattr(planning, "time", clock)
     monkeypatch.setattr(planning, "calibrate", calibrate)
@@ -122,7 +125,7 @@ def test_an_unknown_searcher_or_scheduler_is_refused_before_anything_runs(calibr
 
 def start(run_dir, plan):
     ledger = Ledger(run_dir)
-    names = ("epochs", "calibration", "calibration_seconds", "startup")
+    names = ("epochs", "calibration", "calibration_seconds", "startup", "choices")
     values = {name: getattr(plan, name) for name in names}
     ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
     ledger.close()
@@ -391,6 +394,67 @@ def test_the_description_has_slots_costs_trials_and_the_end(calibrated):
         assert part in text
 
 
+class Choices(Space):
+    """`x` and two choices, of which some train the same (`effective` below)."""
+
+    choices: ClassVar = {"heads": [1, 2, 3, 4], "queue": [8, 16, 32]}
+
+    def narrowed(self, choices):
+        return dataclasses.replace(self, hash=f"{self.hash} of {choices}")
+
+
+def calibrate(trial, settings):
+    return {"epoch": 1.0, "evaluation": 0.0, "memory": 5, "device_memory": 7}
+
+
+def effective(trial, settings):
+    """At most two heads, and the queue that the settings name, if any."""
+    given = trial["hyperparameters"]
+    return {"x": given["x"], "heads": min(given["heads"], 2), "queue": settings["queue"] or given["queue"]}
+
+
+def factory(trial, settings):
+    pass
+
+
+def test_choices_that_train_the_same_are_one_before_the_search_and_the_default_stands_for_them(monkeypatch, tmp_path):
+    spaces = {
+        "simclr": Choices("simclr", defaults={"x": 0.5, "heads": 3, "queue": 8}),
+        "byol": Choices("byol", defaults={"x": 0.5, "heads": 1, "queue": 32}),
+        "moco": Space("moco"),
+    }
+    asked = experiment(spaces=spaces, factory="tests.bench.test_plan:factory", settings={"queue": 0}, baselines=())
+    found = {"simclr": {"heads": [1, 3]}, "byol": {"heads": [1, 2]}}
+    plan = make(asked, Budget.parse("10cpu-minutes"), slots=1)
+    assert plan.choices == found
+    assert {m: space.hash for m, space in plan.spaces.items()} == {
+        "simclr": "simulated of {'heads': [1, 3]}",
+        "byol": "simulated of {'heads': [1, 2]}",
+        "moco": "simulated",
+    }
+    assert plan.calibration["byol"].keys() == {"epoch", "evaluation", "start"}
+    monkeypatch.setattr(planning, "calibrate", None)  # a run that continues asks no more
+    start(tmp_path, plan)
+    assert make(asked, Budget.parse("20cpu-minutes"), slots=1, run_dir=tmp_path).choices == found
+
+
+def test_a_search_proposes_the_choices_that_are_left():
+    asked = Experiment({"simsiam": load("simsiam")}, FAKE, baselines=(), searcher="random")
+    calibration = {"simsiam": {"epoch": 1.0, "evaluation": 0.0}}
+    left = {"simsiam": {"predictor_hidden": [128, 512]}}
+    plan = Plan(asked, Budget("gpu", 1e6), 20, 1.0, 10, calibration, 0.0, 0.0, left)
+    search = Search(plan, MemoryLedger())
+    proposed = [search.next()["trial"]["hyperparameters"]["predictor_hidden"] for _ in range(20)]
+    assert set(proposed) == {128, 512}
+
+
+def test_a_choice_of_which_no_value_makes_a_difference_is_left_with_the_default():
+    space = Choices("byol", defaults={"x": 0.5, "heads": 1, "queue": 16})
+    local = {"queue": 4}
+    asked = experiment(spaces={"byol": space}, factory="tests.bench.test_plan:factory", settings=local, baselines=())
+    assert planning.calibrate(asked)["choices"] == {"byol": {"heads": [1, 2], "queue": [16]}}
+
+
 @pytest.mark.parametrize(("slots", "rate", "said"), [(4, 1.0, "4 slots (1 trial"), (8, 0.5, "8 slots (2 trials")])
 def test_the_description_says_how_many_trials_share_a_gpu(calibrated, slots, rate, said):
     assert f"{said} per GPU)" in describe(make(experiment(), Budget.parse("1gpu-hours"), slots, rate))
@@ -403,6 +467,7 @@ def test_calibration_runs_in_a_process_of_its_own_and_tells_what_went_wrong():
     assert calibration["byol"]["start"] >= 0.1
     assert set(calibration) == {*SPACES, "pixels", "random", "supervised"}
     assert found["startup"] >= 0
+    assert not found["choices"]
     assert found["memory"] == dict.fromkeys(calibration, 2**30)
     assert found["device_memory"] == 2**33
     with pytest.raises(UserError, match=r"calibration failed: .*no_such_module"):

@@ -58,6 +58,18 @@ def test_what_optuna_proposes_lies_in_the_ranges(name: str, seed: int):
             assert found[key] == entry["default"]
 
 
+def test_a_narrowed_space_has_the_choices_that_are_left_and_fixes_what_has_a_single_one():
+    space = load("swav")
+    assert space.choices == {"prototypes": [64, 128, 256, 512, 1024], "queue_length": [0, 3840]}
+    narrow = space.narrowed({"prototypes": [128, 512], "queue_length": [0]})
+    assert narrow.choices == {"prototypes": [128, 512], "queue_length": [0]}
+    assert set(space.searched) - set(narrow.searched) == {"queue_length"}
+    assert narrow.distributions()["prototypes"].choices == (128, 512)
+    assert "queue_length" not in narrow.to_params(space.defaults)
+    assert narrow.from_params(narrow.to_params(space.defaults))["queue_length"] == 0
+    assert narrow.hash == space.hash
+
+
 def test_the_distance_of_the_ema_momentum_from_one_is_sampled_on_a_log_scale():
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     space = load("byol")

@@ -1,15 +1,21 @@
 """What a trial of a real run trains on, and what judges it."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from algorithms import METHODS
+from algorithms import METHODS, method_class
 from algorithms.baselines import Pixels
+from algorithms.trainer import batch_size_for, effective_hyperparameters
 from bench import images, training
-from bench.images import Dataset, Split
+from bench.errors import UserError
+from bench.images import Dataset, Split, validation_split
+from bench.plan import _distinct
 from bench.search_space import load
 
 
@@ -86,6 +92,61 @@ def test_a_limit_of_the_batch_size_holds_for_every_method_and_the_ceiling(settin
     assert training.build(trial(stage, method), settings).batch_size == 32
     assert training.build(trial(stage, method), settings | {"batch_size": 16}).batch_size == 16
     assert training.build(trial(stage, method), settings | {"batch_size": 10**6}).batch_size == 32
+
+
+def saved(folder: Path, count: int) -> dict:
+    """The settings of a run on `count` training images of two classes."""
+    split = Split(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.arange(count) % 2)
+    images.save(
+        Dataset("blank", split, Split(split.pixels[:8], split.labels[:8]), ("a", "b"), "0" * 64, "", ()), folder
+    )
+    return {"data": str(folder), "encoder": "resnet8", "device": "cpu"}
+
+
+@pytest.mark.parametrize("count", [30, 4500])  # all of them would allow larger batches than the split does
+@pytest.mark.parametrize("method", ["simclr", "moco", "pirl"])
+def test_a_winner_is_confirmed_as_it_won_though_on_more_images(tmp_path, count, method):
+    settings = saved(tmp_path, count)
+    searched, confirmed = (training.build(trial(stage, method), settings) for stage in ("search", "confirm"))
+    assert len(confirmed.pixels) > len(searched.pixels)
+    assert confirmed.hyperparameters == searched.hyperparameters
+    assert confirmed.facts["hyperparameters"] == searched.facts["hyperparameters"]
+    assert confirmed.batch_size == searched.batch_size < batch_size_for(count, 512)
+    assert training.build(trial("baseline", "supervised"), settings).batch_size == searched.batch_size
+
+
+@given(count=st.integers(1000, 36_000), method=st.sampled_from(list(METHODS)))
+def test_of_every_data_set_the_search_and_its_confirmation_train_alike(count: int, method: str):
+    searched_on = count - len(validation_split(torch.arange(count) % 10)[1])
+    of = partial(effective_hyperparameters, method_class(method), width=64)
+    searched = of(load(method).defaults, images=searched_on)
+    assert of(searched, images=count) == searched
+
+
+@pytest.mark.parametrize(
+    ("count", "method", "left"),
+    [
+        (80, "simsiam", {"predictor_hidden": [128, 512]}),  # of twice 64 x 8, half
+        (80, "moco", {"queue_length": [4096]}),
+        (9000, "moco", {"queue_length": [1024, 4096]}),
+        (10_000, "moco", {}),  # 4,096 and 4,480
+        (10_000, "byol", {}),
+    ],
+)
+def test_choices_that_build_the_same_network_are_one(tmp_path, count, method, left):
+    settings = saved(tmp_path, count)
+    assert _distinct(trial("search", method), load(method).choices, lambda t: training.effective(t, settings)) == left
+
+
+def test_facts_name_what_differs_from_the_hyperparameters_on_record(settings):
+    facts = training.build(trial("search", "simsiam"), settings | {"batch_size": 16}).facts
+    widths = {"projector_hidden": 512, "projector_width": 512, "predictor_hidden": 256}
+    assert facts["hyperparameters"] == widths | {"batch_size": 16}
+
+
+def test_a_batch_of_one_is_refused_in_a_line(settings):
+    with pytest.raises(UserError, match=r"^A batch_size of 1 is too small; two images are the least\.$"):
+        training.build(trial("search"), settings | {"batch_size": 1})
 
 
 @pytest.fixture
