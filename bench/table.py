@@ -360,7 +360,8 @@ def one_line(text: object, most: int = 60) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def _markdown_text(text: object) -> str:
+def markdown_text(text: object) -> str:
+    """Text that is neither markup nor a cell's end."""
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", html.escape(one_line(text, 4000), quote=False))
 
 
@@ -400,20 +401,18 @@ def markdown(results: Results) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|:--|" + "--:|" * (len(heads) - 1)]
     for row in made:
         name = (
-            f"[{_markdown_text(one_line(row.title))}]({row.paper})"
-            if row.paper
-            else _markdown_text(one_line(row.title))
+            f"[{markdown_text(one_line(row.title))}]({row.paper})" if row.paper else markdown_text(one_line(row.title))
         )
         accuracy = with_interval(row.knn_200)
         best = row is leader(made)
         cells = [
             name,
-            f"**{accuracy}**" if best else accuracy + _bracketed(seeds_note(row.knn_200, row.failed_seeds)),
+            f"**{accuracy}**" if best else accuracy + bracketed(seeds_note(row.knn_200, row.failed_seeds)),
             str(len(row.knn_200.values)) if row.knn_200 else DASH,
             with_interval(row.knn_20),
             with_interval(row.purity_20),
-            with_interval(row.published) + _bracketed(seeds_note(row.published, row.published_failed_seeds)),
-            gain_text(row) + _bracketed(seeds_note(row.gain, row.gain_failed_seeds)),
+            with_interval(row.published) + bracketed(seeds_note(row.published, row.published_failed_seeds)),
+            gain_text(row) + bracketed(seeds_note(row.gain, row.gain_failed_seeds)),
             percent(row.validation),
             amount(row.training_seconds, length),
             amount(row.device_seconds, length),
@@ -423,11 +422,11 @@ def markdown(results: Results) -> str:
             probability_text(row),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    notes = [f"- {label}: {_markdown_text(text) if plain else text}" for label, text, plain in footer(results, made)]
-    return "\n".join([f"**{_markdown_text(title(results))}**", "", *lines, "", *notes]) + "\n"
+    notes = [f"- {label}: {markdown_text(text) if plain else text}" for label, text, plain in footer(results, made)]
+    return "\n".join([f"**{markdown_text(title(results))}**", "", *lines, "", *notes]) + "\n"
 
 
-def _bracketed(note: str) -> str:
+def bracketed(note: str) -> str:
     return f" ({note})" if note else ""
 
 
@@ -487,7 +486,7 @@ def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
         notes.append(("Software", ", ".join(one_line(part) for part in software), False))
     if facts.get("command"):
         notes.append(("Command", f"python {facts['command']}", True))
-    hashes = [f"{_markdown_text(m)} `{_hash(s)}`" for m, s in sorted(spaces(run).items()) if s.get("hash")]
+    hashes = [f"{markdown_text(m)} `{_hash(s)}`" for m, s in sorted(spaces(run).items()) if s.get("hash")]
     if hashes:
         notes.append(("Search spaces", ", ".join(hashes), False))
     return notes

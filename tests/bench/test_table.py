@@ -250,6 +250,15 @@ def test_failed_seeds_of_a_baseline_are_told(run):
     assert [row.method for row in table.rows(part)] == [row.method for row in table.rows(run)]
 
 
+def test_below_the_whole_stand_the_failed_then_those_to_come_then_those_that_never_will():
+    methods = ("byol", "moco", "simclr", "swav")
+    run = _results(*synthetic_run.rows(methods, failing={("moco", "search"): 12}, baselines=False))
+    part = _fail(run, _confirming(run, "swav", "confirm").iloc[:1])
+    trials = part.trials[(part.trials.method != "byol") | (part.trials.stage == "search")]
+    made = table.rows(results.Results(trials, part.epochs, part.run | {"closed": None}))
+    assert [row.method for row in made] == ["simclr", "swav", "byol", "moco"]
+
+
 def test_the_others_wait_for_a_method_whose_confirming_is_still_to_come_and_not_for_one_that_ended():
     whole = _results(*synthetic_run.rows(("byol", "simclr", "swav"), baselines=False))
     trials = whole.trials[(whole.trials.method != "byol") | (whole.trials.stage == "search")]
