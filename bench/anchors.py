@@ -50,7 +50,7 @@ def setting(found: results.Results, method: str) -> dict:
         for name in ("encoder", "epochs", "image_size", "batch_size")
     }
     own = [
-        f"{name} {table.value_text(trained)} instead of {table.value_text(asked)}"
+        table.markdown_text(f"{name} {table.value_text(trained)} instead of {table.value_text(asked)}")
         for recipe in [table.recipe_trial(trials)]
         for name, (asked, trained) in ({} if recipe is None else table.fitted(recipe)).items()
     ]
