@@ -469,7 +469,8 @@ def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
         notes.append(("About the data", " ".join(map(str, remarks)), True))
     if changes := _fitted_text(trials):
         text = f"as published, but fitted to this encoder and data set: {changes}"
-        notes.append(("Published recipes", text, True))
+        rest = "; what else was fitted is not on record" if trials.effective.isna().all() else ""
+        notes.append(("Published recipes", text + rest, True))
     for method, reason in (run.get("given_up") or {}).items():
         notes.append(("Given up", f"{method}: {reason}", True))
     if budget.get("seconds"):
