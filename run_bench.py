@@ -165,9 +165,6 @@ def run(options: argparse.Namespace) -> int:
         f"{dataset.note}: {len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images of "
         f"{len(dataset.classes)} classes ({table.one_line(', '.join(dataset.classes))})"
     )
-    readme = ROOT / "README.md"
-    if options.update_readme:  # before anything is trained
-        table.check_place(readme, dataset.name, encoder)
     size = dataset.train.pixels.shape[-1]
     settings = {
         "dataset": dataset.name,
@@ -195,6 +192,9 @@ def run(options: argparse.Namespace) -> int:
                 kept = train(names[0], recipe, settings, local, epochs=epochs, run_dir=run_dir, fresh=options.fresh)
                 print(f"Encoder: {kept}")
         return 0
+    readme = ROOT / "README.md"
+    if options.update_readme:  # before anything is trained
+        table.check_place(readme, settings["dataset"], encoder)
     # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
     data = run_dir / "data" / dataset.fingerprint[:12]
     experiment = plan.Experiment(

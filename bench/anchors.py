@@ -1,8 +1,8 @@
 """A run beside the numbers that others published: `python -m bench.anchors RUN` writes RUN/anchors.md.
 
 Each published number stands in `reports/anchors.yaml` with its source and setting. It is comparable with a run only
-where kind, encoder, epochs, image size and training images are the same, the recipe was trained as published and no
-seed of it failed; else the page says what differs.
+where kind, encoder, epochs, image size and training images are the same; else the page says what differs.
+Nor is a recipe comparable that was fitted to the encoder or the data set, or failed with a seed.
 """
 
 import sys

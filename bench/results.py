@@ -173,12 +173,7 @@ def _trial(trial: Trial, fold: Fold, run: str) -> dict:
 def _effective(trial: Trial) -> str | None:
     """The hyper-parameters with which the trial was trained, as JSON; None where its trainer did not tell."""
     differing = trial.facts.get("hyperparameters")
-    if differing is None:
-        return None
-    # A --batch-size of the command limits a step before the trainer does.
-    fact = trial.facts.get("batch_size")
-    step = {"batch_size": fact} if fact and "batch_size" in trial.hyperparameters else {}
-    return json.dumps(trial.hyperparameters | differing | step, sort_keys=True)
+    return None if differing is None else json.dumps(trial.hyperparameters | differing, sort_keys=True)
 
 
 def _epochs(trial: Trial, fold: Fold, run: str) -> Iterable[dict]:
