@@ -76,9 +76,11 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     add("--address", help="of a Ray cluster, 'auto' for the one on this machine; default: this machine alone")
     add("--searcher", default="tpe", help="tpe (default), random or package.module:function")
     add("--scheduler", default="asha", help="asha (default), full or package.module:Class")
+    add("--update-readme", action="store_true", help="put the table into the README.md beside run_bench.py; for a run "
+        "on CIFAR-10, also a finished one")  # fmt: skip
     options = parser.parse_args(words)
-    if sum(map(bool, (options.profile, options.train, options.dry_run))) > 1:
-        parser.error("--dry-run, --profile and --train exclude each other")
+    if sum(map(bool, (options.profile, options.train, options.dry_run, options.update_readme))) > 1:
+        parser.error("--dry-run, --profile, --update-readme and --train exclude each other")
     if not (options.budget or options.profile or options.train):
         parser.error("--budget is needed, such as 8gpu-hours or 20cpu-minutes")
     return options
@@ -190,6 +192,9 @@ def run(options: argparse.Namespace) -> int:
                 kept = train(names[0], recipe, settings, local, epochs=epochs, run_dir=run_dir, fresh=options.fresh)
                 print(f"Encoder: {kept}")
         return 0
+    readme = ROOT / "README.md"
+    if options.update_readme:  # before anything is trained
+        table.check_place(readme, settings["dataset"], encoder)
     # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
     data = run_dir / "data" / dataset.fingerprint[:12]
     experiment = plan.Experiment(
@@ -248,11 +253,11 @@ def run(options: argparse.Namespace) -> int:
     print(f"Report: {page}\nTable:  {run_dir / 'table.md'}\nData:   {run_dir / 'trials.parquet'}")
     if dataset.name == "cifar10":
         print(f"Beside published numbers: {anchors.write(run_dir)}")
-    # The README has a table for each encoder that it speaks of: that of the run in the usual folder.
-    readme = ROOT / "README.md"
-    shown = not options.run_dir and readme.is_file() and f"<!-- table:{encoder}:begin -->" in readme.read_text()
-    if status == 0 and shown and table.publish(found, readme, encoder):
-        print("README.md has the new table.")
+    if options.update_readme and status == 0:
+        changed = table.publish(found, readme, encoder)
+        print(f"README: {readme} {'has the new table' if changed else 'had this table'}")
+    elif options.update_readme:
+        print(f"README: {readme} keeps its table, as the run was interrupted")
     return status
 
 

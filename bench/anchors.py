@@ -2,6 +2,7 @@
 
 Each published number stands in `reports/anchors.yaml` with its source and setting. It is comparable with a run only
 where kind, encoder, epochs, image size and training images are the same; else the page says what differs.
+Nor is a recipe comparable that was fitted to the encoder or the data set, or failed with a seed.
 """
 
 import sys
@@ -40,14 +41,22 @@ def load(path: str | Path = PUBLISHED) -> list[Anchor]:
 
 
 def setting(found: results.Results, method: str) -> dict:
-    """What decides whether a number of the method may be compared with another."""
+    """What decides whether a number of the method may be compared with another; in `own`, in words, what does not
+    depend on the other."""
     trials = found.trials[(found.trials.method == method) & (found.trials.stage != "baseline")]
     images = (found.run.get("facts") or {}).get("images") or {}
     values = {
         name: trials[name].dropna().iloc[0] if len(trials[name].dropna()) else None
         for name in ("encoder", "epochs", "image_size", "batch_size")
     }
-    return values | {"images": images.get("train"), "dataset": trials.dataset.iloc[0]}
+    own = [
+        table.markdown_text(f"{name} {table.value_text(trained)} instead of {table.value_text(asked)}")
+        for recipe in [table.recipe_trial(trials)]
+        for name, (asked, trained) in ({} if recipe is None else table.fitted(recipe)).items()
+    ]
+    failed = int(((trials.stage == "published") & (trials.state == "failed")).sum())
+    own += [f"{failed} of the recipe's seeds failed"] if failed else []
+    return values | {"images": images.get("train"), "dataset": trials.dataset.iloc[0], "own": own}
 
 
 def differences(anchor: Anchor, here: dict) -> list[str]:
@@ -59,7 +68,7 @@ def differences(anchor: Anchor, here: dict) -> list[str]:
     for name, unit in names.items():
         if here[name] != there[name]:
             words.append(f"{_text(here[name])} instead of {_text(there[name])} {unit}".strip())
-    return words
+    return words + here["own"]
 
 
 def _text(value: object) -> str:
@@ -99,7 +108,9 @@ def page(found: results.Results, anchors: list[Anchor]) -> str:
         "| method | kind | published recipe | tuned | elsewhere | compared | where, and how |",
         "|:--|:--|--:|--:|--:|:--|:--|",
     ]
+    rows = {row.method: row for row in table.rows(found)}
     for method in sorted(found.trials[found.trials.stage != "baseline"].method.unique()):
+        row, name = rows[method], table.markdown_text(method)
         here, theirs = setting(found, method), [anchor for anchor in anchors if anchor.method == method]
         for anchor in theirs:
             kind = anchor.setting["kind"]
@@ -108,16 +119,25 @@ def page(found: results.Results, anchors: list[Anchor]) -> str:
                 compared = "not comparable: " + ", ".join(why)
             else:
                 compared = table.DASH if recipe is None else verdict(recipe - anchor.value)
-            told = [method, kind, _percent(recipe), _percent(tuned), f"{anchor.value:.1f}", compared]
+            told = [name, kind, *_cells(row, recipe, tuned), f"{anchor.value:.1f}", compared]
             lines.append(f"| {' | '.join(told)} | {anchor.source}; {anchor.protocol} |")
         if not theirs:
-            recipe, tuned = ours(found, method, "knn")
-            lines.append(f"| {method} | knn | {_percent(recipe)} | {_percent(tuned)} | — | nothing published | |")
+            told = [name, "knn", *_cells(row, *ours(found, method, "knn"))]
+            lines.append(f"| {' | '.join(told)} | — | nothing published | |")
     return "\n".join(lines) + "\n"
 
 
 def _note(found: results.Results) -> str:
     return str(table.fact(found.run, "dataset_note") or "")
+
+
+def _cells(row: table.Row, recipe: float | None, tuned: float | None) -> list[str]:
+    """Both accuracies, each with what failed."""
+    notes = (
+        table.seeds_note(row.published, row.published_failed_seeds),
+        table.seeds_note(row.knn_200, row.failed_seeds),
+    )
+    return [_percent(value) + table.bracketed(note) for value, note in zip((recipe, tuned), notes, strict=True)]
 
 
 def _percent(value: float | None) -> str:

@@ -87,10 +87,13 @@ def _best_curves(page: Page) -> str:
 def _method(page: Page, place: int, row: Row) -> str:
     trials = page.trials[(page.trials.method == row.method) & (page.trials.stage == "search")]
     states = ", ".join(f"{row.counts[state]} {state}" for state in STATE_COLORS if state in row.counts)
+    given_up = (page.run.get("given_up") or {}).get(row.method)
     facts = [
         f"{with_interval(row.knn_200)} % test" if row.knn_200 else "not confirmed",
+        table.seeds_note(row.knn_200, row.failed_seeds),
         f"{percent(row.validation)} % validation" if row.validation is not None else "",
         f"{count(len(trials), 'configuration')}: {text(states)}" if states else "no configuration tried",
+        f"given up: {text(given_up, 300)}" if given_up else "",
     ]
     settings = pd.DataFrame([json.loads(entry) for entry in trials.hyperparameters], index=trials.index)
     space = table.spaces(page.run).get(row.method, {}).get("hyperparameters") or {}
@@ -99,7 +102,7 @@ def _method(page: Page, place: int, row: Row) -> str:
         complete = trials[(trials.state == "complete") & trials.validation_knn_200.notna()]
         winner = trials.loc[complete.validation_knn_200.idxmax()] if len(complete) else None
     inside = (
-        _settings_table(space, settings, winner)
+        _settings_table(space, page.trials[page.trials.method == row.method], winner)
         + _curves(page, place, row, trials, winner)
         + _parallel(page, place, row, trials, settings, space)
         + _slices(page, place, row, trials, settings, space, winner)
@@ -118,27 +121,52 @@ def _whole(page: Page) -> dict:
     return {"dtick": 1} if page.trials.epochs.max() <= 10 else {}
 
 
-def _settings_table(space: Mapping, settings: pd.DataFrame, winner: pd.Series | None) -> str:
-    names = list(space) or list(settings.columns)
-    if not names:
-        return ""
+def _settings_table(space: Mapping, trials: pd.DataFrame, winner: pd.Series | None) -> str:
+    """The best configuration beside the published recipe, both as they were trained."""
+    recipe, best = table.recipe_trial(trials), winner
+    confirming = trials[(trials.stage == "confirm") & (trials.epoch > 0)]
+    if winner is not None:  # the trials that confirm it have all training images, as those of the recipe
+        best = recipe if winner.published_recipe else confirming.iloc[0] if len(confirming) else winner
+    trained, published = _as_trained(best, "asked for"), _as_trained(recipe, "published:")
+    asked = {} if best is None else json.loads(best.hyperparameters)
     lines = []
-    for name in names:
+    for name in dict.fromkeys([*space, *trained, *published]):
         entry = space.get(name, {})
-        chosen = settings[name][winner.name] if winner is not None and name in settings else None
         searched = "fixed"
         if "choices" in entry:
-            searched = ", ".join(map(_value, entry["choices"]))
+            searched = ", ".join(map(table.value_text, entry["choices"]))
         elif "low" in entry:
-            searched = f"{_value(entry['low'])} to {_value(entry['high'])}, {entry.get('scale', 'linear')}"
-        flag = "" if chosen is None else _edge(entry, chosen)
-        if name == "batch_size" and winner is not None and 0 < winner.batch_size != chosen:
-            flag = f"trained with {winner.batch_size:.0f}, as there are so few images"
-        best = text(_value(chosen)) + (f' <span class="flag">{flag}</span>' if flag else "")
+            low, high = table.value_text(entry["low"]), table.value_text(entry["high"])
+            searched = f"{low} to {high}, {entry.get('scale', 'linear')}"
+        chosen = trained.get(name, table.DASH) + (_flag(_edge(entry, asked[name])) if name in asked else "")
+        default = published.get(name) or text(table.value_text(entry.get("default")))
         source = text(entry.get("source", table.DASH), 200)
-        lines.append([text(name), best, text(_value(entry.get("default"))), text(searched), source])
+        lines.append([text(name), chosen, default, text(searched), source])
+    if not lines:
+        return ""
     heads = ["hyper-parameter", "best", "published recipe", "searched", "source of the recipe"]
-    return html_table(heads, lines, range(1, 5))
+    fitted = any(table.fitted(trial) for trial in (best, recipe) if trial is not None)
+    note = (
+        '<p class="lead">Best and recipe are as they were trained, fitted to this encoder and data set. '
+        "The charts below place a trial at what was asked for.</p>"
+    )
+    return html_table(heads, lines, range(1, 5)) + (note if fitted else "")
+
+
+def _as_trained(trial: pd.Series | None, word: str) -> dict[str, str]:
+    """The cells of a trial's hyper-parameters by name: as trained and, where that differs, what was `word`."""
+    if trial is None:
+        return {}
+    fitted = table.fitted(trial)
+    return {
+        name: text(table.value_text(value))
+        + (_flag(f"{word} {table.value_text(fitted[name][0])}") if name in fitted else "")
+        for name, value in table.effective(trial).items()
+    }
+
+
+def _flag(words: str) -> str:
+    return f' <span class="flag">{text(words)}</span>' if words else ""
 
 
 def _curves(page: Page, place: int, row: Row, trials: pd.DataFrame, winner: pd.Series | None) -> str:
@@ -304,7 +332,7 @@ def _slices(
             go.Scatter(
                 x=small(at[part.index]),
                 y=small(100 * part.validation_knn_200),
-                customdata=[_value(value) for value in settings.loc[part.index, name]],
+                customdata=[table.value_text(value) for value in settings.loc[part.index, name]],
                 mode="markers",
                 marker={"color": mark, "symbol": symbol, "size": size, "opacity": 0.85},
                 hovertemplate=f"%{{customdata}}: %{{y:.2f}} % ({label})<extra></extra>",
@@ -439,8 +467,8 @@ def _numbers(label: str, values: pd.Series, low: float, high: float) -> dict:
 def _dimension(name: str, entry: Mapping, values: pd.Series) -> dict:
     label = text(name.replace("_", " "))
     if "choices" in entry:
-        choices = [_value(choice) for choice in entry["choices"]]
-        places = [choices.index(_value(value)) if _value(value) in choices else -1 for value in values]
+        choices = [table.value_text(choice) for choice in entry["choices"]]
+        places = [choices.index(value) if value in choices else -1 for value in map(table.value_text, values)]
         ticks = list(range(len(choices)))
         return {
             "label": label,
@@ -477,15 +505,6 @@ def _thin(curve: pd.DataFrame) -> pd.DataFrame:
     return curve.iloc[np.unique(np.linspace(0, len(curve) - 1, POINTS).astype(int))]
 
 
-def _value(value: object) -> str:
-    """A hyper-parameter's value as a person writes it."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return table.DASH
-    if isinstance(value, float | np.floating):
-        return f"{value:.6g}" if 0.99 <= value < 1 else f"{value:.4g}"
-    return str(value)
-
-
 def _scaled(entry: Mapping, value: float) -> float:
     """Where a value lies on its axis: itself, its logarithm, or the falling logarithm of its distance from 1."""
     scale = entry.get("scale", "linear")
@@ -511,7 +530,7 @@ def _ticks(entry: Mapping) -> tuple[list[float], list[str]]:
         values = [1 - ten for ten in tens] if entry["scale"] == "log1m" else tens
     inside = [value for value in values if low - 1e-9 <= _scaled(entry, value) <= high + 1e-9]
     inside = inside[:: max(1, len(inside) // 4)] if len(inside) > 5 else inside
-    return [_scaled(entry, value) for value in inside], [_value(float(value)) for value in inside]
+    return [_scaled(entry, value) for value in inside], [table.value_text(float(value)) for value in inside]
 
 
 def _edge(entry: Mapping, value: object) -> str:

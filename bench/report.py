@@ -109,14 +109,16 @@ def render(found: Results) -> str:
 
 
 def _notice(page: Page) -> str:
-    closed = page.run.get("closed")
-    if closed == "done":
-        return ""
-    why = {
-        None: "The run had not ended when this page was made; the same command continues it.",
-        "budget": "The budget was spent before all was done; the same command with a larger one continues it.",
-    }.get(closed, f"The run ended early ({text(closed)}); the same command continues it.")
-    return f'<div class="notice">{why} What follows is what was measured so far.</div>'
+    closed, notices = page.run.get("closed"), []
+    if closed != "done":
+        why = {
+            None: "The run had not ended when this page was made; the same command continues it.",
+            "budget": "The budget was spent before all was done; the same command with a larger one continues it.",
+        }.get(closed, f"The run ended early ({text(closed)}); the same command continues it.")
+        notices.append(f"{why} What follows is what was measured so far.")
+    if remarks := table.fact(page.run, "remarks"):
+        notices.append(f"<strong>About the data.</strong> {' '.join(text(remark, 1000) for remark in remarks)}")
+    return "".join(f'<div class="notice">{notice}</div>' for notice in notices)
 
 
 def _cards(page: Page) -> str:
@@ -133,8 +135,10 @@ def _cards(page: Page) -> str:
     else:
         tried = [row for row in table.compared(page.rows) if row.validation is not None]
         best = max(tried, key=lambda row: row.validation, default=None)
-        note = f"{percent(best.validation)} % on validation; not confirmed yet" if best else "no trial is complete yet"
-        leading = _card("Best method so far", method_name(page, best, link=False) if best else table.DASH, note)
+        failed = best and table.seeds_note(best.knn_200, best.failed_seeds)
+        note = f"{percent(best.validation)} % on validation; {failed or 'not confirmed yet'}" if best else ""
+        name = method_name(page, best, link=False) if best else table.DASH
+        leading = _card("Best method so far", name, note or "no trial is complete yet")
 
     charged, total = (
         page.run.get("charged") or page.trials.device_seconds.sum(),
@@ -160,12 +164,12 @@ def _cards(page: Page) -> str:
         page.trials.started.min(),
         max(page.trials.ended.max(), page.epochs.reported.max(), key=_or_least),
     )
-    devices = sorted({text(device) for device in page.trials.device.dropna()})
-    slots = page.run.get("slots")
+    devices = [text(device) for device in table.devices(page.results)]
+    slots = table.slots_text(page.run)
     duration = _card(
         "Duration",
         _duration((ended - began).total_seconds()) if not pd.isna(began) and not pd.isna(ended) else table.DASH,
-        (", ".join(devices) or "no device yet") + (f"; {count(slots, 'slot')}" if slots else ""),
+        (", ".join(devices) or "no device yet") + (f"; {text(slots)}" if slots else ""),
     )
     return leading + budget + trials + duration
 
@@ -186,30 +190,53 @@ def _results(page: Page) -> str:
     if not page.rows:
         return empty("No trial has been suggested yet.")
     unit, length = table.compute_unit(page.run, max(row.device_seconds for row in page.rows))
-    columns: list[tuple[str, Callable[[Row], tuple[str, object]]]] = [
-        ("test kNN k=200, %", lambda row: (with_interval(row.knn_200), _mean(row.knn_200))),
+    # What a cell shows, the value by which it is sorted, and a note below it.
+    columns: list[tuple[str, Callable[[Row], tuple]]] = [
+        (
+            "test kNN k=200, %",
+            lambda row: (
+                with_interval(row.knn_200),
+                _mean(row.knn_200),
+                table.seeds_note(row.knn_200, row.failed_seeds),
+            ),
+        ),
         ("seeds", lambda row: _plain(len(row.knn_200.values) if row.knn_200 else None)),
         ("k=20, %", lambda row: (with_interval(row.knn_20), _mean(row.knn_20))),
         ("purity@20, %", lambda row: (with_interval(row.purity_20), _mean(row.purity_20))),
-        ("published recipe, %", lambda row: (with_interval(row.published), _mean(row.published))),
-        ("gain of tuning", lambda row: (table.gain_text(row), 0 if row.published_won else _mean(row.gain))),
+        (
+            "published recipe, %",
+            lambda row: (
+                with_interval(row.published),
+                _mean(row.published),
+                table.seeds_note(row.published, row.published_failed_seeds),
+            ),
+        ),
+        (
+            "gain of tuning",
+            lambda row: (
+                table.gain_text(row),
+                0 if row.published_won else _mean(row.gain),
+                table.seeds_note(row.gain, row.gain_failed_seeds),
+            ),
+        ),
         ("validation, %", lambda row: (percent(row.validation), row.validation)),
         (f"one training, {unit}", lambda row: (amount(row.training_seconds, length), row.training_seconds)),
         (f"all, {unit}", lambda row: (amount(row.device_seconds, length), row.device_seconds)),
         ("images/s", lambda row: (amount(row.images_per_second), row.images_per_second)),
-        ("memory, GB", lambda row: (amount(row.peak_memory_bytes, 1e9), row.peak_memory_bytes)),
+        ("training memory, GB", lambda row: (amount(row.peak_memory_bytes, 1e9), row.peak_memory_bytes)),
         ("configu&shy;rations", lambda row: (table.trials_text(row), sum(row.counts.values()) or None)),
         ("P(rank 1)", lambda row: (table.probability_text(row), row.first)),
     ]
     # A column in which nothing was measured takes the room of those that matter.
-    columns = [column for column in columns if any(column[1](row)[0] != table.DASH for row in page.rows)]
+    columns = [column for column in columns if any(set(column[1](row)[::2]) - {table.DASH, ""} for row in page.rows)]
     head = "".join(f'<th scope="col"><button>{title}</button></th>' for title in ["method", *[c[0] for c in columns]])
 
     def line(row: Row) -> str:
         cells = [f'<td data-value="{text(row.title)}">{method_name(page, row)}</td>']
         for _, cell in columns:
-            shown, value = cell(row)
-            cells.append(f'<td data-value="{"" if value is None else value}">{html.escape(shown)}</td>')
+            shown, value, *note = cell(row)
+            below = "".join(f"<small>{part.replace('; ', ';<br>')}</small>" for part in note if part)
+            cells.append(f'<td data-value="{"" if value is None else value}">{html.escape(shown)}{below}</td>')
         best = row is table.leader(page.rows)
         return f"<tr{' class=best' if best else ''}>{''.join(cells)}</tr>"
 
@@ -218,7 +245,10 @@ def _results(page: Page) -> str:
     own = "; ".join(f"{text(row.method)} has {text(row.own_encoder)}" for row in page.rows if row.own_encoder)
     return (
         '<p class="lead">Mean ± half of the 95 % interval over fresh seeds; — was not measured. Configurations are '
-        "complete/pruned/failed/cut. Click a heading to sort. "
+        "those of the search, "
+        "complete/pruned/failed/cut. "
+        + (f"{table.FAILED_SEEDS} " if any(row.failed_seeds for row in page.methods) else "")
+        + "Click a heading to sort. "
         'Download: <a href="table.csv" download>CSV</a>, <a href="table.md">Markdown</a>, every trial and epoch as '
         '<a href="trials.parquet" download>trials.parquet</a> and '
         '<a href="epochs.parquet" download>epochs.parquet</a>.</p>'
@@ -257,11 +287,11 @@ def _accuracy(page: Page) -> str:
                 error_x=_bars(half, color, 5),
                 mode="markers",
                 marker={"color": color, "symbol": symbol, "size": 10},
-                hovertemplate=f"{text(row.title)}<br>{with_interval(row.knn_200)} %<extra></extra>",
+                hovertemplate=f"{_with_note(row)}<br>{with_interval(row.knn_200)} %<extra></extra>",
             ),
         ]
     methods = [row for row in tested if not row.baseline]
-    names = {"tickvals": list(range(len(tested))), "ticktext": [text(row.title) for row in tested]}
+    names = {"tickvals": list(range(len(tested))), "ticktext": [_with_note(row) for row in tested]}
     body = ""
     if methods and len(methods) < len(tested):
         whole = {"xaxis": {"range": _around(tested)}, "yaxis": {"range": [-0.7, len(tested) - 0.4]}}
@@ -284,6 +314,15 @@ def _accuracy(page: Page) -> str:
     )
 
 
+def _with_note(row: Row) -> str:
+    """A row's name, and below it what failed."""
+    return text(row.title) + _below(table.seeds_note(row.knn_200, row.failed_seeds))
+
+
+def _below(note: str) -> str:
+    return f"<br>{note}" if note else ""
+
+
 def _gain(page: Page) -> str:
     compared = [row for row in page.methods if row.knn_200 and row.published][::-1]
     body = "<h3>What tuning adds to the published recipe</h3>"
@@ -291,7 +330,7 @@ def _gain(page: Page) -> str:
         return body + empty("No method has both its published recipe and its winner confirmed yet.")
     lines = np.array([[100 * row.published.mean, 100 * row.knn_200.mean, np.nan] for row in compared]).ravel()
     places = np.repeat(np.arange(len(compared), dtype=float), 3)
-    labels = [table.gain_text(row) for row in compared]
+    labels = [table.gain_text(row) + _below(table.seeds_note(row.gain, row.gain_failed_seeds)) for row in compared]
     traces = [
         go.Scatter(
             x=lines,
@@ -328,6 +367,7 @@ def _gain(page: Page) -> str:
             "text": label,
             "showarrow": False,
             "xanchor": "left",
+            "align": "left",
             "xshift": 8,
         }
         for place, label in enumerate(labels)
@@ -341,7 +381,7 @@ def _gain(page: Page) -> str:
             traces,
             "Published recipe against tuned",
             height=100 + 30 * len(compared),
-            margin={"l": 50, "r": 104, "t": 14, "b": 44},
+            margin={"l": 50, "r": 150 if any(row.gain_failed_seeds for row in compared) else 104, "t": 14, "b": 44},
             annotations=notes,
             legend=LEGEND_ABOVE,
             xaxis={"title": {"text": "test kNN k=200, %"}, "range": [ends.min() - pad, ends.max() + pad]},
@@ -448,7 +488,7 @@ def _accuracy_against_compute(page: Page) -> str:
                     textposition=side,
                     cliponaxis=False,
                     marker={"color": color, "symbol": symbol, "size": 10},
-                    hovertemplate=f"{text(row.title)}: {with_interval(row.knn_200)} %<br>"
+                    hovertemplate=f"{_with_note(row)}<br>{with_interval(row.knn_200)} %<br>"
                     f"{amount(seconds(row), length)} {unit}<extra></extra>",
                 )
             )
@@ -711,19 +751,25 @@ def _failures(page: Page) -> str:
     failed = page.trials[page.trials.state == "failed"]
     if not len(failed):
         return '<p class="lead">No trial has failed.</p>'
-    failed = failed.assign(reason=failed.reason.fillna("no reason recorded"))
-    groups = sorted(failed.groupby(["method", "stage", "reason"]), key=lambda group: (-len(group[1]), group[0]))
+    failed = failed.assign(reason=failed.reason.fillna("no reason recorded"), failure=failed.failure.fillna(table.DASH))
+    kinds = ["method", "stage", "failure", "reason"]
+    groups = sorted(failed.groupby(kinds), key=lambda group: (-len(group[1]), group[0]))
     unit, length = table.compute_unit(page.run, failed.device_seconds.sum())
     lines = [
-        [text(method), text(stage), str(len(part)), amount(part.device_seconds.sum(), length), text(reason, 300)]
-        for (method, stage, reason), part in groups[:100]
+        [
+            *(text(method), text(stage), text(failure), str(len(part))),
+            *(amount(part.device_seconds.sum(), length), text(reason, 300)),
+        ]
+        for (method, stage, failure, reason), part in groups[:100]
     ]
     more = f'<p class="lead">And {len(groups) - 100} more kinds.</p>' if len(groups) > 100 else ""
+    given_up = page.run.get("given_up") or {}
     share = 100 * failed.device_seconds.sum() / max(1e-9, page.trials.device_seconds.sum())
     return (
         f'<p class="lead">{count(len(failed), "trial")} failed and took {share:.1f} % of the compute. '
         "A failure counts against its method's share.</p>"
-        + html_table(["method", "stage", "trials", unit, "reason"], lines, (1, 4), wide=True)
+        + "".join(f'<p class="lead">{text(m)} was given up: {text(why, 300)}</p>' for m, why in given_up.items())
+        + html_table(["method", "stage", "kind", "trials", unit, "reason"], lines, (1, 2, 5), wide=True)
         + more
     )
 
@@ -742,6 +788,8 @@ def _protocol(page: Page) -> str:
     ]
     entries = [f"<dt>{label}</dt><dd>{html.escape(entry)}</dd>" for label, entry in rules]
     for label, entry, plain in table.footer(page.results, page.rows):
+        if label == "About the data":  # stands at the head of the page
+            continue
         shown = html.escape(entry if plain else re.sub(r"\\(.)", r"\1", html.unescape(entry)).replace("`", ""))
         entries.append(f"<dt>{label}</dt><dd>{shown}</dd>")
     return f"<dl>{''.join(entries)}</dl>"

@@ -30,8 +30,10 @@ TRIALS = pa.schema(
         ("stage", pa.string()),  # search | confirm | published | baseline | superseded
         ("state", pa.string()),  # complete | pruned | failed | cut | running
         ("reason", pa.string()),
+        ("failure", pa.string()),  # what kind of failure it was
         ("seed", pa.int64()),
-        ("hyperparameters", pa.string()),  # JSON
+        ("hyperparameters", pa.string()),  # JSON, as asked for
+        ("effective", pa.string()),  # JSON, as trained: made smaller where encoder or data set ask for it
         ("published_recipe", pa.bool_()),
         ("encoder", pa.string()),
         ("encoder_parameters", pa.int64()),
@@ -49,7 +51,7 @@ TRIALS = pa.schema(
         ("device", pa.string()),
         ("device_seconds", pa.float64()),  # held, everything counted
         ("images_per_second", pa.float64()),  # median over epochs
-        ("peak_memory_bytes", pa.int64()),
+        ("peak_memory_bytes", pa.int64()),  # of the training itself, beside the images
         ("attempts", pa.int64()),
         ("started", MOMENT),
         ("ended", MOMENT),
@@ -78,6 +80,9 @@ EPOCHS = pa.schema(
     ]
 )
 
+ADDED = {"failure", "effective"}
+"""Columns that files of earlier versions lack; read there as null."""
+
 
 @dataclass(frozen=True)
 class Results:
@@ -100,20 +105,25 @@ def write(fold: Fold, folder: str | Path) -> None:
 def facts(fold: Fold, name: str) -> dict:
     """What is true of the whole run: the ledger's own words, so `bench.ledger` says what each key holds.
 
-    `name`, `settings`, `plan`; of the last session `budget`, `slots`, `share`, `facts`; `winners` {method: uid
-    or null}, `charged` (device-seconds), `closed` (why the last driver ended; null while one runs); `commits`, those of
-    all sessions.
+    `name`, `settings`, `plan`; of the last session `budget`, `slots`, `share`, `facts`; of every session, in their
+    order, `sessions` (`slots`, `rate` and, of its facts, `device`, `versions`, `commit`); `winners` {method: uid or
+    null}, `given_up` {method: why its search ended early}, `charged` (device-seconds), `closed` (why the last driver
+    ended; null while one runs).
     """
     session = fold.sessions[-1] if fold.sessions else {}
-    commits = dict.fromkeys(commit for each in fold.sessions if (commit := (each.get("facts") or {}).get("commit")))
     return {
         "name": name,
         "settings": fold.settings,
         "plan": fold.plan,
         **{key: session.get(key) for key in ("budget", "slots", "share", "facts")},
+        "sessions": [
+            {key: each.get(key) for key in ("slots", "rate")}
+            | {key: (each.get("facts") or {}).get(key) for key in ("device", "versions", "commit")}
+            for each in fold.sessions
+        ],
         "winners": {method: event.get("winner") for method, event in fold.chosen.items()},
+        "given_up": {method: reason for method, event in fold.chosen.items() if (reason := event.get("reason"))},
         "charged": fold.charged,
-        "commits": list(commits),
         "closed": fold.closed,
     }
 
@@ -132,8 +142,10 @@ def _trial(trial: Trial, fold: Fold, run: str) -> dict:
         "stage": fold.stage(trial),
         "state": trial.state,
         "reason": trial.reason,
+        "failure": getattr(trial, "kind", None) if trial.state == "failed" else None,
         "seed": trial.seed,
         "hyperparameters": json.dumps(trial.hyperparameters, sort_keys=True),
+        "effective": _effective(trial),
         "published_recipe": trial.published,
         "encoder": trial.facts.get("encoder") or (None if own_encoder else settings.get("encoder")),
         "encoder_parameters": trial.facts.get("encoder_parameters"),
@@ -156,6 +168,12 @@ def _trial(trial: Trial, fold: Fold, run: str) -> dict:
         "started": _moment(trial.started),
         "ended": _moment(trial.ended),
     }
+
+
+def _effective(trial: Trial) -> str | None:
+    """The hyper-parameters with which the trial was trained, as JSON; None where its trainer did not tell."""
+    differing = trial.facts.get("hyperparameters")
+    return None if differing is None else json.dumps(trial.hyperparameters | differing, sort_keys=True)
 
 
 def _epochs(trial: Trial, fold: Fold, run: str) -> Iterable[dict]:
@@ -190,11 +208,15 @@ def save(trials: Iterable[Mapping], epochs: Iterable[Mapping], run: Mapping, fol
 
 
 def load(folder: str | Path) -> Results:
-    """Read a run's folder. Raises UserError where a file is missing, torn, or lacks a column."""
+    """Read a run's folder, also one that an earlier version wrote. Raises UserError where a file is missing, torn, or
+    lacks a column."""
     folder = Path(folder)
     trials, epochs = _read(folder / "trials.parquet", TRIALS), _read(folder / "epochs.parquet", EPOCHS)
-    facts = (trials.schema.metadata or {}).get(b"run", b"{}")
-    return Results(trials.to_pandas(), epochs.to_pandas(), json.loads(facts))
+    try:
+        run = json.loads((trials.schema.metadata or {}).get(b"run", b"{}"))
+    except ValueError as error:
+        raise UserError(f"{folder / 'trials.parquet'} has damaged facts of its run; run the benchmark again") from error
+    return Results(trials.to_pandas(), epochs.to_pandas(), run)
 
 
 def _table(rows: Iterable[Mapping], schema: pa.Schema) -> pa.Table:
@@ -217,6 +239,9 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
             f"{path} is not a whole Parquet file ({_first_line(error)}); run the benchmark again to remake it"
         ) from error
     missing = [field.name for field in schema if field.name not in table.column_names]
+    for name in ADDED.intersection(missing):
+        table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
+        missing.remove(name)
     if missing:
         raise UserError(f"{path} lacks the column {missing[0]!r}; another version of this program wrote it")
     try:

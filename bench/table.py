@@ -1,12 +1,15 @@
 """The accuracy table: a run's Parquet files as rows, and the rows as Markdown, CSV and text."""
 
 import html
+import json
 import math
 import re
 import statistics
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,10 +31,15 @@ PROTOCOL = (
     "bank, votes weighted by exp(similarity / T): k=200 with T=0.1, k=20 with T=0.07. purity@20 is the share of "
     "a test image's 20 nearest test images with its label."
 )
+FAILED_SEEDS = (
+    "Where a confirming training failed, as in “2 of 3 seeds; 1 failed”, the mean is that of the others and so too "
+    "good: the method is not ranked and stands below those without such a failure."
+)
+MEMORY = "Training memory is the peak of the training itself, beside the images."
 NOTATION = (
-    "mean ± half of the 95 % interval (Student's t) over seeds; — was not measured; configurations are "
-    "complete/pruned/failed/cut; P(rank 1) is how often a method's mean leads that of all others on the run's encoder, "
-    "by Student's t over seeds, once all are confirmed."
+    "Mean ± half of the 95 % interval (Student's t) over seeds; — was not measured; configurations are those of the "
+    "search, complete/pruned/failed/cut. P(rank 1) is how often a method's mean leads that of all others that are "
+    f"ranked on the run's encoder, by Student's t over seeds, once all are confirmed. {FAILED_SEEDS} {MEMORY}"
 )
 DASH = "—"
 DRAWS = 10_000
@@ -58,7 +66,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Row:
-    """One method's line. Accuracies are fractions; None is what was not measured."""
+    """One method's line. Accuracies are fractions; None is what was not measured.
+
+    The means are over the seeds that completed. `failed_seeds` are those of the row's test accuracy that failed,
+    `published_failed_seeds` those of the published recipe; of `gain_failed_seeds` one of the pair did.
+    """
 
     method: str
     title: str
@@ -70,7 +82,11 @@ class Row:
     purity_20: Estimate | None
     published: Estimate | None
     gain: Estimate | None  # tuned minus published, paired by seed
+    failed_seeds: frozenset[int]
+    published_failed_seeds: frozenset[int]
+    gain_failed_seeds: frozenset[int]
     published_won: bool
+    awaited: bool  # its test accuracy may still come
     validation: float | None
     training_seconds: float | None  # device-seconds of one whole training, median
     device_seconds: float  # everything charged to the method
@@ -79,13 +95,17 @@ class Row:
     counts: Mapping[str, int]  # search trials by state
     first: float | None  # P(rank 1)
 
+    @property
+    def whole(self) -> bool:
+        """Whether the row may be ranked: tested, and with no seed that failed, or failing would make a mean better."""
+        return self.knn_200 is not None and not self.failed_seeds
+
 
 def rows(results: Results) -> list[Row]:
-    """A row per method, best first, and the baselines below them, best first."""
+    """A row per method, best first, and the baselines below them, best first. Below the best stand those of which a
+    seed failed, then those that are not confirmed yet, then those that never will be."""
     made = [_row(method, trials, results.run) for method, trials in results.trials.groupby("method", sort=True)]
-    alike = compared(made)
-    confirmed = all(row.knn_200 for row in alike)
-    first = probability_of_rank_1({row.method: row.knn_200.values.values() for row in alike}) if confirmed else {}
+    first = probability_of_rank_1({row.method: row.knn_200.values.values() for row in ranked(made)})
     made = [Row(**{**row.__dict__, "first": first.get(row.method)}) for row in made]
     return sorted(made, key=_rank)
 
@@ -95,15 +115,22 @@ def compared(made: Iterable[Row]) -> list[Row]:
     return [row for row in made if not row.baseline and not row.own_encoder]
 
 
-def leader(made: list[Row]) -> Row | None:
-    """The best of those that are compared; None before all of them are confirmed."""
+def ranked(made: Iterable[Row]) -> list[Row]:
+    """Those that are compared and whole; none before every one that is compared is confirmed or never will be."""
     alike = compared(made)
-    return alike[0] if alike and all(row.knn_200 for row in alike) else None
+    return [] if any(row.awaited for row in alike) else [row for row in alike if row.whole]
+
+
+def leader(made: list[Row]) -> Row | None:
+    """The best of those that are ranked, if any is."""
+    return next(iter(ranked(made)), None)
 
 
 def _rank(row: Row) -> tuple:
     tested = row.knn_200.mean if row.knn_200 else -1.0
-    return row.baseline, -tested, -(row.validation if row.validation is not None else -1.0), row.title
+    validation = row.validation if row.validation is not None else -1.0
+    standing = () if row.baseline else (not row.whole, row.knn_200 is None, not row.awaited)
+    return row.baseline, *standing, -tested, -validation, row.title
 
 
 def _row(method: str, trials: pd.DataFrame, run: dict) -> Row:
@@ -116,6 +143,10 @@ def _row(method: str, trials: pd.DataFrame, run: dict) -> Row:
     recipe = _by_seed(complete[complete.stage == "published"], "test_knn_200")
     tuned = _by_seed(tested, "test_knn_200")
     gains = {} if published_won or baseline else {s: tuned[s] - recipe[s] for s in tuned if s in recipe}
+    failed = trials[trials.state == "failed"]
+    failed_seeds, recipe_failed = (frozenset(map(int, failed.seed[failed.stage == s])) for s in (stage, "published"))
+    # A winner of None, or the end of the run, says that nothing is left to confirm.
+    over = run.get("closed") == "done" or (run.get("winners") or {}).get(method, "") is None
     best = search[search.state == "complete"].validation_knn_200.max() if winner is None else winner.validation_knn_200
     whole = tested if len(tested) else complete if len(complete) else trials
     own = trials[trials.own_encoder & (trials.stage != "baseline")]  # raw pixels have no encoder to mark
@@ -131,7 +162,11 @@ def _row(method: str, trials: pd.DataFrame, run: dict) -> Row:
         purity_20=_estimate(_by_seed(tested, "test_purity_20")),
         published=_estimate(recipe),
         gain=_estimate(gains),
+        failed_seeds=failed_seeds,
+        published_failed_seeds=recipe_failed,
+        gain_failed_seeds=frozenset() if published_won or baseline else failed_seeds | recipe_failed,
         published_won=published_won and bool(tuned),
+        awaited=not (tuned or failed_seeds or over),
         validation=_number(best),
         training_seconds=_number((tested if len(tested) else complete).device_seconds.median()),
         device_seconds=float(trials.device_seconds.sum()),
@@ -169,9 +204,56 @@ def probability_of_rank_1(accuracies: Mapping[str, Iterable[float]]) -> dict[str
     return dict(zip(measured, (leads / leads.sum(0)).mean(1).tolist(), strict=True))
 
 
+def effective(trial: pd.Series) -> dict[str, Any]:
+    """The hyper-parameters with which a trial was trained; what was asked for stands in its `hyperparameters`."""
+    if isinstance(trial.effective, str):
+        return json.loads(trial.effective)
+    asked = json.loads(trial.hyperparameters)  # earlier versions told the images in a step alone
+    step = {"batch_size": int(trial.batch_size)} if "batch_size" in asked and trial.batch_size > 0 else {}
+    return asked | step
+
+
+def fitted(trial: pd.Series) -> dict[str, tuple[Any, Any]]:
+    """What was trained otherwise than asked for: name -> (asked for, as trained)."""
+    asked = json.loads(trial.hyperparameters)
+    return {name: (asked.get(name), value) for name, value in effective(trial).items() if value != asked.get(name)}
+
+
+def recipe_trial(trials: pd.DataFrame) -> pd.Series | None:
+    """Of a method's `trials` one that was trained as published, if possible one that confirms; None before."""
+    begun = trials[(trials.epoch > 0) & trials.published_recipe]
+    for stage in ("published", "search"):
+        if len(some := begun[begun.stage == stage]):
+            return some.iloc[0]
+    return None
+
+
 def fact(run: dict, name: str) -> object:
     """A fact of the last session or, failing that, a setting of the run; None if neither tells."""
     return (run.get("facts") or {}).get(name) or (run.get("settings") or {}).get(name)
+
+
+def each_session(run: dict, name: str) -> list:
+    """What the run's sessions say of `name`, each different value once, in their order."""
+    facts = run.get("facts") or {}
+    sessions = run.get("sessions") or [{"slots": run.get("slots"), **facts}]
+    values = [value for session in sessions if (value := session.get(name)) is not None]
+    return [value for place, value in enumerate(values) if value not in values[:place]]
+
+
+def devices(results: Results) -> list[str]:
+    """Every device that the run was on, with its precision."""
+    told = [*results.trials.device.dropna(), *each_session(results.run, "device")]
+    return sorted({str(device) for device in told})
+
+
+def versions(run: dict) -> dict[str, list[str]]:
+    """The versions of each package that the run was made with, in the order of its sessions."""
+    found: dict[str, dict[str, None]] = {}
+    for packages in each_session(run, "versions"):
+        for name, version in packages.items():
+            found.setdefault(name, {})[version] = None
+    return {name: list(versions) for name, versions in found.items()}
 
 
 def spaces(run: dict) -> dict[str, dict]:
@@ -221,8 +303,23 @@ def with_interval(estimate: Estimate | None, sign: str = "") -> str:
     return text if estimate.half_width is None else f"{text} ± {100 * estimate.half_width:.2f}"
 
 
+def seeds_note(estimate: Estimate | None, failed: frozenset[int]) -> str:
+    """`2 of 3 seeds; 1 failed` where one did; else nothing."""
+    measured = len(estimate.values) if estimate else 0
+    return f"{measured} of {measured + len(failed)} seeds; {len(failed)} failed" if failed else ""
+
+
 def gain_text(row: Row) -> str:
     return "recipe won" if row.published_won else with_interval(row.gain, "+")
+
+
+def value_text(value: object) -> str:
+    """A hyper-parameter's value as a person writes it."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return DASH
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}" if 0.99 <= value < 1 else f"{value:.4g}"
+    return str(value)
 
 
 def compute_unit(run: dict, most: float) -> tuple[str, float]:
@@ -263,8 +360,9 @@ def one_line(text: object, most: int = 60) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def _markdown_text(text: object) -> str:
-    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", html.escape(one_line(text, 1000), quote=False))
+def markdown_text(text: object) -> str:
+    """Text that is neither markup nor a cell's end."""
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", html.escape(one_line(text, 4000), quote=False))
 
 
 # ---- the table as text ----
@@ -296,27 +394,25 @@ def markdown(results: Results) -> str:
         f"one training, {unit}",
         f"all, {unit}",
         "images/s",
-        "memory, GB",
+        "training memory, GB",
         "configurations",
         "P(rank 1)",
     ]
     lines = ["| " + " | ".join(heads) + " |", "|:--|" + "--:|" * (len(heads) - 1)]
     for row in made:
         name = (
-            f"[{_markdown_text(one_line(row.title))}]({row.paper})"
-            if row.paper
-            else _markdown_text(one_line(row.title))
+            f"[{markdown_text(one_line(row.title))}]({row.paper})" if row.paper else markdown_text(one_line(row.title))
         )
         accuracy = with_interval(row.knn_200)
         best = row is leader(made)
         cells = [
             name,
-            f"**{accuracy}**" if best else accuracy,
+            f"**{accuracy}**" if best else accuracy + bracketed(seeds_note(row.knn_200, row.failed_seeds)),
             str(len(row.knn_200.values)) if row.knn_200 else DASH,
             with_interval(row.knn_20),
             with_interval(row.purity_20),
-            with_interval(row.published),
-            gain_text(row),
+            with_interval(row.published) + bracketed(seeds_note(row.published, row.published_failed_seeds)),
+            gain_text(row) + bracketed(seeds_note(row.gain, row.gain_failed_seeds)),
             percent(row.validation),
             amount(row.training_seconds, length),
             amount(row.device_seconds, length),
@@ -326,8 +422,12 @@ def markdown(results: Results) -> str:
             probability_text(row),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    notes = [f"- {label}: {_markdown_text(text) if plain else text}" for label, text, plain in footer(results, made)]
-    return "\n".join([f"**{_markdown_text(title(results))}**", "", *lines, "", *notes]) + "\n"
+    notes = [f"- {label}: {markdown_text(text) if plain else text}" for label, text, plain in footer(results, made)]
+    return "\n".join([f"**{markdown_text(title(results))}**", "", *lines, "", *notes]) + "\n"
+
+
+def bracketed(note: str) -> str:
+    return f" ({note})" if note else ""
 
 
 def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
@@ -365,23 +465,54 @@ def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
         data += f"; {images['left_out']:,} left out as unreadable" if images.get("left_out") else ""
         data += f"; fingerprint {str(trials.dataset_fingerprint.iloc[0])[:12]}"
         notes.append(("Data", data, True))
+    if remarks := facts.get("remarks"):
+        notes.append(("About the data", " ".join(map(str, remarks)), True))
+    if changes := _fitted_text(trials):
+        text = f"as published, but fitted to this encoder and data set: {changes}"
+        rest = "; what else was fitted is not on record" if trials.effective.isna().all() else ""
+        notes.append(("Published recipes", text + rest, True))
+    for method, reason in (run.get("given_up") or {}).items():
+        notes.append(("Given up", f"{method}: {reason}", True))
     if budget.get("seconds"):
         spent = f"{amount(run.get('charged'), length)} of {amount(budget['seconds'], length)} {unit} spent"
-        devices = ", ".join(sorted({str(d) for d in trials.device.dropna()})) or str(fact(run, "device"))
-        slots = f"; {run['slots']} {'slots' if run['slots'] != 1 else 'slot'}" if run.get("slots") else ""
-        notes.append(("Budget", f"{spent}; {devices}{slots}", True))
-    software = [f"{name} {version}" for name, version in (facts.get("versions") or {}).items()]
-    commits = run.get("commits") or ([facts["commit"]] if facts.get("commit") else [])
+        on = devices(results)
+        kinds = "; device time of several kinds is added up as it is" if len(on) > 1 else ""
+        told = [spent, " and ".join(on), slots_text(run)]
+        notes.append(("Budget", "; ".join(filter(None, told)) + kinds, True))
+    software = [f"{name} {' and '.join(map(str, several))}" for name, several in versions(run).items()]
+    commits = run.get("commits") or each_session(run, "commit")
     if commits:
         software.append(f"commit{'s' * (len(commits) > 1)} {' and '.join(map(str, commits))}")
     if software:
         notes.append(("Software", ", ".join(one_line(part) for part in software), False))
     if facts.get("command"):
         notes.append(("Command", f"python {facts['command']}", True))
-    hashes = [f"{_markdown_text(m)} `{_hash(s)}`" for m, s in sorted(spaces(run).items()) if s.get("hash")]
+    hashes = [f"{markdown_text(m)} `{_hash(s)}`" for m, s in sorted(spaces(run).items()) if s.get("hash")]
     if hashes:
         notes.append(("Search spaces", ", ".join(hashes), False))
     return notes
+
+
+def slots_text(run: dict) -> str:
+    """The trials at a time of all sessions, and the share of a GPU that each had where it was not the whole."""
+    slots, rates = each_session(run, "slots"), each_session(run, "rate")
+    told = f"{' and '.join(map(str, slots))} slot{'' if slots == [1] else 's'}" if slots else ""
+    return told if rates in ([], [1.0]) else f"{told} of {' and '.join(f'{rate:g}' for rate in rates)} GPU"
+
+
+def _fitted_text(trials: pd.DataFrame) -> str:
+    """How the published recipes were trained otherwise than published: `moco and pirl queue_length 16384 → 4480`."""
+    changes: dict[str, list[str]] = {}
+    for method, some in trials[trials.stage != "baseline"].groupby("method", sort=True):
+        trial = recipe_trial(some)
+        for name, (asked, trained) in ({} if trial is None else fitted(trial)).items():
+            before = "" if asked is None else f"{value_text(asked)} → "
+            changes.setdefault(f"{name} {before}{value_text(trained)}", []).append(str(method))
+    return "; ".join(f"{_listed(methods)} {change}" for change, methods in sorted(changes.items()))
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _range(numbers: set[int]) -> str:
@@ -415,7 +546,7 @@ def terminal(results: Results) -> str:
         cells = [
             title,
             with_interval(row.knn_200),
-            str(len(row.knn_200.values)) if row.knn_200 else DASH,
+            _seeds_short(row),
             percent(row.published.mean if row.published else None),
             "recipe" if row.published_won else with_interval(row.gain, "+"),
             percent(row.validation),
@@ -438,9 +569,20 @@ def terminal(results: Results) -> str:
     aligned.insert(1, rule)
     if 0 < baselines < len(made):
         aligned.insert(2 + baselines, rule)
-    if any(row.own_encoder for row in made):
-        aligned.append("† brings its own encoder")
-    return "\n".join(aligned) + "\n"
+    notes = ["† brings its own encoder"] if any(row.own_encoder for row in made) else []
+    for row in made:
+        if note := seeds_note(row.knn_200, row.failed_seeds):
+            notes.append(f"{row.method}: {note}{'' if row.baseline else ', so it is not ranked'}")
+        if not row.published_won and (note := seeds_note(row.published, row.published_failed_seeds)):
+            notes.append(f"{row.method}, published recipe: {note}")
+    notes += [f"{method} was given up: {reason}" for method, reason in (run.get("given_up") or {}).items()]
+    notes = [textwrap.fill(one_line(note, 1000), 100, subsequent_indent="  ") for note in notes]
+    return "\n".join([*aligned, *notes]) + "\n"
+
+
+def _seeds_short(row: Row) -> str:
+    measured = len(row.knn_200.values) if row.knn_200 else 0
+    return f"{measured} of {measured + len(row.failed_seeds)}" if row.failed_seeds else str(measured or DASH)
 
 
 def csv(results: Results) -> str:
@@ -451,7 +593,18 @@ def csv(results: Results) -> str:
             "baseline": row.baseline,
             "own_encoder": bool(row.own_encoder),
             "published_won": row.published_won,
-            "seeds": len(row.knn_200.values) if row.knn_200 else 0,
+            **{
+                f"{prefix}{part}": value
+                for prefix, estimate, failed in (
+                    ("", row.knn_200, row.failed_seeds),
+                    ("published_", row.published, row.published_failed_seeds),
+                    ("gain_", row.gain, row.gain_failed_seeds),
+                )
+                for part, value in (
+                    ("seeds", len(estimate.values) if estimate else 0),
+                    ("failed_seeds", len(failed)),
+                )
+            },
             **{
                 f"{name}_{part}": getattr(estimate, part) if estimate else None
                 for name in ("knn_200", "knn_20", "purity_20", "published", "gain")
@@ -481,34 +634,50 @@ def write(results: Results, folder: str | Path) -> None:
 
 
 def publish(results: Results, readme: str | Path, name: str | None = None) -> bool:
-    """Put the table of a CIFAR-10 run into the README; a run on anything else leaves it alone.
+    """Put the table of a CIFAR-10 run into the README, at the place of that `name`.
 
-    Returns whether the file changed. Raises UserError where the markers are missing.
+    Returns whether the file changed. Raises UserError where the run is on other images or has no place there.
     """
-    datasets = set(results.trials.dataset.dropna().unique())
-    return datasets == {"cifar10"} and update_readme(readme, markdown(results), name)
+    for dataset in results.trials.dataset.dropna().unique():
+        check_place(readme, dataset, name)
+    return update_readme(readme, markdown(results), name)
+
+
+def check_place(readme: str | Path, dataset: str, name: str | None = None) -> None:
+    """Raises UserError unless a run on this data set may have its table at the README's place of that `name`."""
+    if dataset != "cifar10":
+        raise UserError(
+            f"the tables in {readme} are of runs on cifar10, and this one is on {one_line(dataset)}; leave out "
+            "--update-readme"
+        )
+    _parts(readme, name)
 
 
 def update_readme(readme: str | Path, text: str, name: str | None = None) -> bool:
     """Replace what stands between `<!-- table:begin -->` and `<!-- table:end -->`, with a name between
     `<!-- table:NAME:begin -->` and its end.
 
-    Returns whether the file changed. Raises UserError unless each marker stands once.
+    Returns whether the file changed. Raises UserError unless each marker stands once, and OSError.
     """
-    readme = Path(readme)
+    head, inside, tail = _parts(readme, name)
+    newline = "\r\n" if "\r\n" in head + inside + tail else "\n"
+    fresh = f"{newline}{newline}{text.strip().replace(chr(10), newline)}{newline}{newline}"
+    if fresh == inside:
+        return False
+    write_atomically(readme, (head + fresh + tail).encode())
+    return True
+
+
+def _parts(readme: str | Path, name: str | None) -> tuple[str, str, str]:
+    """The README up to the end of the begin marker, what stands between the markers, and the rest."""
     prefix = "table" if name is None else f"table:{name}"
     begin, end = f"<!-- {prefix}:begin -->", f"<!-- {prefix}:end -->"
     try:
-        before = readme.read_bytes().decode()
+        text = Path(readme).read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{readme} cannot be read as text ({error}); it should hold {begin} and {end}") from error
-    start, stop = before.find(begin), before.find(end)
-    if before.count(begin) != 1 or before.count(end) != 1 or stop < start:
+    start, stop = text.find(begin), text.find(end)
+    if text.count(begin) != 1 or text.count(end) != 1 or stop < start:
         raise UserError(f"{readme} should hold the lines {begin} and {end} once each, in this order")
-    newline = "\r\n" if "\r\n" in before else "\n"
-    inside = f"{newline}{newline}{text.strip().replace(chr(10), newline)}{newline}{newline}"
-    after = before[: start + len(begin)] + inside + before[stop:]
-    if after == before:
-        return False
-    write_atomically(readme, after.encode())
-    return True
+    start += len(begin)
+    return text[:start], text[start:stop], text[stop:]

@@ -3,8 +3,10 @@
 import json
 import math
 import random
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from bench import results
 
@@ -44,8 +46,15 @@ def rows(
     all_failed: bool = False,
     baselines: bool = True,
     dataset: str = "cifar10",
+    encoder: str = "resnet18",
+    failing: Mapping[tuple[str, str], int] = MappingProxyType({}),
+    fitted: Mapping[str, Mapping] = MappingProxyType({}),
 ) -> tuple[list[dict], list[dict], dict]:
-    """Trial rows, epoch rows and run facts: `trials` search trials and `seeds` confirming ones per method."""
+    """Trial rows, epoch rows and run facts: `trials` search trials and `seeds` confirming ones per method.
+
+    `failing` says how many of the first trials of a (method, stage) fail; a method whose search has no other trials
+    was given up. `fitted` gives a method's hyper-parameters that were trained with other values than asked for.
+    """
     chance = random.Random(0)
     free = [0.0] * slots  # when each slot is next free, in seconds after START
     trial_rows, epoch_rows = [], []
@@ -93,15 +102,17 @@ def rows(
                 "stage": stage,
                 "state": state,
                 "reason": f"loss became NaN in epoch {reached + 1}" if state == "failed" else None,
+                "failure": "diverged" if state == "failed" else None,
                 "seed": seed,
                 "hyperparameters": json.dumps(hyperparameters),
+                "effective": json.dumps(hyperparameters | dict(fitted.get(method, {}))) if reached else None,
                 "published_recipe": bool(hyperparameters)
                 and all(
                     value == entry["default"]
                     for name, entry in search_space(method)["hyperparameters"].items()
                     for value in [hyperparameters[name]]
                 ),
-                "encoder": "resnet18",
+                "encoder": encoder,
                 "encoder_parameters": 11_168_832,
                 "own_encoder": method in ("amdim", "seer"),
                 "dataset": dataset,
@@ -125,6 +136,12 @@ def rows(
         )
         return trial_rows[-1]
 
+    def confirm(method: str, stage: str, seed: int, hyperparameters: dict, quality: float, epochs: int):
+        fails = seed <= failing.get((method, stage), 0)
+        add(
+            method, stage, seed, hyperparameters, quality, *(("failed", epochs // 2) if fails else ("complete", epochs))
+        )
+
     ceiling = {method: 0.80 + 0.03 * math.sin(place * 2.3) for place, method in enumerate(methods)}
     winners = {}
     for number in range(trials):
@@ -139,7 +156,7 @@ def rows(
                 chosen["prototypes"] = chance.choice([128, 256, 512, 1024])
             miss = abs(math.log10(chosen["temperature"] / 0.2)) + abs(math.log10(chosen["learning_rate"] / 0.1))
             quality = ceiling[method] - 0.12 * miss
-            if all_failed or chosen["learning_rate"] > 0.35:
+            if all_failed or number < failing.get((method, "search"), 0) or chosen["learning_rate"] > 0.35:
                 state, reached = "failed", chance.randrange(0, 3)
             elif not finished:
                 state, reached = "cut", epochs // 3
@@ -156,18 +173,23 @@ def rows(
         defaults = {name: entry["default"] for name, entry in search_space(method)["hyperparameters"].items()}
         for seed in range(1, seeds + 1):
             if not row["published_recipe"]:
-                add(method, "confirm", seed, chosen, quality + chance.gauss(0, 0.003), "complete", epochs)
+                confirm(method, "confirm", seed, chosen, quality + chance.gauss(0, 0.003), epochs)
             published = ceiling[method] - 0.074 + chance.gauss(0, 0.003)
-            add(method, "published", seed, defaults, published, "complete", epochs)
+            confirm(method, "published", seed, defaults, published, epochs)
     if baselines:
         add("pixels", "baseline", 0, {}, 0.339, "complete", 0)
         for seed in range(1, seeds + 1):
-            add("random", "baseline", seed, {}, 0.36 + chance.gauss(0, 0.005), "complete", 0)
-            add("supervised", "baseline", seed, {}, 0.93 + chance.gauss(0, 0.002), "complete", epochs)
+            confirm("random", "baseline", seed, {}, 0.36 + chance.gauss(0, 0.005), 0)
+            confirm("supervised", "baseline", seed, {}, 0.93 + chance.gauss(0, 0.002), epochs)
+    given_up = {
+        method: f"its {trials} trials failed alike: the loss became NaN"
+        for method in methods
+        if failing.get((method, "search"), 0) >= trials
+    }
     charged = 60.0 + sum(row["device_seconds"] for row in trial_rows)
     run = {
         "name": "made-up",
-        "settings": {"dataset": dataset, "encoder": "resnet18", "image_size": 32},
+        "settings": {"dataset": dataset, "encoder": encoder, "image_size": 32},
         "plan": {"epochs": epochs, "calibration_seconds": 60.0},
         "budget": {"device": "gpu", "seconds": 1.04 * charged},
         "slots": slots,
@@ -180,7 +202,8 @@ def rows(
             "images": {"train": 50000, "test": 10000, "left_out": 0},
             "search_spaces": {method: search_space(method) for method in methods},
         },
-        "winners": {method: row["uid"] for method, (row, *_) in winners.items()} if finished else {},
+        "winners": {m: winners[m][0]["uid"] if m in winners else None for m in methods} if finished else {},
+        "given_up": given_up,
         "charged": charged,
         "closed": "done" if finished else None,
     }

@@ -32,16 +32,17 @@ def test_every_published_number_names_a_method_a_kind_and_its_source():
         ({"encoder": "resnet8"}, ["resnet8 instead of resnet18"]),
         ({"epochs": 10, "images": 4_500}, ["4,500 instead of 50,000 training images", "10 instead of 20 epochs"]),
         ({"image_size": None}, ["— instead of 32 px"]),
+        ({"own": ["queue_length 4480 instead of 16384"]}, ["queue_length 4480 instead of 16384"]),
     ],
 )
 def test_a_number_is_comparable_only_in_the_same_setting(change, told):
     anchor = Anchor("simclr", 80.0, "a paper", "once", {k: v for k, v in SETTING.items() if k != "images"})
-    assert anchors.differences(anchor, SETTING | change) == told
+    assert anchors.differences(anchor, SETTING | {"own": []} | change) == told
 
 
 def test_a_linear_classifier_is_never_compared_with_knn():
     anchor = Anchor("simclr", 80.0, "a paper", "once", SETTING | {"kind": "linear"})
-    assert anchors.differences(anchor, SETTING) == ["a linear classifier"]
+    assert anchors.differences(anchor, SETTING | {"own": []}) == ["a linear classifier"]
 
 
 def test_more_than_five_points_below_is_called_a_bug():
@@ -62,6 +63,32 @@ def test_the_page_has_each_method_once_for_each_number_and_says_what_differs(run
     assert sum("nothing published" in line for line in text.splitlines()) == len(synthetic_run.METHODS) - 1
     other = anchors.page(run, [Anchor("byol", 50.0, "a paper", "once", setting | {"epochs": 200})])
     assert "not comparable: 20 instead of 200 epochs" in other
+
+
+def test_a_recipe_that_was_trained_otherwise_or_failed_with_a_seed_is_not_compared(tmp_path):
+    options = {
+        "fitted": {"byol": {"prototypes": 400}},
+        "failing": {("byol", "published"): 1, ("simclr", "published"): 1},
+    }
+    found = results.load(synthetic_run.write(tmp_path, ("byol", "simclr", "swav"), **options))
+    found.run["facts"]["images"] = {"train": 50_000}
+    setting = {"kind": "knn", "encoder": "resnet18", "epochs": 20}
+    text = anchors.page(
+        found, [Anchor(method, 70.0, "a paper", "once", setting) for method in ("byol", "simclr", "swav")]
+    )
+    byol, simclr, swav = text.splitlines()[-3:]
+    assert "not comparable: prototypes 400 instead of 512, 1 of the recipe's seeds failed" in byol
+    assert "(2 of 3 seeds; 1 failed) |" in byol
+    assert "not comparable: 1 of the recipe's seeds failed" in simclr
+    assert "comparable" not in swav
+    assert "failed" not in swav
+
+
+def test_a_methods_name_cannot_break_out_of_the_page(tmp_path):
+    name = "evil|<script>`"
+    text = anchors.page(results.load(synthetic_run.write(tmp_path, (name,), baselines=False)), [])
+    assert "<script" not in text
+    assert text.splitlines()[-1].replace("\\|", "").count("|") == 8
 
 
 def test_a_folder_without_a_run_gets_one_line(tmp_path):

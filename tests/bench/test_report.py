@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from bench import method_report, report, results, table
@@ -21,6 +23,16 @@ from tests.bench import synthetic_run
 
 ROOT = Path(report.__file__).parents[1]
 HOSTILE = "<script>alert('name')</script>{{cards}}%{x}"
+TROUBLED = {
+    "failing": {
+        ("byol", "confirm"): 1,
+        ("byol", "published"): 2,
+        ("moco", "search"): 12,
+        ("simsiam", "published"): 3,
+        ("supervised", "baseline"): 1,
+    },
+    "fitted": {"swav": {"prototypes": 400}, "byol": {"prototypes": 400}},
+}
 KINDS = {
     "usual": {},
     "no trial yet": {"methods": (), "baselines": False},
@@ -32,6 +44,7 @@ KINDS = {
     "one epoch": {"epochs": 1},
     "cut before an epoch": {"finished": False, "epochs": 2, "trials": 1, "baselines": False},
     "all methods": {"methods": ORDER, "trials": 6},
+    "troubled": TROUBLED,
 }
 
 
@@ -167,6 +180,79 @@ def test_the_winner_is_among_the_curves_drawn_of_many():
     drawn = method_report._sample(trials, 100)
     assert len(drawn) == 100
     assert trials.validation_knn_200.idxmax() in drawn.index
+
+
+def test_what_failed_is_shown_in_its_rows_and_charts(tmp_path):
+    _, page = make(tmp_path, **TROUBLED)
+    rows = {method: re.search(rf"<tr[^>]*><td data-value=.{method}.*?</tr>", page)[0] for method in ("byol", "simsiam")}
+    assert "<small>2 of 3 seeds;<br>1 failed</small>" in rows["byol"]  # its accuracy
+    assert "<small>1 of 3 seeds;<br>2 failed</small>" in rows["byol"]  # its recipe's
+    assert rows["simsiam"].count("<small>0 of 3 seeds;<br>3 failed</small>") == 2
+    assert "class=best" not in rows["byol"]
+    assert "the method is not ranked" in page
+    shown = charts(page)
+    assert "byol<br>2 of 3 seeds; 1 failed" in shown["accuracy"]["layout"]["yaxis"]["ticktext"]
+    assert any("failed" in note["text"] for note in shown["gain"]["layout"]["annotations"])
+
+
+def test_a_search_that_was_given_up_is_said_where_failures_are_told(tmp_path):
+    trials, epochs, run = synthetic_run.rows(("byol", "moco"), failing={("moco", "search"): 12})
+    run["given_up"]["moco"] = "<b>all failed alike</b>"
+    results.save(trials, epochs, run, tmp_path)
+    page = report.write(tmp_path).read_text()
+    failures = page[page.index('<section id="failures">') :]
+    assert "moco was given up: &lt;b&gt;all failed alike&lt;/b&gt;" in failures
+    assert "given up: &lt;b&gt;all failed" in page[page.index('<section id="methods">') :]
+    assert '<td class="text wrap">diverged</td>' in failures
+
+
+def test_best_and_recipe_are_shown_as_they_were_trained(tmp_path):
+    trials, epochs, run = synthetic_run.rows(("byol", "swav"), fitted={"swav": {"prototypes": 300}})
+    results.save(trials, epochs, run, tmp_path)
+    page = report.write(tmp_path).read_text()
+    asked = json.loads(next(t for t in trials if t["uid"] == run["winners"]["swav"])["hyperparameters"])["prototypes"]
+    lines = re.findall(r"<tr><td>prototypes</td>(.*?)</tr>", page)
+    assert len(lines) == 2
+    assert sum("300" in line for line in lines) == 1
+    line = next(line for line in lines if "300" in line)
+    best, recipe = re.findall(r"<td[^>]*>(.*?)</td>", line)[:2]
+    assert best.startswith(f'300 <span class="flag">asked for {asked}</span>')
+    assert recipe == '300 <span class="flag">published: 512</span>'
+    assert page.count("as they were trained") == 1
+
+
+def test_remarks_about_the_data_stand_at_the_head_of_the_page_once(tmp_path):
+    trials, epochs, run = synthetic_run.rows(("byol",))
+    run["facts"]["remarks"] = ["The test folder has no labels.", "<script>alert(1)</script>"]
+    results.save(trials, epochs, run, tmp_path)
+    page = report.write(tmp_path).read_text()
+    assert Checker(page).scripts == 3
+    assert page.count("The test folder has no labels.") == 1
+    assert page.index("About the data") < page.index('class="cards"')
+
+
+def test_devices_of_all_sessions_are_on_the_page(tmp_path):
+    trials, epochs, run = synthetic_run.rows(("byol",))
+    sessions = [{"slots": 4, "rate": 1.0, "device": f"device {n}", "versions": {"torch": f"2.{n}"}} for n in (7, 8)]
+    results.save(trials, epochs, run | {"sessions": sessions}, tmp_path)
+    page = report.write(tmp_path).read_text()
+    cards = page[page.index('class="cards"') : page.index("<nav")]
+    for said in ("device 7", "device 8", "H100"):
+        assert said in cards
+    assert "torch 2.7 and 2.8" in page
+
+
+def test_files_of_an_earlier_version_still_give_a_page(tmp_path):
+    trials, epochs, run = synthetic_run.rows(("byol", "simclr"))
+    for name in ("sessions", "given_up"):
+        run.pop(name, None)
+    results.save(trials, epochs, run | {"commits": ["0123abc"]}, tmp_path)
+    path = tmp_path / "trials.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(sorted(results.ADDED)), path)
+    page = report.write(tmp_path).read_text()
+    assert Checker(page).scripts == 3
+    assert "4 slots" in page
+    assert "commit 0123abc" in page
 
 
 def test_the_report_says_that_the_run_goes_on(tmp_path):
@@ -319,6 +405,28 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path):
         report.write(tmp_path)
 
 
+@pytest.mark.parametrize(("number", "name"), [(1, "table.md"), (3, "table.csv"), (5, "report.html")])
+def test_a_disk_that_fills_up_is_told_in_one_line_and_the_file_is_as_it_was(
+    number, name, tmp_path, monkeypatch, capsys
+):
+    """A file is synced, then its folder: so every other sync is a file's."""
+    make(tmp_path, ("byol",), trials=3)
+    synthetic_run.write(tmp_path, ("byol",), trials=4)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    syncs = iter(range(1, 100))
+
+    def sync(_):
+        if next(syncs) == number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", sync)
+    assert report.main([str(tmp_path)]) == 2
+    assert re.fullmatch(r"error: .*No space left on device.*\n", capsys.readouterr().err)
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert after.keys() == before.keys()
+    assert after[name] == before[name]
+
+
 # ---- in a real browser ----
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -400,8 +508,8 @@ def test_every_chart_is_drawn_in_a_browser_without_an_error(usual, width, tmp_pa
 
 
 @needs_browser
-@pytest.mark.parametrize("kind", ["no trial yet", "all failed"])
-def test_a_run_without_results_makes_no_error_in_a_browser(kind, tmp_path):
+@pytest.mark.parametrize("kind", ["no trial yet", "all failed", "troubled"])
+def test_a_run_without_some_results_makes_no_error_in_a_browser(kind, tmp_path):
     path, page = make(tmp_path / "run", **KINDS[kind])
     found = browse(path.parent, 400, tmp_path)
     assert found["errors"] == []

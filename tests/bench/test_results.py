@@ -44,13 +44,15 @@ def tell(folder):
                 "peak_memory_bytes": 1000 * epoch,
             }
             values = {"attempt": 1, "report": report, "held": 0.5 + 1.5 * epoch, "decision": decision}
-            told = {"encoder_parameters": 1234, "own_encoder": False, "device": "CPU"} if epoch == 1 else None
+            told = {"encoder_parameters": 1234, "own_encoder": False, "device": "CPU"}
+            told |= {"hyperparameters": ending["differing"]} if "differing" in ending else {}
+            told = told if epoch == 1 else None
             ledger.append("reported", uid=uid, **values, reason=ending.get("reason"), facts=told)
 
     trial("first", "search", [(0.5, "continue"), (0.6, "complete")], published=True)
     trial("second", "search", [(0.55, "continue"), (0.7, "complete")])
     trial("third", "search", [(0.2, "pruned")])
-    trial("fourth", "search", [(None, "failed")], reason="loss became NaN")
+    trial("fourth", "search", [(None, "failed")], reason="loss became NaN", differing={"projector_hidden": 512})
     trial("former", "confirm", [(None, "continue"), (0.9, "complete")], seed=1, of="first")
     ledger.append("chosen", method="byol", winner="second", share=300.0)
     trial("sure", "confirm", [(None, "continue"), (0.65, "complete")], seed=1, of="second")
@@ -109,7 +111,8 @@ def test_charges_speed_memory_and_facts_are_the_ledgers(told):
     assert (row.dataset, row.image_size, row.epochs, row.epoch, row.attempts) == ("shapes", 32, 2, 2, 1)
     assert json.loads(row.hyperparameters) == {"learning_rate": 0.1}
     assert set(found.trials.run) == {folder.name}
-    assert found.run["charged"] == fold.charged
+    # calibration, start-up, and what the trials held: 3.5 for two epochs, 2 for one, 2.5 for the one that was cut
+    assert found.run["charged"] == 1.5 + 0.5 + (4 * 3.5 + 2 * 2.0 + 2.5)
     assert found.run["winners"] == {"byol": "second"}
     assert found.run["budget"] == {"device": "cpu", "seconds": 600.0}
     assert found.run["facts"]["versions"] == {"torch": "2.14.1"}
@@ -205,6 +208,26 @@ def test_a_missing_column_and_one_of_another_type_are_named(tmp_path):
         results.load(tmp_path)
 
 
+def test_files_of_an_earlier_version_are_read_with_nulls_for_what_they_lack(tmp_path):
+    synthetic_run.write(tmp_path, ("byol",), trials=3)
+    path = tmp_path / "trials.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(sorted(results.ADDED)), path)
+    found = results.load(tmp_path)
+    assert found.trials[sorted(results.ADDED)].isna().all(axis=None)
+    assert found.run["name"] == "made-up"
+    pq.write_table(table, path)
+    assert results.load(tmp_path).trials.effective.notna().any()
+
+
+def test_damaged_facts_of_a_run_are_told(tmp_path):
+    synthetic_run.write(tmp_path, ("byol",), trials=3)
+    path = tmp_path / "trials.parquet"
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"run": "{"}), path)
+    with pytest.raises(UserError, match="damaged facts"):
+        results.load(tmp_path)
+
+
 def test_columns_that_a_later_version_adds_do_no_harm(tmp_path):
     synthetic_run.write(tmp_path, ("byol",), trials=3)
     path = tmp_path / "trials.parquet"
@@ -236,10 +259,31 @@ def test_parquet_is_readable_without_this_program(told):
     assert os.stat(told[1] / "trials.parquet").st_mode & 0o777 == 0o644
 
 
-def test_the_commits_of_all_sessions_are_told_in_their_order():
+def test_every_session_is_told_in_its_order():
     ledger = MemoryLedger()
     ledger.append("run", format=1, settings={}, plan={})
-    for number, commit in enumerate(("b", "a", "b", None)):
-        facts = {"commit": commit} if commit else {}
-        ledger.append("session", number=number, budget={}, slots=1, rate=1.0, share=1.0, facts=facts)
-    assert results.facts(ledger.fold, "a run")["commits"] == ["b", "a"]
+    for number, commit in enumerate(("b", "a", None)):
+        facts = {"commit": commit, "device": f"device {number}"} if commit else {}
+        ledger.append("session", number=number, budget={}, slots=number + 1, rate=1.0, share=1.0, facts=facts)
+    found = results.facts(ledger.fold, "a run")["sessions"]
+    assert [each["commit"] for each in found] == ["b", "a", None]
+    assert [each["device"] for each in found] == ["device 0", "device 1", None]
+    assert [each["slots"] for each in found] == [1, 2, 3]
+
+
+def test_why_a_method_was_given_up_and_what_kind_a_failure_was_are_told(told, tmp_path):
+    fold = read(told[1] / "ledger.jsonl")
+    assert results.facts(fold, "a run")["given_up"] == {}
+    fold.trials["fourth"].kind = fold.trials["third"].kind = "diverged"
+    fold.chosen["byol"]["reason"] = "its trials failed alike"
+    results.write(fold, tmp_path)
+    found = results.load(tmp_path)
+    assert found.run["given_up"] == {"byol": "its trials failed alike"}
+    assert found.trials.set_index("uid").failure.dropna().to_dict() == {"fourth": "diverged"}
+
+
+def test_the_effective_hyperparameters_are_the_whole_configuration_as_trained(told):
+    trials = told[2].trials.set_index("uid")
+    assert json.loads(trials.effective["fourth"]) == {"learning_rate": 0.1, "projector_hidden": 512}
+    assert json.loads(trials.hyperparameters["fourth"]) == {"learning_rate": 0.1}
+    assert trials.effective.notna().sum() == 1, "the other trials' trainers did not tell"

@@ -1,3 +1,5 @@
+import io
+import json
 import random
 import re
 import string
@@ -110,9 +112,162 @@ def test_nobody_ranks_first_before_all_on_the_runs_encoder_are_confirmed():
     assert _of(made, "byol").first + _of(made, "simclr").first == pytest.approx(1)
     assert _of(made, "amdim").first is None
     part = run.trials[(run.trials.method != "byol") | (run.trials.stage == "search")]
-    made = table.rows(results.Results(part, run.epochs, run.run))
+    made = table.rows(results.Results(part, run.epochs, run.run | {"closed": None}))
     assert table.leader(made) is None
     assert all(row.first is None for row in made)
+
+
+@pytest.mark.parametrize("stage", ["confirm", "published"])
+def test_one_training_costs_what_those_that_tested_the_winner_took(stage):
+    """Whatever the search and, where it did not win, the published recipe took."""
+    run = _results(*synthetic_run.rows(("byol",), baselines=False))
+    search, tested = run.trials.stage == "search", run.trials.stage == stage
+    run.trials.loc[~tested, "device_seconds"] *= 10
+    if stage == "published":
+        run.run["winners"]["byol"] = run.trials[search & run.trials.published_recipe].uid.iloc[0]
+    (row,) = table.rows(run)
+    assert row.published_won == (stage == "published")
+    assert row.training_seconds == run.trials[tested].device_seconds.median()
+
+
+# ---- what failed ----
+
+
+def test_a_method_of_which_all_failed_ranks_last_and_the_others_are_compared():
+    methods = ("byol", "moco", "simclr", "swav")
+    run = _results(*synthetic_run.rows(methods, failing={("moco", "search"): 12}, baselines=False))
+    assert run.run["winners"]["moco"] is None
+    made = table.rows(run)
+    assert made[-1].method == "moco"
+    assert made[-1].first is None
+    assert table.leader(made) is made[0]
+    assert sum(row.first for row in made[:-1]) == pytest.approx(1)
+    assert f"**{table.with_interval(made[0].knn_200)}**" in table.markdown(run)
+
+
+def test_a_search_that_was_given_up_is_said_with_its_reason():
+    run = _results(*synthetic_run.rows(("byol", "moco"), failing={("moco", "search"): 12}))
+    reason = run.run["given_up"]["moco"]
+    assert f"- Given up: moco: {reason}" in table.markdown(run)
+    assert f"moco was given up: {reason}" in table.terminal(run)
+
+
+def _fail(run, trials):
+    """The run as it would be had these trials failed."""
+    changed = run.trials.copy()
+    at = changed.index.isin(trials.index)
+    changed.loc[at, "state"] = "failed"
+    changed.loc[at, ["test_knn_200", "test_knn_20", "test_purity_20"]] = np.nan
+    return results.Results(changed, run.epochs, run.run)
+
+
+def _confirming(run, method, stage):
+    return run.trials[(run.trials.method == method) & (run.trials.stage == stage)]
+
+
+def test_a_winner_that_failed_with_a_seed_is_shown_but_not_ranked(run):
+    best = table.leader(table.rows(run))
+    confirming = _confirming(run, best.method, "confirm")
+    part = _fail(run, confirming[confirming.test_knn_200 == confirming.test_knn_200.min()])
+    made = table.rows(part)
+    row = _of(made, best.method)
+    assert row.knn_200.mean > best.knn_200.mean, "without its worst seed the mean is better"
+    methods = [row for row in made if not row.baseline]
+    assert methods[-1] is row
+    assert row.first is None
+    assert table.leader(made) is methods[0]
+    assert sum(row.first for row in methods[:-1]) == pytest.approx(1)
+
+    note = "2 of 3 seeds; 1 failed"
+    line = next(line for line in table.markdown(part).splitlines() if line.startswith(f"| [{best.method}]"))
+    assert f"| {table.with_interval(row.knn_200)} ({note}) | 2 |" in line
+    assert f"| {table.with_interval(row.gain, '+')} ({note}) |" in line
+    assert "the method is not ranked" in table.markdown(part)
+    shown = table.terminal(part)
+    assert f"{best.method}: {note}, so it is not ranked" in shown.splitlines()
+    assert f"{table.with_interval(row.knn_200)} 2 of 3 " in shown
+    told = pd.read_csv(io.StringIO(table.csv(part))).set_index("method").loc[best.method]
+    assert (told.seeds, told.failed_seeds, told.gain_seeds, told.gain_failed_seeds) == (2, 1, 2, 1)
+    assert (told.published_seeds, told.published_failed_seeds) == (3, 0)
+
+
+@given(st.data())
+def test_a_failed_seed_never_makes_a_row_better(run, data):
+    tested = run.trials[run.trials.stage.isin(["confirm", "published"])]
+    failed = data.draw(st.sets(st.sampled_from(sorted(tested.index)), max_size=8))
+    part = _fail(run, tested.loc[sorted(failed)])
+    before, made = table.rows(run), table.rows(part)
+    places = [[row.method for row in rows] for rows in (before, made)]
+    whole = [row for row in made if row.whole and not row.baseline]
+    assert [row.method for row in before if row.method in {row.method for row in whole}] == [
+        row.method for row in whole
+    ]
+    for row in made:
+        if row.failed_seeds:
+            assert row.first is None
+            assert places[1].index(row.method) >= max([places[1].index(other.method) for other in whole], default=-1)
+    assert table.leader(made) is (whole[0] if whole else None)
+
+
+def test_failed_seeds_of_the_published_recipe_are_told_and_leave_the_method_ranked(run):
+    part = _fail(run, _confirming(run, "byol", "published").iloc[:2])
+    row, before = _of(table.rows(part), "byol"), _of(table.rows(run), "byol")
+    assert (row.knn_200, row.first) == (before.knn_200, before.first)
+    line = next(line for line in table.markdown(part).splitlines() if "[byol]" in line)
+    assert f"| {table.with_interval(row.published)} (1 of 3 seeds; 2 failed) |" in line
+    assert f"| {table.with_interval(row.gain, '+')} (1 of 3 seeds; 2 failed) |" in line
+    assert "byol, published recipe: 1 of 3 seeds; 2 failed" in table.terminal(part).splitlines()
+
+
+def test_a_recipe_that_won_and_failed_with_a_seed_is_not_ranked():
+    whole = _results(*synthetic_run.rows(("byol", "simclr"), trials=1, baselines=False))
+    part = _fail(whole, _confirming(whole, "byol", "published").iloc[:1])
+    made = table.rows(part)
+    assert [row.method for row in made] == ["simclr", "byol"]
+    assert made[1].first is None
+    assert made[1].published_won
+    line = next(line for line in table.markdown(part).splitlines() if "[byol]" in line)
+    assert line.count("(2 of 3 seeds; 1 failed)") == 2, "the accuracy and the recipe's, which is the same"
+    assert "| recipe won |" in line
+
+
+def test_a_winner_of_which_every_seed_failed_is_told_and_the_others_are_compared(run):
+    part = _fail(run, _confirming(run, "byol", "confirm"))
+    part = results.Results(part.trials, part.epochs, part.run | {"closed": None})
+    made = table.rows(part)
+    row = _of(made, "byol")
+    assert row.knn_200 is row.gain is row.first is None
+    assert table.leader(made) is made[0] is not row
+    line = next(line for line in table.markdown(part).splitlines() if "[byol]" in line)
+    assert f"| {table.DASH} (0 of 3 seeds; 3 failed) | {table.DASH} |" in line
+
+
+def test_failed_seeds_of_a_baseline_are_told(run):
+    part = _fail(run, _confirming(run, "supervised", "baseline").iloc[:1])
+    assert "supervised: 2 of 3 seeds; 1 failed" in table.terminal(part).splitlines()
+    line = next(line for line in table.markdown(part).splitlines() if "supervised" in line)
+    assert "(2 of 3 seeds; 1 failed)" in line
+    assert [row.method for row in table.rows(part)] == [row.method for row in table.rows(run)]
+
+
+def test_below_the_whole_stand_the_failed_then_those_to_come_then_those_that_never_will():
+    methods = ("byol", "moco", "simclr", "swav")
+    run = _results(*synthetic_run.rows(methods, failing={("moco", "search"): 12}, baselines=False))
+    part = _fail(run, _confirming(run, "swav", "confirm").iloc[:1])
+    trials = part.trials[(part.trials.method != "byol") | (part.trials.stage == "search")]
+    made = table.rows(results.Results(trials, part.epochs, part.run | {"closed": None}))
+    assert [row.method for row in made] == ["simclr", "swav", "byol", "moco"]
+
+
+def test_the_others_wait_for_a_method_whose_confirming_is_still_to_come_and_not_for_one_that_ended():
+    whole = _results(*synthetic_run.rows(("byol", "simclr", "swav"), baselines=False))
+    trials = whole.trials[(whole.trials.method != "byol") | (whole.trials.stage == "search")]
+    for change, waits in (({"closed": None}, True), ({"closed": "budget"}, True), ({"closed": "done"}, False)):
+        made = table.rows(results.Results(trials, whole.epochs, whole.run | change))
+        assert (table.leader(made) is None) == waits
+        assert made[-1].method == "byol"
+    none = whole.run | {"closed": None, "winners": whole.run["winners"] | {"byol": None}}
+    assert table.leader(table.rows(results.Results(trials, whole.epochs, none)))
 
 
 def _of(made, method):
@@ -140,11 +295,13 @@ def test_own_encoder_is_marked_and_explained():
 
 
 def test_every_line_of_the_terminal_table_fits_100_columns():
-    names = ("byol", "a_method_with_a_very_long_name_indeed", "amdim", "simclr")
-    run = _results(*synthetic_run.rows(names, trials=40))
+    names = ("byol", "a_method_with_a_very_long_name_indeed", "amdim", "simclr", "moco")
+    failing = {(names[1], "confirm"): 1, ("byol", "published"): 2, ("moco", "search"): 40}
+    run = _results(*synthetic_run.rows(names, trials=40, failing=failing))
+    run.run["given_up"]["moco"] = "word " * 40
     lines = table.terminal(run).splitlines()
     assert max(map(len, lines)) <= 100
-    assert len({len(line) for line in lines if not line.startswith("†")}) == 1
+    assert len({len(line) for line in lines[: lines.index("† brings its own encoder")]}) == 1
 
 
 def test_every_line_of_the_markdown_table_has_the_same_number_of_cells(run):
@@ -169,6 +326,53 @@ def test_the_footer_names_budget_data_software_and_search_spaces(run):
     for part in ("GPU-hours", "H100", "4 slots", "made-up numbers", "torch 2.14.1", "commit 0123abc", "resnet18"):
         assert part in text, part
     assert f"byol `{synthetic_run.search_space('byol')['hash']}`" in text
+
+
+def test_the_footer_tells_what_of_the_published_recipes_was_fitted():
+    fitted = {"swav": {"prototypes": 400}, "byol": {"prototypes": 400, "batch_size": 64}}
+    text = table.markdown(_results(*synthetic_run.rows(("byol", "simclr", "swav"), fitted=fitted)))
+    (line,) = [line for line in text.splitlines() if line.startswith("- Published recipes: ")]
+    assert line.endswith(
+        "fitted to this encoder and data set: byol batch\\_size 64; byol and swav prototypes 512 → 400"
+    )
+    assert "- Published recipes: " not in table.markdown(_results(*synthetic_run.rows(("byol", "simclr", "swav"))))
+
+
+def test_the_images_in_a_step_are_told_of_runs_that_told_no_more_of_what_was_trained():
+    trials, epochs, facts = synthetic_run.rows(("byol",))
+    for trial in trials:
+        asked = json.loads(trial["hyperparameters"])
+        trial |= {"effective": None, "hyperparameters": json.dumps(asked | {"batch_size": 1024})}
+    assert "byol batch\\_size 1024 → 512; what else was fitted is not on record" in table.markdown(
+        _results(trials, epochs, facts)
+    )
+
+
+def test_devices_precisions_and_versions_of_all_sessions_are_told():
+    trials, epochs, facts = synthetic_run.rows(("byol",))
+    sessions = [
+        {"slots": 4, "rate": 1.0, "device": "H100 in bfloat16", "versions": {"torch": "2.14.1"}, "commit": "aa"},
+        {"slots": 8, "rate": 0.5, "device": "T4 in float32", "versions": {"torch": "2.15.0"}, "commit": "bb"},
+        {"slots": 8, "rate": 0.5, "device": "T4 in float32", "versions": {"torch": "2.14.1"}, "commit": None},
+    ]
+    for trial in trials:
+        trial["device"] = "H100 in bfloat16"
+    text = table.markdown(_results(trials, epochs, facts | {"sessions": sessions}))
+    assert "; H100 in bfloat16 and T4 in float32; 4 and 8 slots of 1 and 0.5 GPU; " in text
+    assert "- Software: torch 2.14.1 and 2.15.0, commits aa and bb" in text
+
+
+def test_remarks_about_the_data_are_in_the_footer_and_escaped():
+    trials, epochs, facts = synthetic_run.rows(("byol",))
+    facts["facts"]["remarks"] = ["The test folder has no labels.", "12 images are in <both> splits."]
+    text = table.markdown(_results(trials, epochs, facts))
+    assert "- About the data: The test folder has no labels. 12 images are in &lt;both&gt; splits." in text
+
+
+def test_memory_is_said_to_be_that_of_the_training(run):
+    text = table.markdown(run)
+    assert "| training memory, GB |" in text
+    assert table.MEMORY in text
 
 
 def test_paper_links_are_only_made_of_arxiv_numbers_and_https():
@@ -232,12 +436,13 @@ def test_publishing_twice_changes_nothing_the_second_time(run, tmp_path):
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (once, moment)
 
 
-def test_a_run_on_other_data_leaves_the_readme_alone(tmp_path):
+def test_a_run_on_other_data_leaves_the_readme_alone_and_says_so(tmp_path):
     run = _results(*synthetic_run.rows(dataset="shapes"))
-    path = tmp_path / "README.md"
-    path.write_text("no markers")
-    assert not table.publish(run, path)
-    assert path.read_text() == "no markers"
+    path = readme(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="cifar10, and this one is on shapes"):
+        table.publish(run, path)
+    assert path.read_bytes() == before
 
 
 def test_named_tables_live_side_by_side(tmp_path):
