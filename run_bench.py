@@ -159,12 +159,16 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(str(error)) from None
     rate = charged_rate(options.gpus_per_trial) if on_gpu else 1.0
     slots = count_slots(budget.device, rate, options.address) if budget else 1
-    source = options.dataset or ("cifar10" if on_gpu else "shapes")
+    source = ("cifar10" if on_gpu else "shapes") if options.dataset is None else options.dataset
     dataset = images.load(source, image_size=options.image_size, strict=options.strict, limit=options.limit)
     print(
         f"{dataset.note}: {len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images of "
         f"{len(dataset.classes)} classes ({table.one_line(', '.join(dataset.classes))})"
     )
+    for remark in dataset.remarks:
+        print(f"note: {table.one_line(remark, 1000)}")
+    if not single:
+        images.check_enough(dataset)
     size = dataset.train.pixels.shape[-1]
     settings = {
         "dataset": dataset.name,
@@ -184,6 +188,7 @@ def run(options: argparse.Namespace) -> int:
     if single:
         with tempfile.TemporaryDirectory() as folder:
             images.save(dataset, folder)
+            dataset = None  # the saved file, which is mapped, is enough
             local, recipe = local | {"data": folder}, spaces[names[0]].defaults
             if options.profile:
                 print(profile(names[0], recipe, settings | local))
@@ -219,6 +224,7 @@ def run(options: argparse.Namespace) -> int:
     images.save(dataset, data)
     facts = {
         "dataset_note": dataset.note,
+        "remarks": list(dataset.remarks),
         "images": {
             "train": len(dataset.train.labels),
             "test": len(dataset.test.labels),
@@ -234,6 +240,7 @@ def run(options: argparse.Namespace) -> int:
             for name, space in spaces.items()
         },
     }
+    dataset = None  # the saved file, which workers map, is enough for the hours to come
     status = 0
     try:
         tune.run(
@@ -251,7 +258,7 @@ def run(options: argparse.Namespace) -> int:
     found = results.load(run_dir)
     print(table.terminal(found))
     print(f"Report: {page}\nTable:  {run_dir / 'table.md'}\nData:   {run_dir / 'trials.parquet'}")
-    if dataset.name == "cifar10":
+    if settings["dataset"] == "cifar10":
         print(f"Beside published numbers: {anchors.write(run_dir)}")
     if options.update_readme and status == 0:
         changed = table.publish(found, readme, encoder)

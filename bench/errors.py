@@ -3,3 +3,8 @@
 
 class UserError(Exception):
     """Bad input. `run_bench.py` prints the message on one line and exits with status 2."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

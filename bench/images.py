@@ -6,49 +6,61 @@ import hashlib
 import io
 import json
 import os
-import re
 import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 from urllib.error import URLError
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 import torchvision
 from numpy.random import RandomState
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from algorithms.augment import pack, unpack
-from bench import shapes
-from bench.errors import UserError
+from bench import machine, shapes
+from bench.errors import UserError, one_line
 from bench.files import write_atomically
+from bench.listings import FORMATS, Encoded, Found, Listing, amount, enumeration, find, valid
 
 HELD_OUT = 0.2
 """Share of the labelled images that is held out for testing where a data set has no test images."""
 SMALLEST = 8
 """Least side of an image, pixels: the encoders halve it three times."""
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # Pillow would run Ghostscript for some others
-SPLITS = {
-    "train": {"train", "training"},
-    "test": {"test", "testing"},
-    "validation": {"validation", "valid", "val", "dev"},
-}
-UNLABELLED = {"unlabelled", "unlabeled"}
 SILENCE = 30
 """Seconds after which a download that brings nothing is given up."""
-UNUSED = "; its validation images left out"
-SAVED = "images.pt"
+FEW = 50
+"""Of so many images that judge, one more or less is worth 2 points: said where there are fewer."""
+LEAST_TO_SEARCH = 2
+"""Images of which the validation split must have as many; one alone says yes or no."""
+IMBALANCE = 10
+"""How many times as many images the largest class has as the smallest where this is said."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each orientation that EXIF knows."""
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits of a grey pixel that cameras and scanners have."""
+CHUNK = 2**23
+"""Bytes of images that are written at a time."""
+SAVED = "images.npy"
+DESCRIPTION = ("name", "note", "skipped", "remarks")
+"""The fields of a data set that describe it in words."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,8 @@ class Dataset:
     """The images that could not be read."""
     validation: int = 0
     """How many of the last training images `save` put there as the validation split."""
+    remarks: tuple[str, ...] = ()
+    """What a user should know before believing a result, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +139,8 @@ def load(
     if limit is not None and limit < 1:
         raise UserError(f"a limit of {limit} images leaves none; give the number of training images to keep")
     known = str(name_or_path)
+    if not known.strip():
+        raise UserError("the data set has no name; give a path, or one of " + ", ".join(["shapes", *NAMED]))
     if known == "shapes":
         train, test = shapes.generate()
         return _from_memory(known, "generated textures", train, test, shapes.CLASSES, image_size, limit)
@@ -132,14 +148,18 @@ def load(
         train, test, classes = _download(known)
         return _from_memory(known, NAMED[known].title, train, test, classes, image_size, limit)
 
-    path = Path(name_or_path).expanduser()
-    if not path.exists():
+    path = _expanded(name_or_path)
+    try:
+        exists = path.exists()
+    except OSError as error:  # such as of a name that is too long
+        raise UserError(f"there is no data set and no path '{known[:60]}' ({one_line(error)[:60]})") from None
+    if not exists:
         names = ["shapes", *NAMED]
         near = difflib.get_close_matches(known.lower(), names, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"give a path, or one of {', '.join(names)}"
         raise UserError(f"there is no data set and no path '{name_or_path}'; {hint}")
     try:
-        found = _list_parquet(path) or _list_folders(path)
+        found = find(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({_one_line(error)})") from None
     return _from_listings(path, found, image_size, strict, limit)
@@ -147,7 +167,14 @@ def load(
 
 def cache_folder() -> Path:
     """Where downloads are kept: $SSL_BENCH_CACHE, else ~/.cache/ssl-bench. A torchvision root can serve as well."""
-    return Path(os.environ.get("SSL_BENCH_CACHE") or "~/.cache/ssl-bench").expanduser()
+    return _expanded(os.environ.get("SSL_BENCH_CACHE") or "~/.cache/ssl-bench", "set SSL_BENCH_CACHE to another folder")
+
+
+def _expanded(path: str | Path, otherwise: str = "give the whole path") -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"there is no home folder to find {path} in; {otherwise}") from None
 
 
 # ------------------------------------------------------------------------------------------- which images go where
@@ -222,7 +249,7 @@ def _download(name: str) -> tuple[Arrays, Arrays, tuple[str, ...]]:
     except Exception as error:  # of the network, the archive, the checksum or the disk
         raise UserError(
             f"{named.title} could not be downloaded ({_one_line(error)}); put {named.files} into {cache}, or name a "
-            "folder of images instead (--dataset PATH)"
+            f"folder of images instead (--dataset {f'./{name}' if Path(name).exists() else 'PATH'})"
         ) from None
     finally:
         socket.setdefaulttimeout(timeout)
@@ -256,12 +283,15 @@ def _from_memory(
     if image_size not in (None, train[0].shape[-1]):
         note += f"; resized to {image_size} px"
     splits = []
+    _check_memory(sum(map(len, kept)), image_size or train[0].shape[-1])
     for (pixels, labels), places in zip((train, test), kept, strict=True):
-        _check_memory(len(places), image_size or pixels.shape[-1])
         if len(places) < len(labels):
             pixels, labels = pixels[places], labels[places]
         splits.append(Split(_resize(pixels, image_size), labels))
-    return _dataset(name, note, *splits, classes)
+    remarks = []
+    if Path(name).exists():
+        remarks.append(f"{name} is the name of a data set; the folder that is called so here is ./{name}")
+    return _dataset(name, note, *splits, classes, remarks=remarks)
 
 
 def _resize(pixels: Tensor, size: int | None) -> Tensor:
@@ -275,262 +305,9 @@ def _resize(pixels: Tensor, size: int | None) -> Tensor:
 
 # ------------------------------------------------------------------------------------------------- images by path
 
-Encoded = bytes | Path | None
 
-
-@dataclass(frozen=True)
-class _Listing:
-    """Encoded images, and how to get at them."""
-
-    labels: np.ndarray
-    """int64 [N]; -1 = unlabelled."""
-    read: Callable[[np.ndarray], Iterator[tuple[str, Encoded]]]
-    """Rising places -> the name and the encoded image of each."""
-
-
-@dataclass(frozen=True)
-class _Found:
-    train: _Listing
-    test: _Listing | None
-    classes: tuple[str, ...]
-    note: str = ""
-
-
-def _list_folders(root: Path) -> _Found:
-    """The images below a folder of class folders."""
-    if not root.is_dir():
-        raise UserError(
-            f"{root} is neither a folder nor a Parquet file; give a folder of Parquet files or class folders"
-        )
-    parts: dict[str, dict[str, list[Path]]] = {}
-    for split, child in _split_folders(root):
-        if split in parts:
-            raise UserError(f"{root} has two folders of {split} images; leave one of them")
-        parts[split] = _class_folders(child)
-    if parts.get("train"):
-        train = parts["train"]
-        judged = [parts[split] for split in ("test", "validation") if parts.get(split, {}).keys() - UNLABELLED]
-    else:
-        train, judged = _class_folders(root), []
-        splits = {name: split for name in train if (split := _split_of(Path(name)))}
-        if len(set(splits.values())) > 1:
-            raise UserError(
-                f"{root} has the folders {', '.join(sorted(splits))}, which look like parts of a data set and not like "
-                "classes; name them train and test"
-            )
-    test = judged[0] if judged else None
-    if not train:
-        loose = any(child.suffix.lower() in SUFFIXES for child in root.iterdir())
-        what = "holds images but no class folders" if loose else "holds no images"
-        raise UserError(f"{root} {what}; it should hold Parquet files, or a folder of images for each class")
-    classes = tuple(sorted({*train, *(test or {})} - UNLABELLED))
-
-    def listing(folders: dict[str, list[Path]]) -> _Listing:
-        paths = [path for folder in sorted(folders) for path in folders[folder]]
-        place = {name: number for number, name in enumerate(classes)}
-        labels = [place.get(folder, -1) for folder in sorted(folders) for _ in folders[folder]]
-
-        def read(places: np.ndarray) -> Iterator[tuple[str, Encoded]]:
-            return ((str(paths[i].relative_to(root)), paths[i]) for i in places)
-
-        return _Listing(np.array(labels, dtype=np.int64), read)
-
-    return _Found(listing(train), listing(test) if test else None, classes, UNUSED if len(judged) > 1 else "")
-
-
-def _split_folders(root: Path) -> Iterator[tuple[str, Path]]:
-    for child in sorted(root.iterdir()):
-        for split, words in SPLITS.items():
-            if child.is_dir() and child.name.lower() in words:
-                yield split, child
-
-
-def _class_folders(root: Path) -> dict[str, list[Path]]:
-    """The images below each folder in `root`, by its name; folders without images and hidden ones are passed over."""
-    folders = {}
-    for child in sorted(root.iterdir()):
-        if child.is_dir() and not child.name.startswith("."):
-            paths = [path for path in _files(child) if path.suffix.lower() in SUFFIXES]
-            if paths:
-                name = "unlabelled" if child.name.lower() in UNLABELLED else child.name
-                folders[name] = sorted(folders.get(name, []) + paths)
-    return folders
-
-
-def _files(root: Path) -> Iterator[Path]:
-    """The files below `root` that are not hidden, each once: a folder to which several links lead is looked into once,
-    or the same image would be in training and in test."""
-    seen = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
-        if real not in seen:
-            yield from (Path(folder) / file for file in files if not file.startswith("."))
-        seen.add(real)
-
-
-def _list_parquet(root: Path) -> _Found | None:
-    """The images in Parquet files, None where there are no such files."""
-    if root.is_dir():
-        files = sorted(path for path in _files(root) if path.suffix == ".parquet")
-    else:
-        files = [root] if root.suffix == ".parquet" else []
-    if not files:
-        return None
-    names_of = {file: file.relative_to(root.parent if root.is_file() else root) for file in files}
-    by_split: dict[str | None, list[Path]] = {}
-    for file in files:
-        by_split.setdefault(_split_of(names_of[file]), []).append(file)
-    others = by_split.pop(None, [])
-    train = by_split.get("train") or others
-    if not train:
-        raise UserError(f"{root} has no training images; the name of a Parquet file of them should contain 'train'")
-    note = f"; {len(others)} other files left out" if others and train is not others else ""
-
-    image, label, names = _columns(train[0])
-    tables = {
-        file: _ParquetFile(file, str(names_of[file]), image, label)
-        for file in files
-        if file in train or file not in others
-    }
-    labels = {file: table.labels() for file, table in tables.items()}
-    kinds = {of.dtype.kind: file for file, of in labels.items()}
-    if len(kinds) > 1:
-        raise UserError(f"the column '{label}' holds strings in {kinds['U']}, but numbers in {kinds['i']}")
-    if names is None:
-        none = "" if "U" in kinds else -1
-        values = np.unique(np.concatenate(list(labels.values())))
-        values = values[values != none]
-        labels = {file: np.where(of != none, np.searchsorted(values, of), -1) for file, of in labels.items()}
-        names = tuple(str(value) for value in values)
-    for file, of in labels.items():
-        if of.max(initial=-1) >= len(names):
-            raise UserError(f"{file} has label {of.max()}, but its metadata names only {len(names)} classes")
-
-    def listing(files: list[Path]) -> _Listing:
-        starts = np.cumsum([0, *(len(labels[file]) for file in files)])
-
-        def read(places: np.ndarray) -> Iterator[tuple[str, Encoded]]:
-            for file, start, end in zip(files, starts, starts[1:], strict=False):
-                yield from tables[file].read(places[(places >= start) & (places < end)] - start)
-
-        return _Listing(np.concatenate([labels[file] for file in files]), read)
-
-    judged = [
-        by_split[split]
-        for split in ("test", "validation")
-        # Hugging Face keeps the labels of some test splits secret: they are -1 there.
-        if any((labels[file] >= 0).any() for file in by_split.get(split, []))
-    ]
-    note += UNUSED if len(judged) > 1 else ""
-    return _Found(listing(train), listing(judged[0]) if judged else None, names, note)
-
-
-def _split_of(file: Path) -> str | None:
-    """The split that a file's name, or else the nearest folder's, speaks of."""
-    for part in reversed([*file.parent.parts, file.stem]):
-        for word in re.split("[^a-z]+", part.lower()):
-            for split, words in SPLITS.items():
-                if word in words:
-                    return split
-    return None
-
-
-def _schema(file: Path) -> pa.Schema:
-    try:
-        return pq.read_schema(file)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file} cannot be read as Parquet ({_one_line(error)})") from None
-
-
-def _columns(file: Path) -> tuple[str, str, tuple[str, ...] | None]:
-    """The names of the image column and the label column, and those of the classes where the metadata have them."""
-    schema = _schema(file)
-    features = {}
-    if b"huggingface" in (schema.metadata or {}):
-        try:
-            features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-        except (ValueError, KeyError, TypeError):
-            features = {}
-    images = [
-        field.name
-        for field in schema
-        if pa.types.is_struct(field.type)
-        and any(
-            part.name == "bytes" and (pa.types.is_binary(part.type) or pa.types.is_large_binary(part.type))
-            for part in field.type
-        )
-    ]
-    if not images:
-        raise UserError(f"{file} has no image column (struct<bytes, path>); its columns are {', '.join(schema.names)}")
-
-    images = [name for name in ("image", "img") if name in images][:1] or images
-    if len(images) > 1:
-        raise UserError(f"{file} has several image columns ({', '.join(images)}); call the right one 'image'")
-    integers = [field.name for field in schema if pa.types.is_integer(field.type)]
-    classes = {
-        name: tuple(str(item) for item in features[name]["names"])
-        for name in integers
-        if isinstance(features.get(name), dict) and features[name].get("names")
-    }
-    texts = [field.name for field in schema if _is_text(field.type)]
-    called = [name for name in ("label", "labels") if name in integers + texts]
-    # CIFAR-100 has two kinds of labels; its fine ones come first.
-    candidates = called[:1] or list(classes)[:1] or integers
-    if len(candidates) != 1:
-        raise UserError(
-            f"{file} has {'several columns' if candidates else 'no column'} of integers; labels are integers or "
-            f"strings, in a column called 'label' (its columns are {', '.join(schema.names)})"
-        )
-    return images[0], candidates[0], classes.get(candidates[0])
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds strings, or booleans, which have names as well."""
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
-
-
-@dataclass(frozen=True)
-class _ParquetFile:
-    path: Path
-    name: str
-    """What messages call it: its path within the data set."""
-    image: str
-    label: str
-
-    def labels(self) -> np.ndarray:
-        """What the label column holds: int64 [N], what is null or negative as -1; or strings [N], null as ''."""
-        for name in (self.image, self.label):
-            if name not in _schema(self.path).names:
-                raise UserError(f"{self.path} has no column '{name}', unlike the data set's other files")
-        try:
-            column = pq.read_table(self.path, columns=[self.label], partitioning=None).column(0)
-            if _is_text(column.type):
-                return column.cast(pa.string()).fill_null("").to_numpy().astype(np.str_)
-            values = column.cast(pa.int64()).fill_null(-1).to_numpy()
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{self.path} cannot be read as Parquet ({_one_line(error)})") from None
-        return np.maximum(values, -1)
-
-    def read(self, rows: np.ndarray) -> Iterator[tuple[str, Encoded]]:
-        """The name and the bytes of the images in these rows (rising)."""
-        start = 0
-        try:
-            for batch in pq.ParquetFile(self.path).iter_batches(256, columns=[self.image]):
-                wanted = rows[(rows >= start) & (rows < start + len(batch))]
-                cells = batch.column(0).take(pa.array(wanted - start)).to_pylist() if len(wanted) else []
-                for row, cell in zip(wanted, cells, strict=True):
-                    cell = cell or {}
-                    place = f"{self.name} row {row}"
-                    yield (f"{place} ({cell['path']})" if cell.get("path") else place), cell.get("bytes")
-                start += len(batch)
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{self.path} cannot be read as Parquet ({_one_line(error)})") from None
-
-
-def _from_listings(path: Path, found: _Found, image_size: int | None, strict: bool, limit: int | None) -> Dataset:
-    name = path.resolve().stem if path.is_file() else path.resolve().name
+def _from_listings(path: Path, found: Found, image_size: int | None, strict: bool, limit: int | None) -> Dataset:
+    name = valid(path.resolve().stem if path.is_file() else path.resolve().name)
     title = NAMED[name.lower()].title if name.lower() in NAMED else name or "images"
     train_labels = found.train.labels
     _check_classes(path, train_labels)
@@ -550,9 +327,23 @@ def _from_listings(path: Path, found: _Found, image_size: int | None, strict: bo
         note += f"; {len(few):,} of {len(train):,} training images"
     if image_size:
         note += f"; resized to {image_size} px"
-    decoder = _Decoder(image_size, strict)
-    train_split = decoder.decode("training", found.train, train[few])
-    test_split = decoder.decode("test", of_test, test[few_test])
+    remarks = list(found.remarks)
+    if unlabelled := len(of_test.labels) - len(test) if found.test else 0:
+        remarks.append(f"{amount(unlabelled, 'test image')} without labels left out")
+
+    def decoded(depth: int) -> tuple[_Decoder, Split, Split]:
+        decoder = _Decoder(image_size, strict, len(few) + len(few_test), depth)
+        train_split = decoder.decode("training", found.train, train[few])
+        return decoder, train_split, decoder.decode("test", of_test, test[few_test])
+
+    decoder, train_split, test_split = decoded(max(DEPTHS))
+    if decoder.brightest and (depth := decoder.fitting_depth()) != decoder.depth:
+        # All grey images of a data set are shown alike, and what their range is only all of them tell.
+        remarks.append(
+            f"grey images have values up to {decoder.brightest:,}: 0 is taken as black and {2**depth - 1:,} as white"
+        )
+        del train_split, test_split
+        decoder, train_split, test_split = decoded(depth)
     if decoder.skipped:
         _warn(decoder.skipped, len(few) + len(few_test))
     for what, split in (("training", train_split), ("test", test_split)):
@@ -560,7 +351,8 @@ def _from_listings(path: Path, found: _Found, image_size: int | None, strict: bo
             raise UserError(f"none of the {what} images in {path} could be read; the first: {decoder.skipped[0]}")
     _check_classes(path, train_split.labels.numpy())
     note = f"{title} ({decoder.stored_as()})" + note
-    return _dataset(name or "images", note, train_split, test_split, found.classes, tuple(decoder.skipped))
+    skipped = tuple(decoder.skipped)
+    return _dataset(name or "images", note, train_split, test_split, found.classes, skipped, remarks)
 
 
 def _check_classes(path: Path, labels: np.ndarray) -> None:
@@ -578,11 +370,18 @@ def _warn(skipped: list[str], of: int) -> None:
 
 
 class _Decoder:
-    """Decodes all images of a data set to one size, and remembers which it could not."""
+    """Decodes all of a data set's `images` to one size, and remembers which it could not.
 
-    def __init__(self, image_size: int | None, strict: bool):
+    The largest value of a grey image of more than 8 bits is 2^`depth` - 1.
+    """
+
+    def __init__(self, image_size: int | None, strict: bool, images: int, depth: int):
         self.wanted = image_size
         self.strict = strict
+        self.images = images
+        self.depth = depth
+        self.brightest = 0
+        """The largest value in the grey images of more than 8 bits, 0 where there are none."""
         self.first: tuple[str, tuple[int, int]] | None = None
         """Name and (width, height) of the first image, where all must be as large as it."""
         self.skipped: list[str] = []
@@ -595,10 +394,15 @@ class _Decoder:
             kinds = {kind.split("-")[0] for kind in kinds}
         return ", ".join(sorted(kinds))
 
-    def decode(self, what: str, listing: _Listing, places: np.ndarray) -> Split:
+    def fitting_depth(self) -> int:
+        """The least depth that holds the brightest value."""
+        bits = self.brightest.bit_length()
+        return next((depth for depth in DEPTHS if depth >= bits), bits)
+
+    def decode(self, what: str, listing: Listing, places: np.ndarray) -> Split:
         """The images of `listing` at `places`, less those that cannot be read."""
         if self.wanted:
-            _check_memory(len(places), self.wanted)
+            _check_memory(self.images, self.wanted)
         pixels: np.ndarray | None = None
         kept: list[int] = []
         began = told = time.monotonic()
@@ -615,11 +419,12 @@ class _Decoder:
                     if isinstance(result, Exception):
                         self._skip(f"{name}: {_one_line(result)}")
                         continue
-                    image, kind = result
+                    image, kind, brightest = result
+                    self.brightest = max(self.brightest, brightest)
                     self._check_size(name, image.shape[1], image.shape[0])
                     if pixels is None:
                         side = image.shape[0]
-                        _check_memory(len(places), side)
+                        _check_memory(self.images, side)
                         pixels = np.empty((len(places), 3, side, side), dtype=np.uint8)
                     pixels[len(kept)] = image.transpose(2, 0, 1)
                     kept.append(place)
@@ -633,11 +438,11 @@ class _Decoder:
         return Split(torch.from_numpy(pixels[: len(kept)]), torch.from_numpy(listing.labels[kept]))
 
     def _part(self, items: Iterable[tuple[int, tuple[str, Encoded]]]) -> list:
-        """(place, name, (pixels, kind) or what was raised) of a few images."""
+        """(place, name, what `_decode` returned or raised) of a few images."""
         results = []
         for place, (name, encoded) in items:
             try:
-                results.append((place, name, _decode(encoded, self.wanted)))
+                results.append((place, name, _decode(encoded, self.wanted, self.depth)))
             except Exception as error:  # a decoder may raise anything on a damaged file
                 results.append((place, name, error))
         return results
@@ -664,8 +469,12 @@ class _Decoder:
             )
 
 
-def _decode(encoded: Encoded, size: int | None) -> tuple[np.ndarray, str]:
-    """uint8 [H, W, 3] and the format, such as JPEG-75. Raises whatever Pillow raises on a damaged or huge image."""
+def _decode(encoded: Encoded, size: int | None, depth: int = max(DEPTHS)) -> tuple[np.ndarray, str, int]:
+    """uint8 [H, W, 3]; the format, such as JPEG-75; and the largest value of a grey image of more than 8 bits, else 0.
+
+    Such an image's values from 0 to 2^`depth` - 1 become those from 0 to 255. What is transparent shows white behind
+    it. Raises whatever Pillow raises on a damaged or huge image.
+    """
     if encoded is None:
         raise ValueError("no bytes are stored")
     with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=FORMATS) as image:
@@ -673,19 +482,33 @@ def _decode(encoded: Encoded, size: int | None) -> tuple[np.ndarray, str]:
         if kind == "JPEG" and (quality := _qualities().get(tuple(image.quantization.get(0, ())))):
             kind = f"JPEG-{quality}"
         image.load()
-        if "exif" in image.info:
-            ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I"):  # 16 bits, which Pillow's conversion would clip
-            image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
+        if (turn := _turn(image)) is not None:
+            image = image.transpose(turn)
+        brightest = 0
+        if image.mode.startswith("I"):  # more than 8 bits, which Pillow's conversion would clip
+            values = np.asarray(image).clip(0, None)
+            brightest = int(values.max())
+            image = Image.fromarray((values.clip(None, 2**depth - 1) // 2 ** (depth - 8)).astype(np.uint8))
         if image.mode == "F":
             raise ValueError("pixels are floating-point numbers")
+        if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = image.convert("RGB")
         if size:
             side = min(image.size)
             left, top = (image.width - side) / 2, (image.height - side) / 2
             # Crop and resize in one: to resize a long, thin image first could take any amount of memory.
             image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
-        return np.asarray(image), kind
+        return np.asarray(image), kind, brightest
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What turns a photograph the way its camera was held. Of EXIF only this is read: its other tags may be broken."""
+    try:
+        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation)) if "exif" in image.info else None
+    except Exception:  # a reader may raise anything on damaged tags
+        return None
 
 
 @functools.cache
@@ -701,65 +524,134 @@ def _qualities() -> dict[tuple[int, ...], int]:
 
 def _check_memory(images: int, side: int) -> None:
     needed = images * 3 * side * side
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    there = machine.memory_bytes()
     if needed > 0.8 * there:
         raise UserError(
-            f"{images:,} images of {side} px take {needed / 2**30:.0f} GiB of memory, and this machine has "
-            f"{there / 2**30:.0f}; give a smaller --image-size, or --limit"
+            f"{images:,} images of {side} px take {needed / 2**30:.1f} GiB of memory, and there are "
+            f"{there / 2**30:.1f}; give a smaller --image-size, or --limit"
         )
 
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not an image"
+        return "not an image of a known kind"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"more than {Image.MAX_IMAGE_PIXELS:,} pixels"
     if isinstance(error, URLError):
         error = error.reason
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)
 
 
 # -------------------------------------------------------------------------------------------- the decoded data set
 
 
 def _dataset(
-    name: str, note: str, train: Split, test: Split, classes: Iterable[str], skipped: tuple[str, ...] = ()
+    name: str,
+    note: str,
+    train: Split,
+    test: Split,
+    classes: Iterable[str],
+    skipped: tuple[str, ...] = (),
+    remarks: Iterable[str] = (),
 ) -> Dataset:
     digest = hashlib.sha256()
     for split in (train, test):
         digest.update(repr(tuple(split.pixels.shape)).encode())
         digest.update(split.pixels.contiguous().numpy())
         digest.update(split.labels.numpy().astype("<i8"))
-    return Dataset(name, train, test, tuple(classes), digest.hexdigest(), note, skipped)
+    remarks = (*remarks, *_doubts(train, test, tuple(classes)))
+    return Dataset(name, train, test, tuple(classes), digest.hexdigest(), note, skipped, remarks=remarks)
+
+
+def _doubts(train: Split, test: Split, classes: tuple[str, ...]) -> Iterator[str]:
+    """What the images and labels themselves give reason to doubt, a sentence each."""
+    counts, of_test = (
+        split.labels[split.labels >= 0].bincount(minlength=len(classes)).numpy() for split in (train, test)
+    )
+    labelled, present = int(counts.sum()), np.flatnonzero(counts)
+
+    def named(places: np.ndarray) -> str:
+        return enumeration(classes[place] for place in places)
+
+    if 2 * len(present) > labelled:
+        yield (
+            f"{labelled:,} labelled training images have {len(present):,} different labels: are these classes, or "
+            "numbers of images?"
+        )
+    elif len(single := np.flatnonzero(counts == 1)):
+        yield f"only one training image in {named(single)}"
+    if counts.max() >= IMBALANCE * (least := counts[present].min()):
+        yield (
+            f"the largest class ({classes[counts.argmax()]}) has {counts.max():,} training images and the smallest "
+            f"{least:,}: always to say one class is right for {of_test.max() / of_test.sum():.1%} of the test images"
+        )
+    if len(unknown := np.flatnonzero((counts == 0) & (of_test > 0))):
+        yield (
+            f"{amount(int(of_test[unknown].sum()), 'test image')} of classes that training does not have count as "
+            f"wrong: {named(unknown)}"
+        )
+    known = {hashlib.sha256(image).digest() for image in train.pixels.contiguous().numpy()}
+    if twice := sum(hashlib.sha256(image).digest() in known for image in test.pixels.contiguous().numpy()):
+        yield f"{twice:,} of {amount(len(test.labels), 'test image')} are training images too, pixel by pixel"
+    for what, images in (("validation", _validation_images(train.labels)), ("test", len(test.labels))):
+        if 0 < images < FEW:
+            yield f"only {amount(images, f'{what} image')}: each is worth {100 / images:.1f} points of accuracy"
+
+
+def _validation_images(labels: Tensor) -> int:
+    return len(validation_split(labels)[1])
+
+
+def check_enough(dataset: Dataset) -> None:
+    """Raises UserError where there are too few images for a search to judge by."""
+    validation, test = _validation_images(dataset.train.labels), len(dataset.test.labels)
+    if validation < LEAST_TO_SEARCH or test < LEAST_TO_SEARCH:
+        labelled = int((dataset.train.labels >= 0).sum())
+        raise UserError(
+            f"there are too few images to search with: {amount(labelled, 'labelled training image')} leave "
+            f"{validation} to judge by, and there are {test} for testing; {LEAST_TO_SEARCH} of each are the least, for "
+            f"which {10 * LEAST_TO_SEARCH} labelled training images would do, several of each class"
+        )
 
 
 def save(dataset: Dataset, folder: str | Path) -> None:
     """Write `dataset` into `folder`, for `open_saved`; nothing is written where the same one is there already.
 
-    The images of the validation split come last, and all lie in memory as `pack` wants them: so what a stage of a run
-    trains on is a part of the mapped file, not a copy in every worker. Raises UserError where it cannot be written.
+    The file is a NumPy array of all images (training, validation and test split, in this order), followed by an array
+    of their labels and by the rest as JSON. The images lie as `pack` wants them: so what a stage of a run trains on is
+    a part of the mapped file, not a copy in every worker. They are written a few at a time, without a copy of all.
+    Raises UserError where it cannot be written.
     """
     folder = Path(folder)
     try:
         there = open_saved(folder)
-        if (there.fingerprint, there.name, there.note) == (dataset.fingerprint, dataset.name, dataset.note):
+        if all(getattr(there, field) == getattr(dataset, field) for field in ("fingerprint", *DESCRIPTION)):
             return
     except UserError:
         pass
     kept, held = validation_split(dataset.train.labels)
     order = torch.cat([kept, held])
-    content = {
-        "name": dataset.name,
-        "train": [unpack(pack(dataset.train.pixels[order])), dataset.train.labels[order]],
-        "test": [unpack(pack(dataset.test.pixels)), dataset.test.labels],
+    everything = torch.arange(len(dataset.test.labels))
+    size = dataset.train.pixels.shape[-1]
+    description = {
+        "train": len(kept),
         "validation": len(held),
-        "classes": list(dataset.classes),
         "fingerprint": dataset.fingerprint,
-        "note": dataset.note,
-        "skipped": list(dataset.skipped),
-    }
+        "classes": dataset.classes,
+    } | {field: getattr(dataset, field) for field in DESCRIPTION}
+
+    def fill(file: BinaryIO) -> None:
+        shape = (len(order) + len(everything), size, 3, size)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for split, places in ((dataset.train, order), (dataset.test, everything)):
+            for part in places.split(max(1, CHUNK // (3 * size * size))):
+                file.write(pack(split.pixels[part]).numpy())
+        np.save(file, torch.cat([dataset.train.labels[order], dataset.test.labels]).numpy())
+        file.write(json.dumps(description).encode())
+
     try:
-        write_atomically(folder / SAVED, lambda file: torch.save(content, file))
+        write_atomically(folder / SAVED, fill)
     except OSError as error:
         raise UserError(f"the decoded images cannot be written to {folder} ({_one_line(error)})") from None
 
@@ -767,17 +659,27 @@ def save(dataset: Dataset, folder: str | Path) -> None:
 def open_saved(folder: str | Path) -> Dataset:
     """The data set that `save` wrote into `folder`, memory-mapped: however many processes of a machine open it, it is
     in memory once. Raises UserError where there is none."""
+    path = Path(folder) / SAVED
     try:
-        content = torch.load(Path(folder) / SAVED, mmap=True, weights_only=True)
+        # Copy-on-write, as PyTorch knows no tensor that is read-only; nothing is ever written.
+        mapped = np.lib.format.open_memmap(path, mode="c")
+        with path.open("rb") as file:
+            file.seek(mapped.offset + mapped.nbytes)
+            labels = torch.from_numpy(np.load(file, allow_pickle=False))
+            content = json.load(file)
+        pixels = unpack(torch.from_numpy(mapped))
+        sizes = [content["train"] + content["validation"], len(labels) - content["train"] - content["validation"]]
+        train, test = map(Split, pixels.split(sizes), labels.split(sizes))
         return Dataset(
             content["name"],
-            Split(*content["train"]),
-            Split(*content["test"]),
+            train,
+            test,
             tuple(content["classes"]),
             content["fingerprint"],
             content["note"],
             tuple(content["skipped"]),
             content["validation"],
+            tuple(content["remarks"]),
         )
     except Exception as error:  # of the disk, of the file's format or of what is in it
-        raise UserError(f"{Path(folder) / SAVED} is no saved data set ({_one_line(error)})") from None
+        raise UserError(f"{path} is no saved data set ({_one_line(error)})") from None

@@ -1,10 +1,18 @@
 import hashlib
 import io
 import json
+import os
 import pickle
+import resource
+import shutil
 import socket
 import struct
+import subprocess
+import sys
+import tempfile
+import unicodedata
 import urllib.request
+import weakref
 import zlib
 from pathlib import Path
 
@@ -16,10 +24,12 @@ import torch
 import torchvision
 from hypothesis import example, given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms.v2.functional import center_crop, resize
 
-from bench import images
+import bench.single
+import run_bench
+from bench import images, machine
 from bench.errors import UserError
 
 CIFAR10 = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "cifar10"
@@ -72,6 +82,12 @@ def parquet(path: Path, labels: list, classes: list[str] | None = None, seed: in
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, row_group_size=7)
     return arrays
+
+
+def remark(dataset: images.Dataset, *words: str) -> str:
+    """The only remark that has all these words."""
+    (found,) = (line for line in dataset.remarks if all(word in line for word in words))
+    return found
 
 
 def stacked(arrays: list[np.ndarray]) -> torch.Tensor:
@@ -181,6 +197,153 @@ def test_among_several_label_columns_the_first_with_class_names_counts(tmp_path)
     assert dataset.train.labels.tolist() == [4, 0, 2, 4]
 
 
+def test_each_parquet_file_has_class_names_of_its_own_and_they_are_joined(tmp_path):
+    parquet(tmp_path / "train.parquet", [0, 1, 1, 0], ["ant", "bee"])
+    parquet(tmp_path / "test.parquet", [0, 1, 2, -1], ["Bee", "cow", "ant"], seed=9)
+    dataset = images.load(tmp_path)
+    assert dataset.classes == ("ant", "bee", "cow")
+    assert dataset.train.labels.tolist() == [0, 1, 1, 0]
+    assert dataset.test.labels.tolist() == [1, 2, 0]
+    assert remark(dataset, "spells classes otherwise").endswith("'Bee' is 'bee'")
+    assert remark(dataset, "that training does not have").endswith(": cow")
+
+
+def test_two_classes_of_one_name_are_kept_apart_where_all_files_name_them_so(tmp_path):
+    for split in ("train", "test"):
+        parquet(tmp_path / f"{split}.parquet", [0, 1, 2], ["crane", "crane", "owl"])
+    assert images.load(tmp_path).test.labels.tolist() == [0, 1, 2]
+    parquet(tmp_path / "test.parquet", [0, 1, 2], ["owl", "crane", "crane"])
+    with pytest.raises(UserError, match="two classes called 'crane'"):
+        images.load(tmp_path)
+
+
+def test_parquet_labels_that_are_strings_may_be_spelled_otherwise_in_the_test_file(tmp_path):
+    parquet(tmp_path / "train.parquet", [0] * 3, label=pa.array(["Ant", "Bee", "Bee"]))
+    parquet(tmp_path / "test.parquet", [0] * 3, label=pa.array(["bee", "ant", None]), seed=9)
+    dataset = images.load(tmp_path)
+    assert dataset.classes == ("Ant", "Bee")
+    assert dataset.test.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "classes"),
+    [
+        ({"class": ["b", "a", "b", "a"], "__index_level_0__": [0, 1, 2, 3]}, ("a", "b")),
+        ({"category": ["b", "a", "b", "a"], "image_id": [9, 8, 7, 6]}, ("a", "b")),
+        ({"Label": ["b", "a", "b", "a"], "width": [16, 16, 16, 16]}, ("a", "b")),
+        ({"target": [5, 3, 5, 3], "id": [0, 1, 2, 3]}, ("3", "5")),
+        ({"label": [1.0, 0.0, 1.0, None], "image_id": [0, 1, 2, 3]}, ("0", "1")),
+        ({"label": [1.0, 0.0, 1.0, float("nan")]}, ("0", "1")),
+        ({"digit": [1, 0, 1, 0], "row": [0, 1, 2, 3]}, ("0", "1")),
+    ],
+)
+def test_a_column_that_numbers_the_images_is_never_the_label(tmp_path, columns, classes):
+    for split in ("train", "test"):
+        arrays = {name: pa.array(values) for name, values in columns.items()}
+        parquet(tmp_path / f"{split}.parquet", [0] * 4, label=arrays.pop("label", None), **arrays)
+    dataset = images.load(tmp_path)
+    assert dataset.classes == classes
+    assert dataset.train.labels.tolist()[:3] == [1, 0, 1]
+
+
+NO_LABELS = {
+    "an id": ({"image_id": [4, 3, 2, 1]}, "no column of integers but image_id, which does not look like labels"),
+    "an index": ({"__index_level_0__": [4, 3, 2, 1]}, "does not look like labels"),
+    "numbers": ({"serial": [4, 3, 2, 1]}, "'serial' .* its only one of integers, has 4 values in 4 rows"),
+    "lists": ({"label": [[1], [0], [1], [0]], "image_id": [4, 3, 2, 1]}, "'label' .* is of type list"),
+    "fractions": ({"label": [0.5, 1.5, 0.5, 1.5]}, "'label' .* holds fractions"),
+    "endless numbers": ({"label": [0.0, float("inf"), 1.0, 1e300]}, "'label' .* holds fractions"),
+    "a caption": ({"text": ["a", "b", "a", "b"]}, "no column of integers; labels"),
+}
+
+
+@pytest.mark.parametrize(("columns", "message"), NO_LABELS.values(), ids=NO_LABELS)
+def test_where_no_column_is_clearly_the_label_one_line_asks(tmp_path, columns, message):
+    arrays = {name: pa.array(values) for name, values in columns.items()}
+    parquet(tmp_path / "train.parquet", [0] * 4, label=arrays.pop("label", None), **arrays)
+    with pytest.raises(UserError, match=message) as error:
+        images.load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_parquet_views_are_read(tmp_path):
+    arrays = [picture(number) for number in range(6)]
+    kind = pa.struct([("bytes", pa.binary_view()), ("path", pa.string_view())])
+    cells = pa.array([{"bytes": encoded(array), "path": "x.png"} for array in arrays], kind)
+    parquet(tmp_path / "train.parquet", [0] * 6, label=pa.array(["b", "a"] * 3, pa.string_view()), img=cells)
+    parquet(tmp_path / "test.parquet", [0] * 2, label=pa.array(["b", "a"], pa.string_view()))
+    dataset = images.load(tmp_path)
+    assert torch.equal(dataset.train.pixels, stacked(arrays))
+    assert dataset.train.labels.tolist() == [1, 0] * 3
+
+
+def test_a_parquet_file_given_alone_has_any_name_and_a_suffix_in_any_case(tmp_path):
+    parquet(tmp_path / "test.PARQUET", [0, 1] * 10)
+    dataset = images.load(tmp_path / "test.PARQUET")
+    assert (len(dataset.train.labels), len(dataset.test.labels)) == (16, 4)
+
+
+def test_test_images_without_a_label_column_are_left_out_and_said_to_be(tmp_path):
+    parquet(tmp_path / "train.parquet", [0, 1] * 10)
+    parquet(tmp_path / "test.parquet", [0] * 3, label=None, image_id=pa.array([1, 2, 3]))
+    dataset = images.load(tmp_path)
+    assert "held out" in dataset.note
+    assert remark(dataset, "without labels") == "3 test images without labels left out"
+
+
+def test_configurations_side_by_side_are_not_mixed(tmp_path):
+    for name in ("160px", "full_size"):
+        parquet(tmp_path / name / "train-00000-of-00001.parquet", [0, 1] * 5)
+    with pytest.raises(UserError, match=r"train images in .*160px, .*full_size; give one of them"):
+        images.load(tmp_path)
+    assert len(images.load(tmp_path / "160px").train.labels) == 8
+
+
+def test_of_a_hugging_face_cache_the_newest_snapshot_is_read(tmp_path):
+    root = tmp_path / "datasets--me--pets"
+    for number, name in enumerate(["2" * 40, "1" * 40]):
+        parquet(root / "blobs" / name, [0, 1] * 5, seed=100 * number)
+        (root / "snapshots" / name).mkdir(parents=True)
+        (root / "snapshots" / name / "train.parquet").symlink_to(f"../../blobs/{name}")
+        os.utime(root / "snapshots" / name, (number, number))
+    dataset = images.load(root)
+    assert dataset.name == "datasets--me--pets"
+    assert len(dataset.train.labels) + len(dataset.test.labels) == 10
+    assert remark(dataset, "newest of 2 snapshots").startswith("1111")
+    newest = dataset.fingerprint
+    (root / "refs").mkdir()
+    (root / "refs" / "main").write_text("2" * 40 + "\n")
+    assert images.load(root).fingerprint != newest
+
+
+def test_parquet_files_that_are_missing_from_a_numbered_set_are_told(tmp_path):
+    for number in (1, 3):
+        parquet(tmp_path / f"data/train-{number:05}-of-00005.parquet", [0, 1] * 5, seed=100 * number)
+    assert remark(images.load(tmp_path), "missing") == "3 of the 5 Parquet files of data/train are missing"
+
+
+def test_what_lies_beside_parquet_files_is_counted(tmp_path):
+    parquet(tmp_path / "train.parquet", [0, 1] * 5)
+    class_folders(tmp_path, {"a": 2})
+    (tmp_path / "README.md").write_text("")
+    assert remark(images.load(tmp_path), "passed over") == "3 other files passed over: 2 .png, 1 .md"
+
+
+@pytest.mark.parametrize(
+    "features", ["[]", '{"label": {"names": 5}}', '{"label": ["x"]}', '{"label": {"names": ["\\ud800"]}}']
+)
+def test_strange_metadata_do_no_harm(tmp_path, features):
+    parquet(tmp_path / "train.parquet", [0, 0, 0, 1, 1, 1])
+    table = pq.read_table(tmp_path / "train.parquet")
+    metadata = {"huggingface": '{"info": {"features": ' + features + "}}"}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "train.parquet")
+    if "ud800" in features:
+        with pytest.raises(UserError, match="names only 1 classes"):
+            images.load(tmp_path)
+    else:
+        assert images.load(tmp_path).classes == ("0", "1")
+
+
 @pytest.mark.skipif(not CIFAR10.exists(), reason="the CIFAR-10 Parquet files are not beside the project")
 def test_the_jpeg_copy_of_cifar10_is_read_exactly_and_says_what_it_is():
     dataset = images.load(CIFAR10, limit=500)
@@ -272,6 +435,180 @@ def test_hidden_files_other_files_and_empty_folders_are_passed_over(tmp_path):
     assert dataset.skipped == ()
 
 
+@pytest.mark.parametrize("folder", ["test/images", "test/unknown", "test", "val/images"])
+def test_a_test_folder_without_labels_is_left_out_and_a_part_of_training_held_out(tmp_path, folder):
+    class_folders(tmp_path / "train", {"a": 10, "b": 10})
+    class_folders(tmp_path / Path(folder).parent, {Path(folder).name: 5})
+    dataset = images.load(tmp_path)
+    assert dataset.classes == ("a", "b")
+    assert dataset.test.labels.bincount().tolist() == [2, 2]
+    assert remark(dataset, "without labels").startswith(f"5 images without labels in {Path(folder).parts[0]} left out")
+
+
+def test_tiny_imagenet_is_read_as_it_is_unpacked(tmp_path):
+    for name in ("n01", "n02"):
+        class_folders(tmp_path / "train" / name, {"images": 4})
+        (tmp_path / "train" / name / f"{name}_boxes.txt").write_text("")
+    validation = class_folders(tmp_path / "val", {"images": 3})
+    lines = ["0002.png\tn01\t0\t0\t9\t9", "0000.png\tn02\t0\t0\t9\t9"]
+    (tmp_path / "val" / "val_annotations.txt").write_text("\n".join(lines))
+    class_folders(tmp_path / "test", {"images": 5})
+    dataset = images.load(tmp_path)
+    assert dataset.classes == ("n01", "n02")
+    assert torch.equal(dataset.test.pixels, stacked([validation[2], validation[0]]))
+    assert dataset.test.labels.tolist() == [0, 1]
+
+
+FORMS = [("Cat", "cat"), *((unicodedata.normalize(form, "Café"), "café") for form in ("NFC", "NFD"))]
+
+
+@pytest.mark.parametrize(("train", "test"), [*FORMS, *((test, train) for train, test in FORMS)])
+def test_classes_that_differ_between_splits_in_case_or_unicode_form_alone_are_the_same(tmp_path, train, test):
+    class_folders(tmp_path / "train", {train: 3, "dog": 3})
+    class_folders(tmp_path / "test", {test: 2, "dog": 1})
+    dataset = images.load(tmp_path)
+    assert sorted(dataset.classes) == sorted([train, "dog"])
+    assert dataset.test.labels.bincount()[dataset.classes.index(train)] == 2
+    assert remark(dataset, "spells classes otherwise", "test")
+
+
+def test_classes_that_differ_in_case_within_a_split_are_two(tmp_path):
+    class_folders(tmp_path / "train", {"A": 3, "a": 3, "B": 3})
+    class_folders(tmp_path / "test", {"a": 2, "A": 1, "b": 1})
+    dataset = images.load(tmp_path)
+    assert dataset.classes == ("A", "B", "a")
+    assert dataset.test.labels.tolist() == [0, 1, 2, 2]
+
+
+def test_what_storage_and_systems_leave_between_the_images_is_passed_over(tmp_path):
+    class_folders(tmp_path, {"a": 5, "b": 5})
+    before = images.load(tmp_path)
+    for junk in ("@eaDir", "__MACOSX", "lost+found"):
+        shutil.copytree(tmp_path / "a", tmp_path / "b" / junk)
+        shutil.copytree(tmp_path / "a", tmp_path / junk / "a")
+    (tmp_path / "a" / "Thumbs.db").write_bytes(b"")
+    after = images.load(tmp_path)
+    assert (after.fingerprint, after.remarks) == (before.fingerprint, before.remarks)
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "JPG", "pbm", "TIF"])
+def test_every_suffix_of_a_known_format_is_read(tmp_path, suffix):
+    content = encoded(picture(0), "PPM" if suffix == "pbm" else "TIFF" if suffix == "TIF" else "JPEG")
+    assert stored(tmp_path, content, f".{suffix}").shape == (16, 16, 3)
+
+
+def test_files_of_unknown_kinds_are_counted_and_classes_of_them_alone_named(tmp_path):
+    class_folders(tmp_path, {"a": 5, "b": 5})
+    (tmp_path / "owl").mkdir()
+    for number in range(7):
+        (tmp_path / "owl" / f"{number}.HEIC").write_bytes(b"")
+    (tmp_path / "a" / "noted").write_bytes(b"")
+    (tmp_path / "loose.png").write_bytes(b"")
+    dataset = images.load(tmp_path)
+    assert dataset.classes == ("a", "b")
+    assert remark(dataset, "other files") == "8 other files passed over: 7 .heic, 1 without a suffix"
+    assert remark(dataset, "of a known kind") == "no image of a known kind in the folders owl"
+    assert remark(dataset, "no class folder") == "1 image in no class folder passed over"
+
+
+def test_folders_beside_those_of_splits_are_told(tmp_path):
+    class_folders(tmp_path / "train", {"a": 10, "b": 10})
+    class_folders(tmp_path / "Test images", {"a": 2, "b": 2})
+    class_folders(tmp_path, {"bus": 3})
+    told = remark(images.load(tmp_path), "beside")
+    assert told == "7 images beside the folders of splits passed over, in Test images, bus"
+
+
+def test_unlabelled_images_beside_the_training_folder_join_it(tmp_path):
+    class_folders(tmp_path / "train", {"a": 10, "b": 10})
+    class_folders(tmp_path, {"unlabeled": 6})
+    dataset = images.load(tmp_path)
+    assert (dataset.train.labels == -1).sum() == 6
+    assert "unlabeled" not in " ".join(dataset.remarks)
+
+
+@pytest.mark.parametrize(
+    ("link", "folder"), [("kitty", "a"), ("0", "a"), ("b/more", "a"), ("test/a", "train/a"), ("test", "train")]
+)
+def test_links_that_put_one_folder_into_two_classes_or_splits_are_refused(tmp_path, link, folder):
+    root = tmp_path / "train" if link.startswith("test") else tmp_path
+    class_folders(root, {"a": 5, "b": 5})
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / folder)
+    with pytest.raises(UserError, match=f"{link} and .*{folder} lead to the same folder.*remove one"):
+        images.load(tmp_path)
+
+
+def test_a_link_to_a_folder_above_leads_nowhere(tmp_path):
+    class_folders(tmp_path, {"b": 5, "c": 5})
+    before = images.load(tmp_path)
+    (tmp_path / "a").symlink_to(tmp_path)
+    (tmp_path / "b" / "up").symlink_to(tmp_path)
+    assert images.load(tmp_path).fingerprint == before.fingerprint
+
+
+def test_a_folder_goes_by_its_own_name_and_not_by_a_links(tmp_path):
+    class_folders(tmp_path / "train", {"a": 5, "b": 5})
+    (tmp_path / "all").symlink_to(tmp_path / "train")
+    assert len(images.load(tmp_path).train.labels) == 8
+
+
+@pytest.mark.parametrize("other", ["segmentations", "annotations/trimaps", "Masks"])
+def test_images_and_their_annotations_are_not_two_classes(tmp_path, other):
+    for folder in ("images", other):
+        class_folders(tmp_path / folder, {"a": 3, "b": 3})
+    with pytest.raises(UserError, match="look like kinds of files and not like classes; give the one"):
+        images.load(tmp_path)
+
+
+def test_where_the_classes_lie_one_folder_deeper_it_is_told_where(tmp_path):
+    class_folders(tmp_path / "archive", {"a": 3, "b": 3})
+    with pytest.raises(UserError, match=r"one folder only, archive, .* the folders a, b; .* give .*/archive"):
+        images.load(tmp_path)
+    class_folders(tmp_path / "archive_small", {"a": 3, "b": 3})
+    told = remark(images.load(tmp_path), "each of the classes archive, archive_small holds the folders a, b")
+    assert told.endswith(f"such as {tmp_path / 'archive'}")
+
+
+def test_images_of_a_training_folder_without_class_folders_are_not_called_a_class(tmp_path):
+    class_folders(tmp_path, {"train": 3, "test": 3})
+    with pytest.raises(UserError, match="train holds images but no class folders"):
+        images.load(tmp_path)
+
+
+def test_a_folder_that_cannot_be_read_is_told():
+    root, user = Path(tempfile.mkdtemp()), os.geteuid()
+    try:
+        class_folders(root, {"a": 5, "b": 5, "c": 5})
+        root.chmod(0o755)
+        (root / "c").chmod(0)
+        if user == 0:
+            os.seteuid(65534)  # to root nothing is closed
+        dataset = images.load(root)
+    finally:
+        os.seteuid(user)
+        (root / "c").chmod(0o755)
+        shutil.rmtree(root)
+    assert dataset.classes == ("a", "b")
+    assert remark(dataset, "cannot be read") == "the folder c cannot be read and is left out (Permission denied)"
+
+
+def test_names_that_are_not_utf8_become_valid_text(tmp_path):
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/donn\xe9es"))
+    for name in (b"caf\xe9", b"caf\xe8"):
+        class_folders(root / "train", {os.fsdecode(name): 5})
+        class_folders(root / "other", {os.fsdecode(name): 1})
+    (root / "train" / os.fsdecode(b"caf\xe9") / os.fsdecode(b"\xff.png")).write_bytes(b"")
+    (root / "train" / os.fsdecode(b"x.\xff")).write_bytes(b"")
+    dataset = images.load(root)
+    assert len(set(dataset.classes)) == 2
+    assert len(dataset.skipped) == 1
+    for text in (dataset.name, dataset.note, *dataset.classes, *dataset.skipped, *dataset.remarks):
+        text.encode()
+    images.save(dataset, tmp_path / "saved")
+    assert images.open_saved(tmp_path / "saved").classes == dataset.classes
+
+
 # ------------------------------------------------------------------------------------------------- kinds of images
 
 
@@ -294,10 +631,57 @@ def test_a_16_bit_image_keeps_its_brightness(tmp_path):
     assert (stored(tmp_path, encoded(grey.astype(np.uint16) * 256), ".png") == grey[:, :, None]).all()
 
 
-def test_palettes_and_alpha_become_colours(tmp_path):
+@pytest.mark.parametrize(
+    ("bits", "kind"), [(8, np.int32), (10, np.uint16), (12, np.uint16), (14, np.int32), (16, np.int32), (20, np.int32)]
+)
+def test_grey_images_of_any_depth_are_shown_by_the_range_of_the_whole_data_set(tmp_path, bits, kind):
+    full = np.linspace(0, 2**bits - 1, 256).astype(kind).reshape(16, 16)
+    for split in ("train", "test"):
+        for number, name in enumerate("ab"):
+            (tmp_path / split / name).mkdir(parents=True)
+            # The brightest image is the last one, and it is in the test split alone.
+            array = full if split == "test" and name == "b" else full // 4
+            Image.fromarray(array).save(tmp_path / split / name / f"{number}.tif")
+    dataset = images.load(tmp_path)
+    assert (dataset.test.pixels[1, 0].flatten().int() - torch.arange(256)).abs().max() <= 1
+    assert (dataset.train.pixels[0, 0].flatten().int() - torch.arange(256) // 4).abs().max() <= 1
+    told = [line for line in dataset.remarks if line.startswith("grey images")]
+    assert bool(told) == (bits != 16)
+
+
+def test_what_is_transparent_shows_white_and_not_the_colour_that_it_hides(tmp_path):
     array = picture(0)
-    transparent = np.dstack([array, np.full((16, 16), 77, np.uint8)])
-    assert (stored(tmp_path / "alpha", encoded(transparent), ".png") == array).all()
+    alpha = np.full((16, 16), 255, np.uint8)
+    alpha[:8] = 0
+    alpha[8] = 51
+    shown = array.copy()
+    shown[:8] = 255
+    shown[8] = np.round(array[8] * 0.2 + 255 * 0.8)
+    made = stored(tmp_path / "rgba", encoded(np.dstack([array, alpha])), ".png")
+    assert np.abs(made.astype(int) - shown).max() <= 1
+
+    palette = Image.new("P", (16, 16), 1)
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    palette.paste(0, (0, 0, 16, 8))
+    for kind in ("PNG", "GIF"):
+        file = io.BytesIO()
+        palette.save(file, kind, transparency=0)
+        made = stored(tmp_path / kind, file.getvalue(), f".{kind.lower()}")
+        assert (made[:8] == 255).all()
+        assert (made[8:] == [0, 0, 255]).all()
+
+    file = io.BytesIO()
+    grey = Image.fromarray(np.repeat([[0], [90]], 8, 0).astype(np.uint8).repeat(16, 1))
+    grey.save(file, "PNG", transparency=0)
+    made = stored(tmp_path / "grey", file.getvalue(), ".png")
+    assert (made[:8] == 255).all()
+    assert (made[8:] == 90).all()
+
+
+def test_palettes_and_opaque_alpha_become_colours(tmp_path):
+    array = picture(0)
+    opaque = np.dstack([array, np.full((16, 16), 255, np.uint8)])
+    assert (stored(tmp_path / "alpha", encoded(opaque), ".png") == array).all()
     palette = Image.fromarray(array).quantize(256)
     file = io.BytesIO()
     palette.save(file, "PNG")
@@ -305,11 +689,31 @@ def test_palettes_and_alpha_become_colours(tmp_path):
     assert (stored(tmp_path / "palette", file.getvalue(), ".png") == expected).all()
 
 
-def test_a_photograph_is_turned_the_way_its_camera_was_held(tmp_path):
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_the_way_its_camera_was_held(tmp_path, orientation):
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn clockwise by 90 degrees to show it
+    exif[0x0112] = orientation
+    content = encoded(picture(0), exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
+    assert (stored(tmp_path, content, ".png") == expected).all()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [(256, 2, 4, b"abc\0"), (256, 9, 1, struct.pack("<i", -5)), (256, 11, 1, struct.pack("<f", 1.5))],
+    ids=["width as text", "negative width", "width as a fraction"],
+)
+def test_a_broken_exif_tag_does_not_cost_the_image(tmp_path, broken):
+    turn = (274, 3, 1, struct.pack("<HH", 6, 0))  # clockwise by 90 degrees
+    entries = b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in (turn, broken))
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4)
     array = picture(0)
     assert (stored(tmp_path, encoded(array, exif=exif), ".png") == np.rot90(array, -1)).all()
+
+
+def test_exif_that_cannot_be_read_at_all_does_not_cost_the_image(tmp_path):
+    array = picture(0)
+    assert (stored(tmp_path, encoded(array, exif=b"Exif\0\0II*\0\xff\xff"), ".png") == array).all()
 
 
 @pytest.mark.parametrize(("width", "height"), [(32, 32), (40, 24), (17, 31), (8, 8)])
@@ -495,6 +899,33 @@ def test_bad_data_gets_one_line_that_says_what_would_be_right(tmp_path, make, op
 def test_an_unknown_name_gets_the_nearest_names(name, message):
     with pytest.raises(UserError, match=message):
         images.load(name)
+
+
+def test_a_path_that_cannot_be_is_refused_on_one_line(monkeypatch):
+    for name, message in (
+        ("", "no name"),
+        (" ", "no name"),
+        ("x" * 300, "no path 'x+'"),
+        ("~nobody-such/x", "no home"),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            images.load(name)
+        assert len(str(error.value)) < 250
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user without a home
+    monkeypatch.delenv("SSL_BENCH_CACHE", raising=False)
+    with pytest.raises(UserError, match="set SSL_BENCH_CACHE"):
+        images.cache_folder()
+
+
+def test_a_folder_called_like_a_named_data_set_is_told(tmp_path, monkeypatch):
+    class_folders(tmp_path / "shapes", {"a": 5, "b": 5})
+    monkeypatch.chdir(tmp_path)
+    dataset = images.load("shapes")
+    assert len(dataset.train.labels) == 1000
+    assert (
+        remark(dataset, "./shapes") == "shapes is the name of a data set; the folder that is called so here is ./shapes"
+    )
+    assert len(images.load("./shapes").train.labels) == 8
 
 
 def test_a_file_that_is_no_data_set_is_refused(tmp_path):
@@ -724,7 +1155,8 @@ def test_a_saved_data_set_is_opened_as_it_was_with_its_validation_split_last(tmp
     for mine, its, places in ((dataset.train, opened.train, order), (dataset.test, opened.test, slice(None))):
         assert torch.equal(mine.pixels[places], its.pixels)
         assert torch.equal(mine.labels[places], its.labels)
-    for field in ("name", "classes", "fingerprint", "note", "skipped"):
+    assert dataset.remarks
+    for field in ("name", "classes", "fingerprint", "note", "skipped", "remarks"):
         assert getattr(opened, field) == getattr(dataset, field)
     assert [file.name for file in (tmp_path / "saved").iterdir()] == [images.SAVED]
 
@@ -759,6 +1191,153 @@ def test_a_saved_data_set_that_is_missing_or_damaged_is_refused_and_replaced(tmp
         images.open_saved(tmp_path)
     images.save(shapes, tmp_path)
     assert images.open_saved(tmp_path).fingerprint == shapes.fingerprint
+
+
+def test_on_a_full_disk_saving_is_refused_on_one_line_and_leaves_nothing(tmp_path):
+    shapes = images.load("shapes")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        with pytest.raises(UserError, match="cannot be written") as error:
+            images.save(shapes, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(error.value)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_saving_takes_no_second_copy_of_the_images(tmp_path):
+    script = """
+import resource, sys
+import torch
+from bench import images
+split = images.Split(torch.randint(0, 256, (1000, 3, 224, 224), dtype=torch.uint8), torch.arange(1000) % 4)
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+images.save(images.Dataset("x", split, split, tuple("abcd"), "0" * 64, "", ()), sys.argv[1])
+print((peak() - before) / split.pixels.nbytes)
+"""
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.3
+
+
+def test_images_of_both_splits_must_fit_into_memory_together(tmp_path, monkeypatch):
+    class_folders(tmp_path / "train", {"a": 5, "b": 5})
+    class_folders(tmp_path / "test", {"a": 5, "b": 5})
+    needed = 20 * 3 * 16 * 16
+    monkeypatch.setattr(machine, "memory_bytes", lambda: int(needed / 0.8) + 2)
+    images.load(tmp_path)
+    monkeypatch.setattr(machine, "memory_bytes", lambda: int(needed / 0.8) - 2)
+    for options in ({}, {"image_size": 16}):
+        with pytest.raises(UserError, match=r"20 images of 16 px take .* GiB of memory"):
+            images.load(tmp_path, **options)
+
+
+def test_a_training_holds_no_copy_of_the_images_beside_the_saved_file(tmp_path, monkeypatch, capsys):
+    alive, load = [], images.load
+
+    def remembering(*arguments, **options):
+        dataset = load(*arguments, **options)
+        alive.append(weakref.ref(dataset.train.pixels))
+        return dataset
+
+    monkeypatch.setattr(images, "load", remembering)
+    monkeypatch.setattr(bench.single, "train", lambda *_, **__: [reference() for reference in alive])
+    words = ["--train", "simclr", "--dataset", "shapes", "--limit", "50", "--run-dir", str(tmp_path)]
+    assert run_bench.main(words) == 0
+    assert "Encoder: [None]" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------------------- what is to be doubted
+
+
+def test_a_sound_data_set_has_no_remarks(tmp_path):
+    class_folders(tmp_path / "train", {"a": 300, "b": 300})
+    class_folders(tmp_path / "test", {"a": 60, "b": 60})
+    for file in (tmp_path / "test").rglob("*.png"):
+        Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
+    assert images.load(tmp_path).remarks == ()
+
+
+def test_test_images_of_classes_that_training_does_not_have_are_counted(tmp_path):
+    class_folders(tmp_path / "train", {"a": 5, "b": 5})
+    class_folders(tmp_path / "test", {"a": 2, "extra": 3})
+    told = remark(images.load(tmp_path), "that training does not have")
+    assert told == "3 test images of classes that training does not have count as wrong: extra"
+
+
+def test_test_images_that_are_training_images_too_are_counted(tmp_path):
+    class_folders(tmp_path / "train", {"a": 5, "b": 5})
+    class_folders(tmp_path / "test", {"b": 3})
+    for number in (0, 2):
+        shutil.copy(tmp_path / "train" / "a" / f"000{number}.png", tmp_path / "test" / "b" / f"000{number}.png")
+    Image.fromarray(255 - picture(1)).save(tmp_path / "test" / "b" / "0001.png")
+    told = remark(images.load(tmp_path), "training images too")
+    assert told == "2 of 3 test images are training images too, pixel by pixel"
+
+
+def test_labels_that_are_nearly_all_different_are_doubted(tmp_path):
+    parquet(tmp_path / "train.parquet", [5, 6, 7, 8, 8])
+    parquet(tmp_path / "test.parquet", [5, 6])
+    assert remark(images.load(tmp_path), "numbers of images").startswith("5 labelled training images have 4 different")
+
+
+def test_single_images_and_imbalance_are_told(tmp_path):
+    class_folders(tmp_path / "train", {"a": 30, "b": 1, "c": 20})
+    class_folders(tmp_path / "test", {"a": 9, "b": 1})
+    dataset = images.load(tmp_path)
+    assert remark(dataset, "only one") == "only one training image in b"
+    told = remark(dataset, "largest class")
+    assert told.startswith("the largest class (a) has 30 training images and the smallest 1: ")
+    assert told.endswith("always to say one class is right for 90.0% of the test images")
+
+
+def test_few_images_to_judge_by_are_told_with_what_one_is_worth(tmp_path):
+    class_folders(tmp_path / "train", {"a": 40, "b": 40})
+    class_folders(tmp_path / "test", {"a": 25, "b": 24})
+    dataset = images.load(tmp_path)
+    assert remark(dataset, "validation") == "only 8 validation images: each is worth 12.5 points of accuracy"
+    assert remark(dataset, "each", "49 test") == "only 49 test images: each is worth 2.0 points of accuracy"
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "enough"),
+    [
+        ({"a": 10, "b": 10}, {"a": 1, "b": 1}, True),
+        ({"a": 10, "b": 10}, {"a": 1}, False),  # one test image
+        ({"a": 10, "b": 1}, {"a": 3, "b": 3}, False),  # one validation image
+        ({"a": 1, "b": 1}, {"a": 3, "b": 3}, False),  # none
+    ],
+)
+def test_a_search_needs_images_to_judge_by(tmp_path, train, test, enough):
+    class_folders(tmp_path / "train", train)
+    class_folders(tmp_path / "test", test)
+    dataset = images.load(tmp_path)
+    if enough:
+        images.check_enough(dataset)
+        return
+    with pytest.raises(UserError, match=r"too few images to search with: .* 20 labelled training images would do"):
+        images.check_enough(dataset)
+
+
+def test_the_command_prints_the_remarks_and_refuses_a_search_with_too_few_images(tmp_path, capsys):
+    class_folders(tmp_path / "data", dict.fromkeys("abcde", 2))
+    words = ["--methods", "simclr", "--budget", "1cpu-hours", "--dry-run", "--dataset", str(tmp_path / "data")]
+    assert run_bench.main([*words, "--run-dir", str(tmp_path / "run")]) == 2
+    printed = capsys.readouterr()
+    first, *notes = printed.out.splitlines()
+    assert first.startswith("data (PNG)")
+    assert "note: only 5 test images: each is worth 20.0 points of accuracy" in notes
+    assert all(line.startswith("note: ") for line in notes)
+    (error,) = warnings_in(printed.err)
+    assert error.startswith("error: there are too few images to search with")
+
+
+def test_an_empty_data_set_name_is_refused_and_not_taken_for_the_default(tmp_path, capsys):
+    words = ["--train", "simclr", "--dataset", "", "--run-dir", str(tmp_path)]
+    assert run_bench.main(words) == 2
+    assert "has no name" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
