@@ -1,6 +1,6 @@
 """A run beside the numbers that others published: `python -m bench.anchors RUN` writes RUN/anchors.md.
 
-Each published number stands in `reports/anchors.yaml` with its source and setting. It is comparable with a run only
+Each published number stands in `bench/anchors.yaml` with its source and setting. It is comparable with a run only
 where kind, encoder, epochs, image size and training images are the same; else the page says what differs.
 Nor is a recipe comparable that was fitted to the encoder or the data set, or failed with a seed.
 """
@@ -15,7 +15,7 @@ from bench import results, table
 from bench.errors import UserError
 from bench.files import write_atomically
 
-PUBLISHED = Path(__file__).resolve().parent.parent / "reports" / "anchors.yaml"
+PUBLISHED = Path(__file__).with_name("anchors.yaml")
 MISSING_POINTS = 5.0
 """So far below a comparable number, at the published recipe, a method is taken to have a bug."""
 
@@ -100,7 +100,7 @@ def page(found: results.Results, anchors: list[Anchor]) -> str:
     lines = [
         f"# {found.run.get('name')} beside published numbers",
         "",
-        "Made by `python -m bench.anchors` from the run's Parquet files and `reports/anchors.yaml`. Ours are test "
+        "Made by `python -m bench.anchors` from the run's Parquet files and `bench/anchors.yaml`. Ours are test "
         "accuracies at the last epoch, in percent, mean over seeds: kNN (k=200), and purity@20 beside purity. A dash "
         "was not measured."
         + (" The images were stored as JPEG, which costs about two points." if "JPEG" in _note(found) else ""),

@@ -1,0 +1,141 @@
+"""Whatever is written on the command line, the answer is a plan or one line that says what is wrong."""
+
+import contextlib
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import run_bench
+from bench import images, plan
+
+NUMBERS = ["1", "3", "0", "-1", "", "three", "1.5", "nan", "1e400", "9" * 30, "9" * 5000, "٣", "ü"]
+NAMES = ["", " ", ",", "ü", "x" * 5000, "\udcff", "a:b", ":", "..", "-1", "%s{}", "\x1b[31m", "\u2028"]
+VALUES = {
+    "--methods": ["simclr", "simclr,byol", "simclr,simclr", "all", "all,simclr", "simclr,", "SIMCLR", *NAMES],
+    "--budget": [
+        "20cpu-minutes",
+        "1cpu-second",
+        "9CPU-hours",
+        "8gpu-hours",
+        "0cpu-days",
+        "1e3cpu-days",
+        *NUMBERS,
+        *NAMES,
+    ],
+    "--image-size": ["8", "16", *NUMBERS],
+    "--limit": ["100", *NUMBERS],
+    "--encoder": ["resnet8", "resnet18", "vit_tiny", "resnet", *NAMES],
+    "--epochs": ["2", "100", *NUMBERS],
+    "--batch-size": ["32", *NUMBERS],
+    "--seeds": ["2", *NUMBERS],
+    "--gpus-per-trial": ["0.5", "0.3", "1e-30", "2", *NUMBERS],
+    "--compile": ["on", "off", "maybe", *NAMES],
+    "--searcher": ["tpe", "random", "optuna:no", "no.such:thing", "bench.search:tpe", *NAMES],
+    "--scheduler": ["asha", "full", "bench.search:Asha", "bench.search:NOTHING", *NAMES],
+}
+"""What each option may be given. `--address` is not among them: it would look for a cluster, for a while."""
+FLAGS = ["--strict", "--fresh", "--deterministic", "--dry-run", "-h=", "--no-such", "--dataset", "stray"]
+NO_DATA = ["/no/such/folder", "/dev/null", "/proc/1/mem", "cifar11", *(name for name in NAMES if name)]
+SINGLE = [[], ["--train", "simclr"], ["--profile", "byol"], ["--train", "ü"], ["--profile", ""], ["--train", "all"]]
+
+
+@st.composite
+def words(draw) -> list[str]:
+    """Some options with values, in any order, perhaps one twice."""
+    asked = draw(st.lists(st.sampled_from(sorted(VALUES)).flatmap(option), max_size=6))
+    return [word for part in draw(st.permutations(asked)) for word in part]
+
+
+def option(name: str) -> st.SearchStrategy[list[str]]:
+    value = st.sampled_from(VALUES[name])
+    return value.map(lambda text: [name, text]) | value.map(lambda text: [f"{name}={text}"])
+
+
+def answer(words: list[str]) -> tuple[int, str, str]:
+    """(status, stdout, stderr) of the command in this process, on streams such as a process has."""
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    err = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = run_bench.main(words)
+    return status, *(stream.buffer.getvalue().decode() for stream in (out, err))
+
+
+def check_refusal(status: int, err: str) -> None:
+    assert status == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert len(err) < 20_000
+
+
+@settings(max_examples=100)
+@given(words(), st.sampled_from(NO_DATA), st.sampled_from(SINGLE), st.lists(st.sampled_from(FLAGS), max_size=2))
+def test_without_data_the_answer_is_one_line(tmp_path_factory, asked, data, single, flags):
+    run_dir = Path(tmp_path_factory.getbasetemp()) / "refused"
+    status, _, err = answer(["--dataset", data, "--run-dir", str(run_dir), *single, *flags, *asked])
+    check_refusal(status, err)
+    assert not run_dir.exists()
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """Checks what a command with these words answers, on small images, with a calibration that measures nothing."""
+    small = images.load("shapes", image_size=8, limit=64)
+    load = images.load
+
+    def calibrate(experiment):
+        names = [*experiment.spaces, *experiment.baselines]
+        return {name: {"epoch": 0.5, "evaluation": 0.1, "start": 0.1} for name in names}, 3.0
+
+    run_dir = tmp_path_factory.mktemp("planned") / "run"
+
+    def check(words: list[str]) -> None:
+        common = ["--dataset", "shapes", "--run-dir", str(run_dir), "--dry-run", "--methods", "simclr"]
+        status, out, err = answer([*common, "--budget", "20cpu-minutes", *words])
+        if status:
+            check_refusal(status, err)
+        else:
+            assert "s/epoch" in out
+            assert err == ""
+        assert not run_dir.exists()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "load", lambda name, **options: small if name == "shapes" else load(name, **options))
+        patch.setattr(plan, "calibrate", calibrate)
+        yield check
+
+
+@settings(max_examples=100)
+@given(words(), st.lists(st.sampled_from(["--fresh", "--deterministic", "--strict"]), max_size=2))
+def test_with_data_the_answer_is_a_plan_or_one_line(planned, asked, flags):
+    planned([*flags, *asked])
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_every_value_of_an_option_gets_a_plan_or_one_line(planned, name):
+    for value in VALUES[name]:
+        planned([f"{name}={value}"])
+
+
+def unmended(reason: str, *words: str):
+    return pytest.param([*words], marks=pytest.mark.xfail(strict=True, reason=reason), id=reason)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        unmended("two dashes for a method", "--methods=--"),
+        unmended("two dashes for a searcher", "--searcher=--"),
+        unmended("a method with a line break", "--methods=a\nb"),
+        unmended("an encoder with a line break", "--encoder=a\r\nerror: b"),
+        unmended("a path with a line break", "--dataset=a\nb"),
+        unmended("a budget that ends after the last year", f"--budget={'9' * 30}cpu-seconds"),
+        unmended("a budget of infinity", f"--budget={'9' * 400}cpu-days"),
+        unmended("a scheduler that cannot be called", "--scheduler=os:path"),
+        unmended("a scheduler that is none", "--scheduler=os:getcwd"),
+    ],
+)
+def test_a_hard_value_gets_a_plan_or_one_line(planned, words):
+    planned(words)

@@ -1,0 +1,121 @@
+"""Labels judge what was trained and train nothing: not one bit of it, and no image is judged by its own label.
+
+The control of such a study: the labels are permuted at random, so that no image tells its label. Whatever is still
+better than chance has met the labels that it is judged by.
+"""
+
+import functools
+from collections.abc import Iterator
+
+import pytest
+import torch
+from scipy.stats import binom
+from torch import Tensor
+
+from algorithms import BASELINES, METHODS
+from algorithms.knn import Evaluation
+from algorithms.trainer import Trainer
+from bench import images, training
+from bench.files import write_atomically
+from bench.search_space import load
+
+ACCURACIES = ("knn_200", "knn_20", "purity_20")
+RARE = 1e-6
+"""How seldom guessing gives an accuracy outside the bounds, on each side."""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, str]:
+    """The saved images "with" their labels, and with labels "permuted" in the training and in the test images."""
+    found = {kind: tmp_path_factory.mktemp(kind) for kind in ("with", "permuted")}
+    few, all_images = images.load("shapes", limit=192), images.load("shapes")
+    images.save(images.Dataset("few", few.train, all_images.test, few.classes, "0" * 64, "", ()), found["with"])
+    # In the saved file, since labels decide which images are held out, and those are to be the same.
+    content = torch.load(found["with"] / images.SAVED, weights_only=True)
+    generator = torch.Generator().manual_seed(0)
+    for split in ("train", "test"):
+        pixels, labels = content[split]
+        content[split] = [pixels, labels[torch.randperm(len(labels), generator=generator)]]
+    write_atomically(found["permuted"] / images.SAVED, lambda file: torch.save(content, file))
+    return {kind: str(folder) for kind, folder in found.items()}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """As workers train; on a busy machine also far quicker than with more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@functools.cache
+def trained(folder: str, method: str, stage: str = "published") -> tuple[Trainer, dict[str, float | None]]:
+    """The method as a worker of a run trains it, for two epochs, and the last one's report."""
+    trial = {"uid": "t", "method": method, "stage": stage, "seed": 1, "epochs": 2, "evaluate_at": [2]}
+    trial["hyperparameters"] = load(method).defaults
+    trainer = training.build(trial, {"data": folder, "encoder": "resnet8", "device": "cpu"})
+    return trainer, vars([*trainer][-1])
+
+
+def tensors(state: dict) -> Iterator[Tensor]:
+    """Those of a trainer's state: weights, running statistics, queues, banks, momenta."""
+    yield from state["method"].values()
+    yield state["optimizer"]["steps"]
+    yield from state["optimizer"]["momentum"] + state["optimizer"]["square"]
+
+
+def same_to_the_last_bit(one: Trainer, other: Trainer) -> bool:
+    pairs = zip(tensors(one.state_dict()), tensors(other.state_dict()), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def by_chance(evaluation: Evaluation) -> tuple[float, float]:
+    """Between what accuracies guessing lies."""
+    count = len(evaluation.queries)
+    return binom.ppf(RARE, count, 1 / evaluation.classes) / count, binom.isf(
+        RARE, count, 1 / evaluation.classes
+    ) / count
+
+
+@pytest.mark.parametrize("stage", ["search", "published"])
+@pytest.mark.parametrize("method", METHODS)
+def test_no_bit_of_a_training_depends_on_labels(folders: dict[str, str], method: str, stage: str):
+    trainer, report = trained(folders["with"], method, stage)
+    permuted, other = trained(folders["permuted"], method, stage)
+    assert torch.equal(trainer.pixels, permuted.pixels)
+    assert not torch.equal(trainer.evaluation.bank_labels, permuted.evaluation.bank_labels)
+    assert report["loss"] == other["loss"]
+    assert same_to_the_last_bit(trainer, permuted)
+
+
+def test_the_ceiling_is_the_one_training_that_depends_on_labels(folders: dict[str, str]):
+    trainers = [trained(folders[kind], "supervised")[0] for kind in ("with", "permuted")]
+    assert not same_to_the_last_bit(*trainers)
+
+
+@pytest.mark.parametrize("method", [*METHODS, *BASELINES])
+def test_labels_in_random_order_bring_every_accuracy_to_chance(folders: dict[str, str], method: str):
+    trainer, report = trained(folders["permuted"], method)
+    low, high = by_chance(trainer.evaluation)
+    assert {name: report[name] for name in ACCURACIES if not low <= report[name] <= high} == {}
+
+
+@pytest.mark.parametrize("method", ["pixels", "random", "simclr", "supervised"])
+def test_labels_in_their_order_are_told_far_better_than_by_chance(folders: dict[str, str], method: str):
+    trainer, report = trained(folders["with"], method)
+    assert report["knn_20"] > by_chance(trainer.evaluation)[1]
+
+
+def test_an_image_that_is_judged_by_its_own_label_is_noticed(folders: dict[str, str]):
+    """What the bounds are for: judged images in the bank, with the labels that they are judged by."""
+    trainer, _ = trained(folders["permuted"], "pixels")
+    honest = trainer.evaluation
+    leaking = Evaluation(
+        torch.cat([honest.bank, honest.queries]),
+        torch.cat([honest.bank_labels, honest.query_labels]),
+        honest.queries,
+        honest.query_labels,
+        honest.classes,
+    )
+    assert leaking(trainer.method)["knn_20"] > by_chance(honest)[1]

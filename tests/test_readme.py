@@ -1,0 +1,205 @@
+"""What the README shows can be done: its commands are understood by the programs that they name, and its code runs.
+
+Everything is read from README.md, and every block of it must be known here, by what it holds.
+"""
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+import run_bench
+from algorithms import method_class
+from algorithms.augment import pack, unaugmented
+from bench import tune
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = FENCE.findall(README)
+"""(language, text) of each."""
+LOADING, LOOP, METHOD, SPACE, PLUGINS = RUN = (
+    "torch.load(",
+    "for report in trainer",
+    "class MyMethod(Method)",
+    "method: mymethod",
+    "def process(seed)",
+)
+"""What tells the blocks that are run here from each other."""
+
+
+def block(mark: str) -> str:
+    (text,) = [text for _, text in BLOCKS if mark in text]
+    return text
+
+
+def commands() -> list[str]:
+    """Those of the shell blocks, and those between backquotes in the text."""
+    lines = "\n".join(text for language, text in BLOCKS if language == "bash").splitlines()
+    spans = (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCE.sub("", README)))
+    lines += [span for span in spans if re.match(r"python3? |run_bench\.py ", span)]
+    return [part for line in lines for part in line.split("&&") if shlex.split(part, comments=True)]
+
+
+def options() -> set[str]:
+    """Of run_bench.py, by its own help."""
+    with contextlib.redirect_stdout(io.StringIO()) as told, pytest.raises(SystemExit):
+        run_bench.arguments(["--help"])
+    return set(re.findall(r"--[a-z][a-z-]*", told.getvalue()))
+
+
+def check_python(words: list[str]) -> None:
+    """`python` with these words: a module or a script that is there, and has the options."""
+    if words[0] == "-m":
+        if words[1] in ("venv", "pytest"):
+            return
+        found = importlib.util.find_spec(words[1])
+        assert found, f"there is no module {words[1]}"
+        script, words = Path(found.origin), words[2:]
+    else:
+        script, words = ROOT / words[0], words[1:]
+    named = {word.split("=")[0] for word in words if word.startswith("--")}
+    if script.name == "run_bench.py":
+        assert named <= options()  # whole: an abbreviation would be understood too
+        if "--help" not in named:
+            run_bench.arguments(words)
+    else:
+        source = script.read_text()
+        assert [option for option in named if f'"{option}"' not in source] == []
+
+
+def check_pip(words: list[str]) -> None:
+    assert words[:2] == ["install", "-c"]
+    assert (ROOT / words[2]).is_file()
+    if extra := re.fullmatch(r"\.\[(\w+)\]", words[-1]):
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        assert extra[1] in project["optional-dependencies"]
+
+
+def check_ray(words: list[str]) -> None:
+    from ray.scripts.scripts import cli
+
+    cli.commands[words[0]].make_context(words[0], words[1:])
+
+
+def check_export(words: list[str]) -> None:
+    """A variable that the product sets itself, where it starts Ray."""
+    name, value = words[0].split("=")
+    assert tune._ENVIRONMENT[name] == value
+
+
+PROGRAMS = {"pip": check_pip, "ray": check_ray, "export": check_export}
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_is_understood_by_the_program_that_it_names(command: str):
+    program, *words = shlex.split(command, comments=True)
+    name = Path(program).name
+    if name == "run_bench.py":
+        name, words = "python", [name, *words]
+    PROGRAMS.get(name.rstrip("3"), check_python if name.startswith("python") else None)(words)
+
+
+def test_options_that_the_text_names_are_those_of_the_command():
+    named = set(re.findall(r"`(--[a-z][a-z-]*)", FENCE.sub("", README)))
+    assert len(named) > 5
+    assert named <= options()
+
+
+def test_every_block_is_a_command_or_run_here():
+    unknown = [text for language, text in BLOCKS if language != "bash" and sum(mark in text for mark in RUN) != 1]
+    assert unknown == []
+    assert len([language for language, _ in BLOCKS if language != "bash"]) == len(RUN)
+
+
+# ------------------------------------------------------------------------------------------------ the code, run
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """The product's files, in a folder where files can be added."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("algorithms", "bench", "search_spaces"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "run_bench.py", folder)
+    return folder
+
+
+def python(checkout: Path, *words: str, folder: Path | None = None) -> str:
+    """What a program prints that is called in the checkout, or in another `folder` with the checkout's modules."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=folder or checkout,
+        env=os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"},  # on a busy machine the quickest
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_loop_of_ones_own_trains_and_keeps_an_encoder(checkout: Path, tmp_path: Path):
+    told = python(checkout, "-c", block(LOOP), folder=tmp_path)
+    assert [line.split()[0] for line in told.splitlines()] == ["1", "2"]
+    assert (tmp_path / "encoder.pt").stat().st_size > 100_000
+
+
+def test_the_encoder_that_train_keeps_is_loaded_and_gives_the_features_that_were_judged(checkout: Path):
+    words = ["--train", "byol", "--image-size", "64", "--encoder", "resnet18", "--run-dir", str(checkout / "run")]
+    python(checkout, "run_bench.py", *words, "--dataset", "shapes", "--limit", "16", "--epochs", "1")
+    kept = checkout / "run" / "trained" / "byol"
+    torch.save(torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8), kept / "images.pt")
+    lines = ["import torch", 'images = torch.load("images.pt")', block(LOADING), 'torch.save(features, "features.pt")']
+    python(checkout, "-c", "\n".join(lines), folder=kept)
+
+    encoder = method_class("byol").build_encoder("resnet18", 64)
+    encoder.load_state_dict(torch.load(kept / "encoder.pt"))
+    pixels = pack(torch.load(kept / "images.pt"))
+    expected = encoder.eval()(unaugmented(pixels, torch.arange(2)))
+    assert torch.allclose(torch.load(kept / "features.pt"), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_method_of_ones_own_is_trained_by_its_name(checkout: Path):
+    imports = [line for line in (ROOT / "algorithms" / "simclr.py").read_text().splitlines() if " import " in line]
+    (checkout / "algorithms" / "mymethod.py").write_text("\n".join([*imports, "", block(METHOD)]))
+    (checkout / "search_spaces" / "mymethod.yaml").write_text(block(SPACE))
+    table = checkout / "algorithms" / "__init__.py"
+    table.write_text(table.read_text().replace("METHODS = {", 'METHODS = {\n    "mymethod": "MyMethod",', 1))
+    words = ["--dataset", "shapes", "--limit", "64", "--image-size", "8", "--epochs", "1"]
+    told = python(checkout, "run_bench.py", "--train", "mymethod", *words, "--run-dir", str(checkout / "mine"))
+    assert "epoch 1 of 1" in told
+    assert (checkout / "mine" / "trained" / "mymethod" / "encoder.pt").is_file()
+
+
+IN_VIRTUAL_TIME = """
+import collections, dataclasses, sys
+from bench.simulate import plan_for, simulate, synthetic
+
+calibration, curve = synthetic(1)
+plan = plan_for(calibration, slots=2, trials=20, epochs=8)
+experiment = dataclasses.replace(plan.experiment, searcher=sys.argv[1], scheduler=sys.argv[2])
+fold, _ = simulate(dataclasses.replace(plan, experiment=experiment), curve)
+search = [trial for trial in fold.trials.values() if trial.stage == "search"]
+print(*(trial.state for trial in search))
+print(len({trial.hyperparameters["x"] for trial in search}))
+"""
+
+
+def test_a_searcher_and_a_scheduler_of_ones_own_decide_a_search(checkout: Path):
+    (checkout / "mine.py").write_text("import statistics\n\nimport optuna\n\n\n" + block(PLUGINS))
+    names = re.findall(r"--(searcher|scheduler) ([\w:]+)", block(PLUGINS))
+    assert [kind for kind, _ in names] == ["searcher", "scheduler"]
+    states, different = python(checkout, "-c", IN_VIRTUAL_TIME, *(name for _, name in names)).splitlines()
+    assert {"complete", "pruned"} <= set(states.split())
+    assert int(different) > 5
