@@ -1,10 +1,25 @@
 """Files that are either whole or not there."""
 
+import contextlib
+import io
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+
+class _File(io.FileIO):
+    """A file that keeps the error of a write: of it, libraries in C++ make a RuntimeError that tells no cause."""
+
+    error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def write_atomically(path: str | Path, content: bytes | str | Callable[[BinaryIO], None]) -> None:
@@ -16,8 +31,9 @@ def write_atomically(path: str | Path, content: bytes | str | Callable[[BinaryIO
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    raw = _File(descriptor, "wb")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with io.BufferedWriter(raw) as file:
             if callable(content):
                 content(file)
             else:
@@ -26,8 +42,11 @@ def write_atomically(path: str | Path, content: bytes | str | Callable[[BinaryIO
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # what went wrong first is what is told
+            os.unlink(temporary)
+        if raw.error is not None and isinstance(error, Exception):
+            raise raw.error from None
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
