@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.errors import UserError
+from bench.output import readerless
 
 ROOT = Path(__file__).resolve().parent
 
@@ -114,6 +115,7 @@ def commit() -> str | None:
         return None
 
 
+@readerless()
 def main(words: list[str] | None = None) -> int:
     """Plan, run, report; returns the exit status."""
     try:

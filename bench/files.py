@@ -1,11 +1,26 @@
 """Files that are either whole or not there, and stay so when the power fails."""
 
+import contextlib
 import errno
+import io
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+
+class _File(io.FileIO):
+    """A file that keeps the error of a write: of it, libraries in C++ make a RuntimeError that tells no cause."""
+
+    error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def write_atomically(path: str | Path, content: bytes | str | Callable[[BinaryIO], None]) -> None:
@@ -17,8 +32,9 @@ def write_atomically(path: str | Path, content: bytes | str | Callable[[BinaryIO
     path = Path(path)
     make_folder(path.parent)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    raw = _File(descriptor, "wb")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with io.BufferedWriter(raw) as file:
             if callable(content):
                 content(file)
             else:
@@ -27,8 +43,11 @@ def write_atomically(path: str | Path, content: bytes | str | Callable[[BinaryIO
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # what went wrong first is what is told
+            os.unlink(temporary)
+        if raw.error is not None and isinstance(error, Exception):
+            raise raw.error from None
         raise
     sync_folder(path.parent)
 

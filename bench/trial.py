@@ -5,6 +5,7 @@ A worker process lives through many trials: imports, data and compiled code stay
 
 `attempt-<a>.pt`       checkpoint: {"epoch", "reports": all epochs so far, "state": the trainer's}. A new attempt
                        reads the newest of earlier attempts, so a worker that should be dead spoils nothing.
+`attempt-<a>.alive`    a worker process starts for it: on a cluster it is charged from then on
 `attempt-<a>.note`     why the worker had to end itself: out of memory or a device error (the kind of the failure, as
                        in `bench.ledger`, and a line that describes it), or a hanging epoch's stack
 `attempt-<a>.elapsed`  seconds that the attempt had run when its driver died
@@ -24,7 +25,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -77,6 +78,14 @@ def prepare(factory: str, settings: dict[str, Any]) -> None:
     gc.freeze()  # what is there now stays: the collections between trials need not look at it again
 
 
+def show_life(assignment: dict[str, Any], run_dir: Path) -> None:
+    """Leave the sign that a process starts for this assignment, where it can be left."""
+    folder = run_dir / "checkpoints" / assignment["trial"]["uid"]
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"attempt-{assignment['attempt']}.alive").touch()
+
+
 class Attempt:
     """One attempt at a trial. `assignment` is from `bench.search.Search.next`, `factory` is "module:function"."""
 
@@ -101,14 +110,13 @@ class Attempt:
         """Train an epoch and return {"reports": those that the ledger lacks, ...}.
 
         With the first comes "facts" (the trainer's attribute, where it has one); "warning" with what the user should
-        know although the trial goes on (its attribute `notice`, or that the checkpoint could not be written); if the
+        know although the trial goes on (its attribute `notice`, or that nothing can be written to its folder); if the
         trainer raised, "failed" with the reason, and "kind" as `bench.ledger` tells of it. Does not return if the epoch
-        hangs, the memory is out or the device is in error: then a note is left and the process ends.
+        hangs, the memory is out or the device is in error: then a note is left, where one can be written, and the
+        process ends.
         """
         answer: dict[str, Any] = {"reports": []}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        note = self.folder / f"attempt-{self.number}.note"
-        with open(note, "w") as file:
+        with self._open_note(answer) as file:
             faulthandler.dump_traceback_later(self.time_limit, exit=True, file=file)
             try:
                 if self._trainer is None:
@@ -123,8 +131,9 @@ class Attempt:
             except Exception as error:
                 reason, kind = describe_error(error), kind_of_error(error)
                 if spoils_the_process(error):
-                    file.write(f"{kind}\n{reason}")
-                    file.flush()
+                    with contextlib.suppress(OSError):
+                        file.write(f"{kind}\n{reason}")
+                        file.flush()
                     os._exit(1)
                 answer |= {"failed": reason, "kind": kind}
                 return answer
@@ -138,8 +147,20 @@ class Attempt:
         try:
             self._checkpoint.write_if_due(self._content)
         except OSError as error:
-            answer["warning"] = f"no checkpoint can be written to {self.folder.parent}: {error.strerror}"
+            answer["warning"] = self._unwritable(error)
         return answer
+
+    def _open_note(self, answer: dict[str, Any]) -> TextIO:
+        """The attempt's note; nowhere, and `answer` warns, where none can be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return open(self.folder / f"attempt-{self.number}.note", "w")
+        except OSError as error:
+            answer["warning"] = self._unwritable(error)
+            return open(os.devnull, "w")
+
+    def _unwritable(self, error: OSError) -> str:
+        return f"no checkpoint can be written to {self.folder.parent}: {error.strerror or error}"
 
     def _begin(self) -> dict[str, Any]:
         clean_process(self.trial["seed"])
@@ -197,7 +218,8 @@ def die_with_driver(run_dir: Path) -> None:
     """End this process at once when the driver dies, however it dies; its slot is another's then.
 
     The driver holds a lock on the run's folder while it lives. A thread waits for that lock; when it gets it, it
-    notes how long the present attempt had run. Where the folder is not shared, Ray ends the process a little later.
+    notes how long the present attempt had run. Only for workers on the driver's machine: elsewhere the lock may be
+    free though the driver lives, as many shared file systems keep locks on each node. Those Ray ends, a little later.
     """
 
     def wait() -> None:

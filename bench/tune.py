@@ -22,8 +22,11 @@ import logging
 import math
 import os
 import re
+import secrets
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -34,6 +37,10 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray._private import ray_constants, services
+from ray._private import utils as ray_utils
+from ray._raylet import AuthenticationTokenLoader, Config
+from ray.tune import tune as loop
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
@@ -50,19 +57,28 @@ HEARTBEAT = 2.0
 RESULTS = 5.0
 """Least seconds between two calls of `on_results`, which also get at most a twentieth of the driver's time."""
 
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST_TMPDIR = 24
+"""Bytes. A socket's path has at most 107; Ray's are up to 64 longer than its folder, which is 19 longer than TMPDIR."""
+ANSWER = 30
+"""Seconds in which a cluster must answer."""
+
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_worker_niceness": "0",  # Ray's 15 lets any other process of the machine starve the trials
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
 }
+
+
+ray_utils.get_entrypoint_name = lambda: "run_bench.py"  # instead of all words, which Ray wants to be UTF-8
+loop._setup_signal_catching = threading.Event  # Tune takes SIGUSR1, and then waits for workers that are starting
 
 
 class Interrupted(Exception):
@@ -117,7 +133,7 @@ def run(
             facts=facts or {},
             **({"plan": measured} if measured != known else {}),
         )
-        session = _Session(plan, ledger, run_dir, on_results)
+        session = _Session(plan, ledger, run_dir, on_results, cluster=address is not None)
         if session.search.work_left():
             session.run(address)
         return session.close()
@@ -175,37 +191,45 @@ def _note(run_dir: Path, uid: str, attempt: int) -> tuple[str, str] | None:
 class _Session:
     """One driver's time with a run: what Tune's adapters talk to."""
 
-    def __init__(self, plan: Plan, ledger: Ledger, run_dir: Path, on_results: Callable[[Fold], None] | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        run_dir: Path,
+        on_results: Callable[[Fold], None] | None = None,
+        *,
+        cluster: bool = False,
+    ) -> None:
         self.plan, self.ledger, self.run_dir = plan, ledger, run_dir
-        self.search = Search(plan, ledger)
+        self.search = Search(plan, ledger, shared=cluster)
         self.progress = Progress(self.search)
         self.signal: int | None = None
         self._error: Exception | None = None
         self._on_results = on_results
         self._unreported, self._results_due, self._heartbeat_due = 0, 0.0, 0.0
         self._assignments: dict[str, dict[str, Any]] = {}  # by Tune's name of the trial
+        self._errors: dict[str, str] = {}  # of workers, by Tune's name of the trial
         self._warned: set[str] = set()
-        self._cluster = False
+        self._cluster = cluster
         self._done = False
 
     def run(self, address: str | None) -> None:
         """Start Ray, run trials until nothing is left, the budget is spent or a signal comes; end Ray."""
-        self._cluster = address is not None
-        scratch = tempfile.mkdtemp(prefix=".tune-", dir=self.run_dir if self._cluster else None)
         worker = tune.with_parameters(
             _Worker,
             factory=self.plan.experiment.factory,
             settings=self.plan.experiment.settings | self.plan.experiment.local,
             run_dir=str(self.run_dir),
+            driver=_machine(),
         )
         cpu = self.plan.budget.device == "cpu"
         resources = {"cpu": 1} if cpu else {"cpu": 0, "gpu": self.plan.rate}
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self.plan.slots)
-        with _signals(self._signalled) as handle:
+        gpus = 0 if cpu else math.ceil(self.plan.slots / trials_per_device(self.plan.rate))
+        with _signals(self._signalled) as handle, _ray(address, self.run_dir, self.plan.slots, gpus) as scratch:
             try:
-                gpus = 0 if cpu else math.ceil(self.plan.slots / trials_per_device(self.plan.rate))
-                _connect(address, self.plan.slots, gpus)
                 handle()  # once more, since Ray puts its own handlers in their place
+                self._warn(_different_gpus(ray.nodes()) if self._cluster and not cpu else None)
                 tuner = tune.Tuner(
                     tune.with_resources(worker, resources),
                     tune_config=tune.TuneConfig(
@@ -220,20 +244,20 @@ class _Session:
                         storage_path=scratch,
                         verbose=0,
                         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                        callbacks=[_Callback(self, handle)],
+                        callbacks=[_Callback(self)],
                         stop=_Stopper(self),
                         failure_config=tune.FailureConfig(max_failures=0),
                     ),
                 )
                 tuner.fit()
-                if not self._done:  # this one came while Tune's handler stood: it returns as if all was done
-                    self.signal = signal.SIGUSR1
+                if not self._done:
+                    self._error = RuntimeError("Ray Tune ended though there was work left")
             except _Leave:
                 pass
             finally:
+                if self.signal is not None:
+                    self.progress.say("stopping; once more stops without writing what is under way")
                 self._cut_running()  # before the shutdown, which takes seconds and trains nothing
-                ray.shutdown()
-                shutil.rmtree(scratch, ignore_errors=True)
 
     def close(self) -> Fold:
         """Write how the run ended, and the results; raise what ended it."""
@@ -288,8 +312,13 @@ class _Session:
             return False
         return True
 
+    def error(self, name: str, trial: Any) -> None:
+        """The worker of Tune's `trial` ended; `ended` comes next."""
+        with contextlib.suppress(OSError, TypeError):  # no such file, as on a full disk
+            self._errors[name] = _cause(Path(trial.error_file).read_text(errors="replace"))
+
     def ended(self, name: str, died: bool) -> None:
-        assignment = self._assignments.pop(name, None)
+        assignment, error = self._assignments.pop(name, None), self._errors.pop(name, DIED)
         if assignment is None:
             return
         uid, attempt = assignment["trial"]["uid"], assignment["attempt"]
@@ -298,7 +327,7 @@ class _Session:
             if note is not None:
                 self.search.failed(uid, *note)
             else:
-                self.search.lost(uid, "its worker died")
+                self.search.lost(uid, error)
             if self._cluster:
                 self.search.slots = _slots(self.plan.budget.device, self.plan.rate)
         trial = self.ledger.fold.trials[uid]
@@ -318,10 +347,17 @@ class _Session:
             self.search.heartbeat()
             self._heartbeat_due = now + HEARTBEAT * max(1.0, len(self.search.running) / 16)
             if self._cluster:
+                self._look_for_life()
                 self.search.slots = _slots(self.plan.budget.device, self.plan.rate)
         self.progress.tick()
         if self._unreported and now >= self._results_due:
             self._results()
+
+    def _look_for_life(self) -> None:
+        for uid in list(self.search.pending):
+            attempt = self.search.running[uid].attempt
+            if (self.run_dir / "checkpoints" / uid / f"attempt-{attempt}.alive").exists():
+                self.search.alive(uid)
 
     def fault(self, error: Exception) -> None:
         """An adapter raised: leave the loop with it."""
@@ -329,8 +365,7 @@ class _Session:
         raise _Leave from error
 
     def _signalled(self, number: int) -> None:
-        self.signal = number
-        self.progress.say("stopping; once more stops without writing what is under way")
+        self.signal = number  # and no word: it may come in the middle of another
 
     def _results(self, final: bool = False) -> None:
         if self._on_results is None:
@@ -399,6 +434,9 @@ class _Scheduler(_Adapter, FIFOScheduler):
         goes_on = self._ask(self._session.result, trial.trial_id, json.loads(result["answer"]))
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._ask(self._session.error, trial.trial_id, trial)
+
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict) -> None:
         _keep_workers(tune_controller, trial.placement_group_factory, self._session.plan.slots)
 
@@ -418,11 +456,8 @@ def _keep_workers(controller: Any, resources: Any, slots: int) -> None:
 
 
 class _Callback(_Adapter, tune.Callback):
-    def __init__(self, session: _Session, handle: Callable[[], None]) -> None:
-        self._session, self._handle = session, handle
-
-    def setup(self, **info: Any) -> None:
-        self._handle()  # once more: Tune takes SIGUSR1, and then waits for workers that are starting
+    def __init__(self, session: _Session) -> None:
+        self._session = session
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._ask(self._session.started, trial.trial_id)
@@ -443,11 +478,13 @@ class _Stopper(_Adapter, Stopper):
 class _Worker(tune.Trainable):
     """A worker process as Tune sees it."""
 
-    def setup(self, config: dict[str, Any], factory: str, settings: dict[str, Any], run_dir: str) -> None:
+    def setup(self, config: dict[str, Any], factory: str, settings: dict[str, Any], run_dir: str, driver: str) -> None:
         from bench import trial  # here, since it imports torch, which the driver may do without
 
         self._begin = lambda text: trial.Attempt(json.loads(text), factory, settings, Path(run_dir))
-        trial.die_with_driver(Path(run_dir))
+        trial.show_life(json.loads(config["assignment"]), Path(run_dir))
+        if driver == _machine():
+            trial.die_with_driver(Path(run_dir))
         trial.prepare(factory, settings)
         self._attempt = self._begin(config["assignment"])
 
@@ -460,26 +497,162 @@ class _Worker(tune.Trainable):
         return {"answer": json.dumps(self._attempt.step())}
 
 
-def _connect(address: str | None, cpus: int = 0, gpus: int = 0) -> None:
-    """Connect to the cluster at `address`, or start Ray on this machine, with so much of each. Raises UserError."""
+DIED = "its worker died"
+
+
+def _cause(error: str) -> str:
+    """Why a worker ended, in a line, of what Ray says: the exception that it met, where there was one."""
+    lines = error.strip().splitlines()
+    if not any("ray::" in line for line in lines):  # which begins the stack of a worker's exception
+        return DIED
+    return f"its worker ended with {lines[-1].strip()[:300]}"
+
+
+def _machine() -> str:
+    """What tells this machine, since it was started, from all others."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def _different_gpus(nodes: list[dict[str, Any]]) -> str | None:
+    """A warning if the nodes of a cluster (`ray.nodes()`) have different GPUs."""
+    resources = {name for node in nodes if node["Alive"] for name in node["Resources"]}
+    names = sorted(name.partition(":")[2] for name in resources if name.startswith("accelerator_type:"))
+    if len(names) < 2:
+        return None
+    return f"the nodes have different GPUs ({', '.join(names)}), whose time is charged alike; better use one kind"
+
+
+@contextlib.contextmanager
+def _ray(address: str | None, run_dir: Path, cpus: int, gpus: int) -> Iterator[str]:
+    """Connected to the Ray cluster at `address`, or to one that runs on this machine as long as this context, with so
+    much of each; gives a folder for Tune. Raises UserError."""
+    with contextlib.ExitStack() as stack:
+        place = run_dir if address else _short_place()
+        try:
+            folder = tempfile.mkdtemp(prefix=".tune-", dir=place)
+        except OSError as error:
+            raise UserError(
+                f"{place} cannot be written ({error.strerror}); set TMPDIR to a short path that can"
+            ) from error
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        if address is None:
+            stack.enter_context(_private_environment(folder))
+        stack.callback(ray.shutdown)
+        if address is None:
+            _start(folder, cpus, gpus)
+        else:
+            _connect(address)
+        yield folder
+
+
+def _short_place() -> str:
+    """The folder for temporary files; /tmp where sockets in it would have too long a path, or one that Ray cannot
+    read."""
+    place = tempfile.gettempdir()
+    return place if len(os.fsencode(place)) <= LONGEST_TMPDIR and place.isprintable() else "/tmp"
+
+
+@contextlib.contextmanager
+def _private_environment(folder: str) -> Iterator[None]:
+    """The environment in which Ray answers nobody but this run, whatever the user's says: who has the token that is
+    written to `folder`. Ray's processes find the modules that this one finds."""
+    token = os.path.join(folder, "token")
+    with open(os.open(token, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    values = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": token, "RAY_AUTH_TOKEN": None}
+    values["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+    before = {name: os.environ.get(name) for name in values}
+
+    def put(values: dict[str, str | None]) -> None:
+        for name, value in values.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        Config.initialize("")  # Ray reads both once
+        AuthenticationTokenLoader.instance().reset_cache()
+
+    put(values)
+    try:
+        yield
+    finally:
+        put(before)
+
+
+def _start(folder: str, cpus: int, gpus: int) -> None:
+    """Start Ray on this machine, with its files in a folder in `folder` (it opens its own to everybody). It listens on
+    the loopback address only. Raises UserError."""
+    resources = {"num_cpus": cpus, "num_gpus": gpus, "object_store_memory": 100_000_000}
+    enabled = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False  # as on systems whose firewall would ask the user
+    try:
+        _init("local", include_dashboard=False, _temp_dir=os.path.join(folder, "ray"), **resources)
+    except Exception as error:
+        raise UserError(f"Ray does not start on this machine ({_line(error)})") from error
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
+
+
+_ASK = """
+import sys
+from ray._private.authentication import authentication_token_setup as authentication
+from ray._raylet import GcsClient
+if sys.argv[2] == "auto":
+    authentication.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+authentication.ensure_token_if_auth_enabled(create_token_if_missing=False)
+GcsClient(address=sys.argv[1])
+"""
+"""Asks a cluster as `ray.init` does. In a process of its own, as it waits for ever where nothing answers, and ends the
+process where the token cannot be read."""
+
+
+def _connect(address: str) -> None:
+    """Connect to the cluster at `address`, if that has not been done. Raises UserError."""
     if ray.is_initialized():
         return
+
+    def silent(why: str) -> UserError:
+        return UserError(f"no Ray cluster answers at {address} ({why}); start one with: ray start --head")
+
+    place = address
+    try:
+        place = services.canonicalize_bootstrap_address(address) or "local"
+        host, _, port = place.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+    except (OSError, ValueError) as error:
+        raise silent(_line(error) if place == address else f"{place}: {_line(error)}") from error
+    automatic = address == "auto" and not os.environ.get("RAY_ADDRESS")
+    command = [sys.executable, "-P", "-c", _ASK, place, "auto" if automatic else address]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=ANSWER, check=False)
+    except subprocess.TimeoutExpired:
+        raise silent(f"{place}: what listens there is no Ray, or does not answer in {ANSWER} s") from None
+    if re.search("auth(entication|_token)", asked.stderr, re.I) and asked.returncode != 0:
+        raise UserError(
+            f"the Ray cluster at {address} wants its token: copy ~/.ray/auth_token of the node where it was started to "
+            "the same place here, or name the file in RAY_AUTH_TOKEN_PATH, and set RAY_AUTH_MODE=token"
+        )
+    if asked.returncode != 0:
+        raise silent(_line((asked.stderr.strip().splitlines() or [f"exit status {asked.returncode}"])[-1]))
+    try:
+        _init(address)
+    except Exception as error:
+        raise silent(_line(error)) from error
+
+
+def _init(address: str, **options: Any) -> None:
+    """`ray.init` without its words. Workers find modules beside this package, not where the command was given."""
     os.environ.update(_ENVIRONMENT)
     for name in ("ray", "ray.tune", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    common = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        path = [os.path.abspath(entry) for entry in sys.path if entry]
-        os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *path])
-        common |= {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False, "object_store_memory": 100_000_000}
-    try:
-        ray.init(address=address or "local", **common)
-    except (OSError, RuntimeError, ValueError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if address is None:
-            raise UserError(f"Ray does not start on this machine ({line}); another run may be starting it") from error
-        raise UserError(f"no Ray cluster answers at {address} ({line}); start one with: ray start --head") from error
+    with contextlib.chdir(ROOT):
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
+
+
+def _line(error: Any) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -112,6 +112,8 @@ class FakeTrainer:
             return loss, 0.001
         if fault == "exception":
             raise ValueError("three is too many")
+        if fault == "untellable":
+            return 1j, spread
         if fault == "memory":
             raise MemoryError("out of memory: tried to allocate 1 TiB")
         if fault == "hang":

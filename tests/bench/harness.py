@@ -5,6 +5,7 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from bench.budget import Budget
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.ledger import Fold, read, read_events
+from bench.output import readerless
 from bench.search import Asha
 from tests.bench.fake_trainer import accuracy
 
@@ -65,10 +67,17 @@ def drive(run_dir: Path, budget: str, timeout: float = 240, **options: Any) -> s
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def start(run_dir: Path, budget: str, **options: Any) -> subprocess.Popen:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def start(
+    run_dir: Path,
+    budget: str,
+    cwd: Path = ROOT,
+    environment: dict[str, str] | None = None,
+    words: tuple[str, ...] = (),
+    **options: Any,
+) -> subprocess.Popen:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command(run_dir, budget, **options), cwd=ROOT, env=environment, **pipes)
+    return subprocess.Popen([*command(run_dir, budget, **options), *words], cwd=cwd, env=environment, **pipes)
 
 
 def reports(run_dir: Path) -> int:
@@ -141,6 +150,7 @@ def kill_raylet(node: Any) -> None:
         process.process.kill()
 
 
+@readerless()
 def main() -> int:
     from bench import tune
     from bench.plan import Experiment, make
@@ -156,7 +166,7 @@ def main() -> int:
     values["baselines"] = tuple(values["baselines"])
     address, cluster = None, None
     if nodes:
-        os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_worker_niceness": "0"}
         from ray.cluster_utils import Cluster
 
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})

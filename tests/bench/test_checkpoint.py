@@ -1,7 +1,10 @@
 """Checkpoints: what is written comes back, what is damaged is refused in a line, and how often they are written."""
 
 import contextlib
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,9 @@ from hypothesis import strategies as st
 
 from bench import checkpoint
 from bench.errors import UserError
+from bench.files import write_atomically
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 CONTENT = {"epoch": 3, "reports": [{"loss": 0.5, "knn_200": None}], "state": {"weight": torch.arange(2000.0)}}
 
 
@@ -69,15 +74,37 @@ def test_writing_takes_at_most_its_part_of_the_time(path, monkeypatch):
     assert written == [1, 51, 101]  # a second of writing after each fifty of training
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_former_one(path, monkeypatch):
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import torch
+from bench import checkpoint
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    checkpoint.write(Path(sys.argv[1]), {"epoch": 4, "weight": torch.zeros(int(sys.argv[2]))})
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+@pytest.mark.parametrize("size", [6_000, 1_000_000])
+def test_a_checkpoint_that_cannot_be_written_whole_is_an_error_of_the_disk_and_the_former_one_stands(tmp_path, size):
+    path = tmp_path / "attempt-1.pt"
     checkpoint.write(path, CONTENT)
-
-    def full(content, file):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        checkpoint.Checkpoint(path).write_if_due(lambda: CONTENT)
-    monkeypatch.undo()
+    words = [sys.executable, "-c", LIMITED, str(path), str(size)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("File too large\n", "")
     assert checkpoint.read(path)["epoch"] == 3
-    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_went_wrong_first_is_told_though_the_rest_cannot_be_removed(tmp_path, monkeypatch):
+    def gone(path):
+        raise FileNotFoundError(2, "No such file or directory", path)
+
+    def fill(file):
+        raise ValueError("three is too many")
+
+    monkeypatch.setattr(os, "unlink", gone)
+    with pytest.raises(ValueError, match="three is too many"):
+        write_atomically(tmp_path / "file", fill)

@@ -1,5 +1,6 @@
 """What a worker does, without Ray: attempts in this process or in a bare one."""
 
+import contextlib
 import json
 import math
 import os
@@ -173,10 +174,10 @@ def test_running_out_of_memory_is_called_that_whatever_the_error():
 
 @pytest.fixture
 def full_disk(tmp_path):
-    """A file system of one megabyte."""
+    """A file system of one megabyte and sixteen files."""
     place = tmp_path / "small"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=16", "tmpfs", str(place)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("test of a full disk: this user may not mount a tmpfs")
     yield place
@@ -194,17 +195,42 @@ def fill(place, leave=0):
 
 
 def test_a_trial_goes_on_without_checkpoints_on_a_full_disk_and_warns(full_disk):
-    attempt = Attempt(assignment(), TINY, {"ballast": 300_000}, full_disk)
-    attempt.folder.mkdir(parents=True)
-    (attempt.folder / "attempt-1.note").touch()
     fill(full_disk)
+    with contextlib.suppress(OSError):
+        for number in range(16):  # neither a file nor a folder can be made
+            (full_disk / f"filler-{number}").touch()
+    attempt = Attempt(assignment(), TINY, {"ballast": 300_000}, full_disk)
     answers = [attempt.step() for _ in range(5)]
     assert [report["epoch"] for answer in answers for report in answer["reports"]] == [1, 2, 3, 4, 5]
     assert "No space left" in answers[0]["warning"]
-    assert {path.name for path in attempt.folder.iterdir()} == {"attempt-1.note"}  # nothing torn
-    os.unlink(full_disk / "filler")
+    assert len({answer["warning"] for answer in answers}) == 1  # the driver tells it once
+    assert not (full_disk / "checkpoints").exists()
+    for path in full_disk.iterdir():
+        path.unlink()
     again = Attempt(assignment(attempt=2, known=5), TINY, {"ballast": 300_000}, full_disk)
     assert "warning" not in again.step()
+
+
+@pytest.mark.parametrize("leave", [0, 4096, 200_000])
+def test_a_disk_that_fills_while_a_trial_runs_costs_its_checkpoints_only(full_disk, monkeypatch, leave):
+    monkeypatch.setattr(checkpoint, "PART", math.inf)
+    attempt = Attempt(assignment(), TINY, {"ballast": 300_000}, full_disk)
+    answers = [attempt.step()]
+    assert "warning" not in answers[0]
+    fill(full_disk, leave)
+    answers += [attempt.step() for _ in range(4)]
+    assert [report["epoch"] for answer in answers for report in answer["reports"]] == [1, 2, 3, 4, 5]
+    assert all("No space left" in answer["warning"] for answer in answers[1:])
+    assert {path.name for path in attempt.folder.iterdir()} == {"attempt-1.note", "attempt-1.pt"}  # nothing torn
+    assert checkpoint.read(attempt.folder / "attempt-1.pt")["epoch"] == 1
+
+
+def test_where_nothing_can_be_written_a_trial_goes_on_and_the_warning_names_the_folder(tmp_path):
+    (tmp_path / "checkpoints").touch()
+    attempt = Attempt(assignment(), FAKE, {"seconds": 0.0}, tmp_path)
+    answers = [attempt.step() for _ in range(5)]
+    assert [report["epoch"] for answer in answers for report in answer["reports"]] == [1, 2, 3, 4, 5]
+    assert answers[0]["warning"] == f"no checkpoint can be written to {tmp_path / 'checkpoints'}: Not a directory"
 
 
 def append_until_full(ledger):
@@ -259,3 +285,26 @@ def test_an_attempt_whose_driver_died_is_charged_at_the_rate_of_its_own_session(
     assert ledger.fold.trials["a"].held == 50.0
     assert ledger.fold.trials["a"].state == "cut"
     ledger.close()
+
+
+WAIT = """
+import sys, time
+from pathlib import Path
+from bench import tune
+from tests.bench.test_trial import FAKE, assignment, json
+worker = tune._Worker.__new__(tune._Worker)
+worker.setup({"assignment": json.dumps(assignment())}, FAKE, {}, sys.argv[1], sys.argv[2] or tune._machine())
+print("set up", flush=True)
+time.sleep(float(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize(("driver", "seconds", "status"), [("", 60, 1), ("another machine", 1, 0)])
+def test_a_lock_that_nobody_holds_ends_workers_on_the_drivers_machine_only(tmp_path, driver, seconds, status):
+    """Many shared file systems keep a lock on the node that took it: elsewhere it is free though the driver lives."""
+    (tmp_path / "lock").touch()
+    command = [sys.executable, "-c", WAIT, str(tmp_path), driver, str(seconds)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert status or done.stdout == "set up\n"
+    assert (tmp_path / "checkpoints" / "a" / "attempt-1.alive").exists()

@@ -1,16 +1,21 @@
 """Whole runs of a fake trainer on Ray Tune."""
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from bench.ledger import Fold, read, read_events
-from tests.bench.harness import ROOT, check, drive
+from bench import tune
+from bench.ledger import Fold, Ledger, read, read_events
+from bench.simulate import plan_for, synthetic
+from tests.bench.harness import ROOT, check, drive, start, wait_for_reports
 
 METHODS = {"simclr": None, "byol": None}
 
@@ -170,3 +175,198 @@ def test_the_parts_that_need_no_worker_import_neither_ray_nor_torch():
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+ASK = """
+import sys
+from ray._raylet import GcsClient
+try:
+    print(GcsClient(address=sys.argv[1]).cluster_id)
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def processes(driver):
+    """The driver's process and all below it: pid -> environment."""
+    parents, found = {}, [driver]
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal():
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    environments = {}
+    for pid in found:
+        with contextlib.suppress(OSError):
+            entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            environments[pid] = dict(os.fsdecode(entry).split("=", 1) for entry in entries if b"=" in entry)
+    return environments
+
+
+def listening(pids):
+    """(pid, address as in /proc/net, port) of all TCP sockets on which these processes listen."""
+    sockets = {}
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A":
+                sockets[f"socket:[{inode}]"] = local
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for entry in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if (local := sockets.get(os.readlink(entry))) is not None:
+                        address, _, port = local.partition(":")
+                        found.add((pid, address, int(port, 16)))
+    return found
+
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A run where the environment would open it, its temporary folder has a long path, the working directory has
+    modules of other people's, a word of the command is not UTF-8, and whoever read its output goes away."""
+    folder = tmp_path_factory.mktemp("guarded")
+    here, temporary = folder / "here", folder / ("long-" * 15)
+    (here / "bench").mkdir(parents=True)
+    temporary.mkdir()
+    for name in ("bench/__init__.py", "queue.py", "ray.py"):
+        (here / name).write_text('raise SystemExit("a file of the user was imported")')
+    environment = {"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "known-to-others", "TMPDIR": str(temporary)}
+    environment |= {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    options = {"methods": METHODS, "settings": {"seconds": 0.2}, "epochs": 4, "seeds": 1, "cwd": here}
+    options |= {"environment": environment, "words": (os.fsdecode(b"donn\xe9es"),)}
+    process = start(folder / "run", "9cpu-hours", **options)
+    try:
+        wait_for_reports(process, folder / "run", 1)
+        assert process.poll() is None, process.communicate()
+        running = processes(process.pid)
+        sockets = listening(running)
+        token = Path(next(values["RAY_AUTH_TOKEN_PATH"] for pid, values in running.items() if pid != process.pid))
+        modes = [path.stat().st_mode & 0o777 for path in (token, token.parent)]
+        port = next(port for pid, _, port in sockets if Path(f"/proc/{pid}/comm").read_text().strip() == "gcs_server")
+        answers = {}
+        for name, found in {"none": {}, "other": {"RAY_AUTH_TOKEN": "known-to-others"}, "own": token}.items():
+            stranger = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+            stranger |= {"HOME": str(folder), "RAY_AUTH_MODE": "token" if found else "disabled"}
+            stranger |= {"RAY_AUTH_TOKEN_PATH": str(token)} if found is token else found
+            words = [sys.executable, "-c", ASK, f"127.0.0.1:{port}"]
+            asked = subprocess.run(words, env=stranger, capture_output=True, text=True, timeout=60, check=False)
+            answers[name] = asked.stdout
+        process.stdout.close()
+        wait_for_reports(process, folder / "run", 20)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+        error = process.stderr.read()
+    finally:
+        process.kill()
+    return {
+        "run": folder / "run",
+        "driver": process,
+        "error": error,
+        "environments": running,
+        "sockets": sockets,
+        "token": token,
+        "modes": modes,
+        "answers": answers,
+        "files": list(temporary.iterdir()),
+    }
+
+
+def test_all_sockets_of_a_run_are_on_the_loopback_address(guarded):
+    assert len({pid for pid, _, _ in guarded["sockets"]}) >= 5  # the driver, Ray's two and its agent, workers
+    assert {address for _, address, _ in guarded["sockets"]} <= LOOPBACK
+
+
+def test_a_run_answers_only_who_has_its_token_which_only_its_user_can_read(guarded):
+    assert guarded["modes"] == [0o600, 0o700]
+    assert guarded["answers"]["none"].startswith("AuthenticationError")
+    assert guarded["answers"]["other"].startswith("AuthenticationError")
+    assert "Error" not in guarded["answers"]["own"]
+    for pid, environment in guarded["environments"].items():
+        if pid != guarded["driver"].pid:
+            assert environment["RAY_AUTH_MODE"] == "token"
+            assert "RAY_AUTH_TOKEN" not in environment
+
+
+def test_a_run_works_in_any_folder_and_ends_in_good_order_though_its_reader_has_gone(guarded):
+    assert guarded["driver"].returncode == 130, guarded["error"]
+    assert guarded["error"] == ""
+    assert check(guarded["run"]).closed == "interrupted"
+
+
+def test_a_run_leaves_none_of_rays_files(guarded):
+    assert not guarded["token"].parent.exists()
+    assert len(str(guarded["token"].parent)) < 50
+    assert guarded["files"] == []
+
+
+@pytest.fixture
+def session(tmp_path):
+    """A session on a cluster, without Ray."""
+    calibration, _ = synthetic(1)
+    ledger = Ledger(tmp_path)
+    ledger.append("run", format=1, settings={}, plan={})
+    plan = plan_for(calibration, slots=2, trials=25, epochs=9)
+    session = {"budget": {"device": "cpu", "seconds": 9}, "slots": 2, "share": 1, "rate": 1.0, "facts": {}}
+    ledger.append("session", number=0, **session)
+    yield tune._Session(plan, ledger, tmp_path, cluster=True)
+    ledger.close()
+
+
+def test_on_a_cluster_a_trial_is_charged_from_the_sign_of_life_of_its_own_attempt(session, monkeypatch):
+    monkeypatch.setattr(tune, "_slots", lambda *_: 2)
+    now = [100.0]
+    monkeypatch.setattr(session.search, "clock", lambda: now[0])
+    assignment = json.loads(session.suggest("first")["assignment"])
+    folder = session.run_dir / "checkpoints" / assignment["trial"]["uid"]
+    folder.mkdir(parents=True)
+    (folder / "attempt-9.alive").touch()
+    before = session.search.charged
+    now[0] += 500
+    session.beat()
+    assert session.search.charged == before
+    (folder / "attempt-1.alive").touch()
+    session._heartbeat_due = 0.0
+    session.beat()
+    now[0] += 7
+    assert session.search.charged == before + 7
+    assert session.search.startup == 7
+
+
+def test_nodes_of_different_gpus_are_named_in_a_warning():
+    def node(gpu, alive=True):
+        return {"Alive": alive, "Resources": {"CPU": 8.0, "node:10.0.0.1": 1.0, f"accelerator_type:{gpu}": 1.0}}
+
+    assert tune._different_gpus([node("H100"), node("H100"), node("T4", alive=False)]) is None
+    assert tune._different_gpus([{"Alive": True, "Resources": {"CPU": 8.0}}]) is None
+    assert "(A100, T4)" in tune._different_gpus([node("T4"), node("A100"), node("T4")])
+
+
+def test_a_signals_handler_says_nothing_as_it_may_come_in_the_middle_of_a_word(session, capsys):
+    session._signalled(signal.SIGINT)
+    assert capsys.readouterr().out == ""
+    assert session.signal == signal.SIGINT
+    with pytest.raises(tune._Leave):
+        session.beat()
+
+
+def test_an_end_of_rays_loop_that_nobody_asked_for_is_an_error_and_no_signal(session, monkeypatch):
+    class Tuner:
+        def __init__(self, *_, **__):
+            pass
+
+        def fit(self):
+            pass
+
+    monkeypatch.setattr(tune.tune, "Tuner", Tuner)
+    monkeypatch.setattr(tune, "_ray", lambda *_: contextlib.nullcontext("/nowhere"))
+    session.run(None)
+    assert session.signal is None
+    with pytest.raises(RuntimeError, match="though there was work left"):
+        session.close()
+    assert session.ledger.fold.closed == "error"
