@@ -54,7 +54,7 @@ def write_atomically(path: str | Path, content: bytes | str | Callable[[BinaryIO
 
 def make_folder(path: Path) -> None:
     """Make a folder where there is none, and those above it, so that they survive a power cut. Raises OSError."""
-    if not path.is_dir():
+    if not path.exists():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
         sync_folder(path.parent)
