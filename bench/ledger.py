@@ -244,12 +244,15 @@ class Fold:
 
 
 def plain(value: Any) -> Any:
-    """`value` as strict JSON holds it: NaN and infinity become None, tuples lists, numpy scalars numbers."""
+    """`value` as strict JSON holds it: NaN and infinity become None, tuples lists, numpy scalars numbers, and what is
+    not Unicode in a text, such as a path's odd bytes, an escape."""
     if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
+        return {plain(str(key)): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if value is None or isinstance(value, bool | int):
         return value
     if hasattr(value, "item"):
         return plain(value.item())

@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.budget import Budget, trials_per_device
+from bench.budget import MOST_SECONDS, Budget, trials_per_device
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.ledger import Fold, fold_events, plain, read_own_events
@@ -211,9 +211,13 @@ def make(
     plan = Plan(experiment, budget, slots, rate, epochs or 1, **fields)
     if plan.share < plan.least_share():
         needed = plan.least_share() * len(experiment.spaces) + plan.allowance + plan.calibration_seconds
+        enough = Budget(budget.device, needed * 1.05).rounded_up()
+        would_do = (
+            f"--budget {enough} would do" if enough.seconds <= MOST_SECONDS else "fewer --epochs or --seeds would do"
+        )
         raise UserError(
             f"a budget of {budget} is too small for one trial of each method at {plan.epochs} epochs, confirmed "
-            f"with {experiment.seeds} seeds; --budget {Budget(budget.device, needed * 1.05).rounded_up()} would do"
+            f"with {experiment.seeds} seeds; {would_do}"
         )
     if keep and kept and measured:
         write_atomically(kept, json.dumps({"depends_on": depends} | measured, indent=1) + "\n")

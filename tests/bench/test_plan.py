@@ -100,6 +100,11 @@ def test_a_budget_too_small_is_refused_and_the_smallest_that_would_do_does(calib
     assert plan.share >= plan.least_share()
 
 
+def test_no_budget_is_suggested_that_would_itself_be_refused(calibrated):
+    with pytest.raises(UserError, match="fewer --epochs or --seeds would do"):
+        make(experiment(epochs=10**5, seeds=10**6), Budget.parse("1cpu-hours"), slots=2)
+
+
 def test_what_beginning_a_trial_takes_is_part_of_its_first_epoch():
     calibration = {"m": {"epoch": 2.0, "evaluation": 1.0, "start": 5.0}}
     asked = Experiment({"m": Space("m")}, FAKE, baselines=(), seeds=1, scheduler="full")
