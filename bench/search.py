@@ -174,7 +174,7 @@ SCHEDULERS: dict[str, Callable] = {"asha": Asha, "full": Full}
 
 
 def plugin(kind: str, name: str, known: dict[str, Callable]) -> Callable:
-    """`known[name]`, or what `module:attribute` names. Raises UserError."""
+    """`known[name]`, or what `module:attribute` names, tried once. Raises UserError."""
     if name in known:
         return known[name]
     module, _, attribute = name.partition(":")
@@ -182,16 +182,30 @@ def plugin(kind: str, name: str, known: dict[str, Callable]) -> Callable:
     missing = UserError(f"there is no {kind} {name!r}; {choices}")
     if not module or module.startswith("."):
         raise missing
+    does = "be imported"
     try:
         imported = importlib.import_module(module)
+        if not callable(found := getattr(imported, attribute, None)):
+            raise missing
+        does = "be used"
+        made = found(FEW)  # a seed, or epochs
+        fits = isinstance(made, optuna.samplers.BaseSampler) if kind == "searcher" else _is_scheduler(made)
+    except UserError:
+        raise
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             raise missing from None
         line = (str(error).splitlines() or [""])[0]  # of an error inside the user's module
-        raise UserError(f"the {kind} {name!r} cannot be imported ({type(error).__name__}: {line}); {choices}") from None
-    if not callable(found := getattr(imported, attribute, None)):
-        raise missing
+        raise UserError(f"the {kind} {name!r} cannot {does} ({type(error).__name__}: {line}); {choices}") from None
+    if not fits:
+        wanted = "an Optuna sampler" if kind == "searcher" else "something with milestones, whole numbers, and arrive"
+        raise UserError(f"the {kind} {name!r} gives {type(made).__name__}, not {wanted}; {choices}")
     return found
+
+
+def _is_scheduler(made: Any) -> bool:
+    milestones = getattr(made, "milestones", None)
+    return isinstance(milestones, list | tuple) and all(type(m) is int for m in milestones) and callable(made.arrive)
 
 
 def _size(distributions: Iterable[BaseDistribution]) -> float:
