@@ -273,7 +273,6 @@ class Search:
         self._confirmed = dict.fromkeys(self.spaces, 0)  # of seeds with which the published recipe is confirmed
         self._unconfirmed: set[str] = set()  # methods of which a confirming trial has failed
         self._filling: set[str] = set()  # methods whose search only spends the rest of their share
-        self._searched: set[str] = set()  # methods whose searcher has nothing new to propose
         self._tried: dict[str, set[tuple]] = {method: set() for method in self.spaces}  # configurations, by _key
         self._failures: dict[str, Counter] = {method: Counter() for method in self.spaces}  # search trials, by kind
         self._specifications = list(self._baselines())
@@ -419,7 +418,7 @@ class Search:
         """Whether the method's search goes on, and a new trial has room."""
         if self._numbers[method] == 0:
             return True
-        if method in self._searched or self._only_fails(method):
+        if self._only_fails(method):
             return False
         if self.cost(method, "search", 0, self.plan.epochs) <= room:
             return True
@@ -519,7 +518,7 @@ class Search:
         return None if trial.final or uid in self.running else trial
 
     def _propose(self, method: str) -> Trial | None:
-        """A new search trial: the published recipe first, then what Optuna asks for; None where that was all tried."""
+        """A new search trial: the published recipe first, then what Optuna asks for; None where that is nothing new."""
         number, space = self._numbers[method], self.spaces[method]
         if number == 0:
             hyperparameters = space.defaults
@@ -528,7 +527,6 @@ class Search:
         else:
             parameters = self._ask(method, number)
             if parameters is None:
-                self._searched.add(method)
                 return None
             hyperparameters = space.from_params(parameters)
         self._numbers[method] += 1

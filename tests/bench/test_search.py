@@ -631,7 +631,7 @@ def test_every_configuration_is_searched_once_and_then_confirmed(name, searcher)
             if trial.state == "running":
                 ledger.append("cut", uid=trial.uid, held=trial.held, reason="its driver died")
         fold, _ = simulate(plan, curve, ledger)
-        assert {str(trial.hyperparameters) for trial in fold.of("method00", "search")} == set(searched)
+        assert sorted(str(trial.hyperparameters) for trial in fold.of("method00", "search")) == sorted(searched)
 
 
 class Insisting(optuna.samplers.RandomSampler):
@@ -722,6 +722,7 @@ def test_a_lost_worker_is_replaced_until_three_are_lost_without_an_epoch_between
     search.lost(uid, "killed")
     assert search.fold.trials[uid].state == "failed"
     assert "3 workers" in search.fold.trials[uid].reason
+    assert search.fold.trials[uid].kind == "lost"
 
 
 def test_a_worker_with_an_old_attempt_is_not_heard(search):
