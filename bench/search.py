@@ -174,7 +174,7 @@ SCHEDULERS: dict[str, Callable] = {"asha": Asha, "full": Full}
 
 
 def plugin(kind: str, name: str, known: dict[str, Callable]) -> Callable:
-    """`known[name]`, or what `module:attribute` names. Raises UserError."""
+    """`known[name]`, or what `module:attribute` names, tried once. Raises UserError."""
     if name in known:
         return known[name]
     module, _, attribute = name.partition(":")
@@ -182,16 +182,30 @@ def plugin(kind: str, name: str, known: dict[str, Callable]) -> Callable:
     missing = UserError(f"there is no {kind} {name!r}; {choices}")
     if not module or module.startswith("."):
         raise missing
+    does = "be imported"
     try:
         imported = importlib.import_module(module)
+        if not callable(found := getattr(imported, attribute, None)):
+            raise missing
+        does = "be used"
+        made = found(FEW)  # a seed, or epochs
+        fits = isinstance(made, optuna.samplers.BaseSampler) if kind == "searcher" else _is_scheduler(made)
+    except UserError:
+        raise
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             raise missing from None
         line = (str(error).splitlines() or [""])[0]  # of an error inside the user's module
-        raise UserError(f"the {kind} {name!r} cannot be imported ({type(error).__name__}: {line}); {choices}") from None
-    if not callable(found := getattr(imported, attribute, None)):
-        raise missing
+        raise UserError(f"the {kind} {name!r} cannot {does} ({type(error).__name__}: {line}); {choices}") from None
+    if not fits:
+        wanted = "an Optuna sampler" if kind == "searcher" else "something with milestones, whole numbers, and arrive"
+        raise UserError(f"the {kind} {name!r} gives {type(made).__name__}, not {wanted}; {choices}")
     return found
+
+
+def _is_scheduler(made: Any) -> bool:
+    milestones = getattr(made, "milestones", None)
+    return isinstance(milestones, list | tuple) and all(type(m) is int for m in milestones) and callable(made.arrive)
 
 
 def _size(distributions: Iterable[BaseDistribution]) -> float:
@@ -259,7 +273,6 @@ class Search:
         self._confirmed = dict.fromkeys(self.spaces, 0)  # of seeds with which the published recipe is confirmed
         self._unconfirmed: set[str] = set()  # methods of which a confirming trial has failed
         self._filling: set[str] = set()  # methods whose search only spends the rest of their share
-        self._searched: set[str] = set()  # methods whose searcher has nothing new to propose
         self._tried: dict[str, set[tuple]] = {method: set() for method in self.spaces}  # configurations, by _key
         self._failures: dict[str, Counter] = {method: Counter() for method in self.spaces}  # search trials, by kind
         self._specifications = list(self._baselines())
@@ -405,7 +418,7 @@ class Search:
         """Whether the method's search goes on, and a new trial has room."""
         if self._numbers[method] == 0:
             return True
-        if method in self._searched or self._only_fails(method):
+        if self._only_fails(method):
             return False
         if self.cost(method, "search", 0, self.plan.epochs) <= room:
             return True
@@ -505,7 +518,7 @@ class Search:
         return None if trial.final or uid in self.running else trial
 
     def _propose(self, method: str) -> Trial | None:
-        """A new search trial: the published recipe first, then what Optuna asks for; None where that was all tried."""
+        """A new search trial: the published recipe first, then what Optuna asks for; None where that is nothing new."""
         number, space = self._numbers[method], self.spaces[method]
         if number == 0:
             hyperparameters = space.defaults
@@ -514,7 +527,6 @@ class Search:
         else:
             parameters = self._ask(method, number)
             if parameters is None:
-                self._searched.add(method)
                 return None
             hyperparameters = space.from_params(parameters)
         self._numbers[method] += 1

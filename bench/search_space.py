@@ -133,8 +133,8 @@ def check_methods(names: list[str]) -> list[str]:
 def load(method: str, folder: Path = FOLDER) -> SearchSpace:
     """The search space of `method` from `folder`/METHOD.yaml, checked.
 
-    Raises UserError for an unknown or missing hyper-parameter, an entry of another form, an empty range, a default
-    outside its range.
+    Raises UserError for a file that is not YAML in UTF-8, an unknown or missing hyper-parameter, and an entry that
+    `check_entry` refuses.
     """
     path = folder / f"{method}.yaml"
     try:
@@ -168,7 +168,8 @@ def load(method: str, folder: Path = FOLDER) -> SearchSpace:
 
 
 def check_entry(where: str, entry: object) -> None:
-    """Raises UserError unless `entry` has one of the three forms, and its range is not empty and holds the default."""
+    """Raises UserError unless `entry` has one of the three forms and Optuna takes what it says: a range that is not
+    empty, or choices that differ, and the default among them."""
     if not isinstance(entry, dict) or set(entry) not in FORMS:
         raise UserError(
             f"{where} must have default and source, and either nothing more, or low, high and scale, or choices."

@@ -538,19 +538,21 @@ def test_a_method_is_not_given_up_where_some_trial_came_through_an_evaluation_or
     assert len(list(ledger.fold.of("method00", "search"))) > FAILURES + 2
 
 
-def test_a_winner_that_fails_with_every_fresh_seed_costs_its_seeds_and_no_more():
+@pytest.mark.parametrize("stages", [{"confirm"}, {"published"}, {"confirm", "published"}])
+def test_what_fails_with_every_fresh_seed_costs_its_seeds_and_no_more(stages):
     plan, curve = small(methods=2, slots=2, trials=60)
 
     def fails(trial, epoch):
         accuracy, seconds = curve(trial, epoch)
-        return (math.nan if trial["stage"] == "confirm" else accuracy), seconds
+        return (math.nan if trial["stage"] in stages else accuracy), seconds
 
     ledger = MemoryLedger(keep=True)
     fold, _ = simulate(plan, fails, ledger)
     for method in plan.experiment.spaces:
         assert not fold.trials[fold.winner(method)].published
-        assert [trial.state for trial in fold.confirming(method)] == ["failed"] * 3
-        assert [trial.state for trial in fold.of(method, "published")] == ["complete"] * 3
+        for stage in ("confirm", "published"):
+            state = "failed" if stage in stages else "complete"
+            assert [trial.state for trial in fold.of(method, stage)] == [state] * 3
     assert fold.charged <= 1.02 * plan.budget.seconds
     before = len(ledger.events)
     simulate(plan, fails, ledger)
@@ -629,7 +631,7 @@ def test_every_configuration_is_searched_once_and_then_confirmed(name, searcher)
             if trial.state == "running":
                 ledger.append("cut", uid=trial.uid, held=trial.held, reason="its driver died")
         fold, _ = simulate(plan, curve, ledger)
-        assert {str(trial.hyperparameters) for trial in fold.of("method00", "search")} == set(searched)
+        assert sorted(str(trial.hyperparameters) for trial in fold.of("method00", "search")) == sorted(searched)
 
 
 class Insisting(optuna.samplers.RandomSampler):
@@ -720,6 +722,7 @@ def test_a_lost_worker_is_replaced_until_three_are_lost_without_an_epoch_between
     search.lost(uid, "killed")
     assert search.fold.trials[uid].state == "failed"
     assert "3 workers" in search.fold.trials[uid].reason
+    assert search.fold.trials[uid].kind == "lost"
 
 
 def test_a_worker_with_an_old_attempt_is_not_heard(search):
@@ -973,7 +976,7 @@ def test_a_scheduler_and_a_searcher_plug_in_by_name(monkeypatch):
     "name", ["nowhere:f", "users_own:g", "users_own:VALUE", "users_own.more:f", "", ".:f", "users_own"]
 )
 def test_a_searcher_that_is_not_there_is_called_that(name, tmp_path, monkeypatch):
-    (tmp_path / "users_own.py").write_text("VALUE = 1\ndef f(seed): pass\n")
+    (tmp_path / "users_own.py").write_text("from bench.search import random as f\nVALUE = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert callable(plugin("searcher", "users_own:f", {}))
     with pytest.raises(UserError, match="there is no searcher") as caught:
@@ -1025,6 +1028,31 @@ def beside_a_cliff(trial, epoch):
     at = trial["hyperparameters"]
     off = (at["a"] - 0.6) ** 2 + 2 * (at["b"] - 0.9) ** 2 + 3 * (at["c"] - at["a"]) ** 2
     return (math.nan if at["a"] > 0.65 else math.exp(-4 * off) * epoch / trial["epochs"]), 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "told"),
+    [
+        ("searcher", "def f(seed): raise ValueError('no such seed')", "cannot be used (ValueError: no such seed)"),
+        ("searcher", "def f(): pass", "cannot be used (TypeError: f() takes 0 positional arguments"),
+        ("searcher", "def f(seed): return seed", "gives int, not an Optuna sampler"),
+        (
+            "scheduler",
+            "class f:\n def __init__(self, epochs): self.milestones = [epochs / 2]",
+            "gives f, not something",
+        ),
+        ("scheduler", "from bench.search import random as f", "gives RandomSampler, not something with milestones"),
+    ],
+)
+def test_what_cannot_be_a_searcher_or_scheduler_is_refused_before_anything_runs(
+    kind, code, told, tmp_path, monkeypatch
+):
+    (tmp_path / "users_wrong.py").write_text(code + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=re.escape(told)) as caught:
+        plugin(kind, "users_wrong:f", {})
+    sys.modules.pop("users_wrong")
+    assert "\n" not in str(caught.value)
 
 
 def test_tpe_finds_more_than_random_search_and_keeps_away_from_where_trainings_diverge():
@@ -1115,6 +1143,16 @@ def test_tpe_sees_the_best_and_the_latest_trials_and_all_that_run():
     assert [trial.number for trial in study.get_trials()] == [0, 2, 7, 8, 10, 11]
     study.tell(0, state=TrialState.PRUNED)
     assert [trial.number for trial in study.get_trials()] == [2, 7, 8, 10, 11]
+
+
+def test_what_failed_is_never_among_the_best_that_tpe_sees_while_anything_else_is_there():
+    study = optuna.create_study(direction="maximize", storage=BestAndLatest(2, 3))
+    for number in range(9):
+        trial = study.ask({"x": FloatDistribution(0, 1)})
+        if number > 1:
+            trial.report(0.1, 1)
+        study.tell(trial, state=TrialState.PRUNED)
+    assert [trial.number for trial in study.get_trials()] == [2, 3, 6, 7, 8]
 
 
 @pytest.mark.parametrize("late", [False, True])
