@@ -268,6 +268,28 @@ def test_effective_hyperparameters_stay_as_they_are_with_as_many_images_or_more(
     assert effective_hyperparameters(method_class(name), first, width=width, images=more) == first
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_peak_memory_is_that_of_a_training_alone():
+    pixels = torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8, device="cuda")
+
+    def peak() -> int:
+        given = load("simclr").defaults | {"batch_size": 8}
+        (report,) = Trainer(method_class("simclr"), pixels, given, epochs=1, encoder="resnet8", device="cuda")
+        return report.peak_memory_bytes
+
+    peak()  # the first has libraries' own work space
+    alone = peak()
+    others = torch.empty(2**30, dtype=torch.uint8, device="cuda")
+    assert abs(peak() - alone) < 2**20 < len(others)
+
+
+def test_the_trainer_shows_a_method_no_batch_of_a_single_image():
+    made = trainer("pirl", images=1025, hyperparameters={"batch_size": 8}, epochs=1)
+    assert [len(index) for index, _ in made.batches()] == [1025]
+    assert torch.equal(torch.cat([index for index, _ in made.batches()]), torch.arange(1025))
+    assert [len(index) for index, _ in trainer("pirl", images=1030, epochs=1).batches()] == [1024, 6]
+
+
 @pytest.mark.parametrize("size", [1, 0, -4])
 def test_a_batch_of_fewer_than_two_images_is_refused(size: int):
     with pytest.raises(ValueError, match=f"A batch_size of {size} is too small; two images are the least"):
