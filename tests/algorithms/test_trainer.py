@@ -59,8 +59,18 @@ def assert_equal_states(first, second, where: str = "state"):
         assert first == second, where
 
 
-@pytest.mark.parametrize("bfloat16", [False, True])
-@pytest.mark.parametrize("name", [*METHODS, "supervised"])
+EVERY_KIND_OF_STATE = {"moco": False, "pirl": True, "dino": False, "sela": True}
+"""A queue, a bank, an average with a centre, assignments; whether in bfloat16."""
+
+
+@pytest.mark.parametrize(
+    ("name", "bfloat16"),
+    [
+        pytest.param(name, bfloat16, marks=[] if EVERY_KIND_OF_STATE.get(name) is bfloat16 else pytest.mark.slow)
+        for name in [*METHODS, "supervised"]
+        for bfloat16 in (False, True)
+    ],
+)
 def test_resuming_after_any_epoch_gives_the_same_bits(name: str, bfloat16: bool, tmp_path, monkeypatch):
     monkeypatch.setattr(precision, "computes_bfloat16", lambda device: bfloat16)
     whole = trainer(name, evaluate_at=[EPOCHS])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bench import plan as planning
 from bench.budget import Budget
 from bench.errors import UserError
-from bench.ledger import Ledger
+from bench.ledger import FORMAT, Ledger
 from bench.plan import Experiment, Plan, describe, make
 from bench.search import Search
 from bench.search_space import load
@@ -111,7 +111,7 @@ def start(run_dir, plan):
     ledger = Ledger(run_dir)
     names = ("epochs", "calibration", "calibration_seconds", "startup", "choices")
     values = {name: getattr(plan, name) for name in names}
-    ledger.append("run", format=1, settings=plan.experiment.identity(), plan=values)
+    ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
     ledger.close()
 
 
@@ -262,7 +262,7 @@ def test_a_run_begun_before_choices_were_merged_goes_on_with_all_of_them(calibra
     plan = make(experiment(), Budget.parse("10cpu-minutes"), slots=2)
     ledger = Ledger(tmp_path)
     values = {name: getattr(plan, name) for name in ("epochs", "calibration", "calibration_seconds", "startup")}
-    ledger.append("run", format=1, settings=plan.experiment.identity(), plan=values)
+    ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
     ledger.close()
     again = make(experiment(), Budget.parse("10cpu-minutes"), slots=2, run_dir=tmp_path)
     assert again.spaces == SPACES
