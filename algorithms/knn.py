@@ -11,6 +11,9 @@ from algorithms.augment import unaugmented
 from algorithms.method import Method
 from algorithms.neighbours import neighbours
 
+FEW = 20
+"""Queries below whose number their features' spread tells little of the representation."""
+
 
 @torch.no_grad()
 def knn_predict(
@@ -35,12 +38,15 @@ def knn_predict(
 
 
 @torch.no_grad()
-def purity(features: Tensor, labels: Tensor, k: int = 20) -> float:
-    """The share of each row's k nearest other rows (cosine) that have its label, mean over the rows.
+def purity(features: Tensor, labels: Tensor, k: int = 20) -> float | None:
+    """The share of each row's k nearest other rows (cosine) that have its label, mean over the rows; None where there
+    is no other row.
 
     `features` float32 [N, D] has rows of length 1. This is what some tables call "KNN accuracy".
     """
     k = min(k, len(features) - 1)
+    if k < 1:
+        return None
     shares = []
     for start, _, place in neighbours(features, features, k, others=True):
         shares.append((labels[place] == labels[start : start + len(place), None]).float().mean(1))
@@ -72,17 +78,19 @@ class Evaluation:
         method.train(training)
         return torch.cat(rows)
 
-    def __call__(self, method: Method) -> dict[str, float]:
-        """Accuracies in [0, 1]: `knn_200` (k=200, T=0.1), `knn_20` (k=20, T=0.07), `purity_20`; and `feature_std`,
-        the standard deviation of the normalised features times sqrt(D): 1 when they are spread evenly over the
-        sphere, 0 when the representation has collapsed to a point."""
+    def __call__(self, method: Method) -> dict[str, float | None]:
+        """Accuracies in [0, 1]: `knn_200` (k=200, T=0.1), `knn_20` (k=20, T=0.07), `purity_20` (None for a single
+        query); and `feature_std`, the standard deviation of the queries' normalised features times sqrt(D): 1 when they
+        are spread evenly over the sphere, 0 when the representation has collapsed to a point. Where there are fewer
+        than `FEW` queries, which may be alike, it is that of the queries and the bank."""
         bank, queries = self.features(method, self.bank), self.features(method, self.queries)
         if not torch.isfinite(queries).all():
             return {"knn_200": 0.0, "knn_20": 0.0, "purity_20": 0.0, "feature_std": 0.0}
+        judged = queries if len(queries) >= FEW else torch.cat([queries, bank])
         of_200, of_20 = knn_predict(queries, bank, self.bank_labels, self.classes, [(200, 0.1), (20, 0.07)])
         return {
             "knn_200": (of_200 == self.query_labels).float().mean().item(),
             "knn_20": (of_20 == self.query_labels).float().mean().item(),
             "purity_20": purity(queries, self.query_labels),
-            "feature_std": (queries.std(0, correction=0).square().sum()).sqrt().item(),
+            "feature_std": (judged.std(0, correction=0).square().sum()).sqrt().item(),
         }

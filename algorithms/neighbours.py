@@ -55,7 +55,7 @@ def largest(similarity: Tensor, k: int, *, ordered: bool = True) -> tuple[Tensor
     What `topk` finds, in less time: a row's k largest lie in the k groups of columns with the largest maxima.
     """
     groups = similarity.shape[1] // GROUP
-    if groups < 2 * k:
+    if groups < 2 * max(k, 1):
         return similarity.topk(k, dim=1, sorted=ordered)
     grouped = groups * GROUP
     parted = similarity[:, :grouped].unflatten(1, (GROUP, groups))

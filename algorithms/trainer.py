@@ -42,7 +42,8 @@ class EpochReport:
     images_per_second: float
     """Source images, however many views each has."""
     peak_memory_bytes: int | None
-    """Of the device, since the trainer was made; None on a CPU."""
+    """Of the device, since the trainer was made, less what lay there before: images that are there already, of this
+    training or of another, do not count. None on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,8 @@ class Trainer:
         compiled: bool = False,
     ):
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        on_gpu = self.device.type == "cuda"
+        self._occupied = torch.cuda.memory_allocated(self.device) if on_gpu else 0
         self.bfloat16 = precision.computes_bfloat16(self.device)
         self.pixels = (images if packed else pack(images)).to(self.device)
         self.seed, self.epochs, self.epoch = seed, epochs, 0
@@ -196,7 +199,7 @@ class Trainer:
             "device": precision.device_name(self.device),
         }
         """What a reader of the result needs to know of the training that is the same in every epoch."""
-        if self.device.type == "cuda":
+        if on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
         else:
             keep_freed_memory()
@@ -207,7 +210,10 @@ class Trainer:
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass over the training set, in order, un-augmented: (index [B], images [B, 3, S, S])."""
-        for index in torch.arange(len(self.pixels), device=self.device).split(1024):
+        parts = list(torch.arange(len(self.pixels), device=self.device).split(1024))
+        if len(parts) > 1 and len(parts[-1]) == 1:  # of a single image, batch norm cannot take the variance
+            parts[-2:] = [torch.cat(parts[-2:])]
+        for index in parts:
             with self.autocast():
                 yield index, unaugmented(self.pixels, index)
 
@@ -240,7 +246,7 @@ class Trainer:
             seconds=seconds,
             evaluation_seconds=self.clock() - trained,
             images_per_second=self.steps * self.batch_size / seconds,
-            peak_memory_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
+            peak_memory_bytes=self.peak_memory(),
         )
 
     def step(self, index: Tensor) -> Tensor:
@@ -286,6 +292,12 @@ class Trainer:
     def notice(self) -> str | None:
         """Why the steps are not compiled although they should be, where that is so."""
         return self.compiled.notice if self.compiled else None
+
+    def peak_memory(self) -> int | None:
+        """`EpochReport.peak_memory_bytes`, up to now."""
+        if self.device.type != "cuda":
+            return None
+        return torch.cuda.max_memory_allocated(self.device) - self._occupied
 
     def clock(self) -> float:
         """Monotonic seconds, with the device's work done."""

@@ -1,6 +1,7 @@
 """How a trial of a real run is trained: on which images, judged by which, with which recipe."""
 
 import functools
+import gc
 import os
 
 import torch
@@ -18,10 +19,10 @@ CALIBRATION_SECONDS = 0.4
 """A calibration trains for about so long, after a first step that is not counted."""
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=1)
 def stage_data(folder: str, searching: bool, device: str) -> tuple[Tensor, Tensor, Evaluation]:
-    """The packed training pixels, their labels and the evaluation of a stage, on the device; kept in a warm worker, on
-    a CPU as parts of the saved file that all workers share.
+    """The packed training pixels, their labels and the evaluation of a stage, on the device; kept in a warm worker
+    until it turns to the other stage, on a CPU as parts of the saved file that all workers share.
 
     A search trains on the training split and is judged on the validation split. All else trains on both and is judged
     on the test images. The bank is what the stage trains on, less the images without a label.
@@ -103,10 +104,16 @@ def build(trial: dict, settings: dict) -> Trainer:
 
 
 def calibrate(trial: dict, settings: dict) -> dict[str, float]:
-    """Seconds that one epoch of the trial and one evaluation take here: {"epoch", "evaluation"}.
+    """What the trial takes here: {"epoch", "evaluation": seconds of one, "memory": bytes of the GPU that PyTorch held
+    at the most, "device_memory": all bytes of the GPU}; the bytes are 0 on a CPU.
 
     Measured on a few steps and on a part of the images, not on a whole epoch.
     """
+    on_gpu = settings["device"] != "cpu"
+    if on_gpu:  # what an earlier calibration left
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     trainer = build(trial, settings)
     seconds = 0.0
     if trainer.optimizer.groups:
@@ -127,4 +134,9 @@ def calibrate(trial: dict, settings: dict) -> dict[str, float]:
     evaluation.features(trainer.method, part)  # the first one is not counted either
     began = trainer.clock()
     evaluation.features(trainer.method, part)
-    return {"epoch": seconds, "evaluation": (trainer.clock() - began) * count / len(part)}
+    return {
+        "epoch": seconds,
+        "evaluation": (trainer.clock() - began) * count / len(part),
+        "memory": torch.cuda.max_memory_reserved() if on_gpu else 0,
+        "device_memory": torch.cuda.get_device_properties(trainer.device).total_memory if on_gpu else 0,
+    }

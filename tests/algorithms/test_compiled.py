@@ -88,7 +88,14 @@ def assert_same_training(name: str, steps: int, tolerance: float) -> None:
     torch.testing.assert_close(graphed.step_number, torch.tensor(steps))
 
 
-@pytest.mark.parametrize("name", [*METHODS, "supervised"])
+DAILY = ("simclr", "mocov2", "swav", "dino")
+"""Of the methods: one without state, a queue and a random order, prototypes and crops, a schedule of its own."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in DAILY else pytest.mark.slow) for name in [*METHODS, "supervised"]],
+)
 def test_compiled_steps_train_as_plain_ones_and_one_graph_serves_other_values_images_and_epochs(name: str):
     assert_same_training(name, 3, 1e-4)
     assert counters["stats"]["unique_graphs"] == 1
@@ -101,6 +108,7 @@ def test_compiled_steps_train_as_plain_ones_and_one_graph_serves_other_values_im
     assert counters["stats"]["unique_graphs"] == 1
 
 
+@pytest.mark.slow
 def test_inductor_trains_as_plain_steps_do(monkeypatch):
     monkeypatch.setattr(compiled, "BACKEND", "inductor")
     # It has a queue, an average and a random order of its own. More steps would magnify rounding.
@@ -108,7 +116,12 @@ def test_inductor_trains_as_plain_steps_do(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "changed", [{"optimizer": "lars"}, {"optimizer": "larc"}, {"optimizer": "adamw"}, {"gradient_clip": 1.0}]
+    "changed",
+    [
+        {"optimizer": "adamw", "gradient_clip": 1.0},
+        *(pytest.param({"optimizer": kind}, marks=pytest.mark.slow) for kind in ("lars", "larc", "adamw")),
+        pytest.param({"gradient_clip": 1.0}, marks=pytest.mark.slow),
+    ],
 )
 def test_every_optimizer_compiles(changed: dict):
     plain, graphed = (trainer("simsiam", flag, **changed) for flag in (False, True))

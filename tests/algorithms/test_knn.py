@@ -57,6 +57,22 @@ def test_purity_is_the_share_of_same_label_neighbours_without_the_image_itself()
     assert purity(features, labels) == pytest.approx(sum(shares) / 40, abs=1e-6)
 
 
+def test_purity_cannot_be_measured_on_a_single_image():
+    assert purity(torch.ones(1, 1), torch.zeros(1, dtype=torch.long)) is None
+
+
+@given(bank=st.integers(1, 40), queries=st.integers(1, 5), k=st.integers(1, 300), width=st.sampled_from([1, 300]))
+@settings(max_examples=40)
+def test_a_bank_of_any_size_has_neighbours(bank: int, queries: int, k: int, width: int):
+    rows, asked = F.normalize(torch.randn(bank, width), dim=1), F.normalize(torch.randn(queries, width), dim=1)
+    labels = torch.arange(bank) % 3
+    (found,) = knn_predict(asked, rows, labels, 3, [(k, 0.1)])
+    assert found.shape == (queries,)
+    assert set(found.tolist()) <= set(labels.tolist())
+    share = purity(rows, labels, k)
+    assert share is None if bank == 1 else 0 <= share <= 1
+
+
 def images(count: int) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8)
 
@@ -103,6 +119,21 @@ def test_a_representation_that_is_one_point_has_no_spread_and_a_healthy_one_has(
     nn.init.zeros_(method.encoder[1].weight)
     nn.init.ones_(method.encoder[1].bias)
     assert evaluation()(method)["feature_std"] < 1e-4 < healthy
+
+
+@pytest.mark.parametrize("queries", [1, 2, 3])
+def test_few_queries_are_judged_and_no_collapse_is_seen_in_their_likeness(queries: int):
+    method = judged()
+    whole = evaluation()
+    alike = Evaluation(whole.bank, whole.bank_labels, whole.bank[:1].repeat(queries, 1, 1, 1), torch.zeros(queries), 3)
+    found = alike(method)
+    assert (found["purity_20"] is None) == (queries == 1)
+    assert found["knn_200"] is not None
+    expected = torch.cat([alike.features(method, alike.queries), alike.features(method, alike.bank)])
+    assert found["feature_std"] == pytest.approx(expected.std(0, correction=0).norm().item(), rel=1e-4)
+    nn.init.zeros_(method.encoder[1].weight)
+    nn.init.ones_(method.encoder[1].bias)
+    assert alike(method)["feature_std"] < 1e-4  # a collapse is seen all the same
 
 
 def test_features_that_are_not_finite_score_nothing():

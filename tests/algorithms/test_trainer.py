@@ -59,8 +59,18 @@ def assert_equal_states(first, second, where: str = "state"):
         assert first == second, where
 
 
-@pytest.mark.parametrize("bfloat16", [False, True])
-@pytest.mark.parametrize("name", [*METHODS, "supervised"])
+EVERY_KIND_OF_STATE = {"moco": False, "pirl": True, "dino": False, "sela": True}
+"""A queue, a bank, an average with a centre, assignments; whether in bfloat16."""
+
+
+@pytest.mark.parametrize(
+    ("name", "bfloat16"),
+    [
+        pytest.param(name, bfloat16, marks=[] if EVERY_KIND_OF_STATE.get(name) is bfloat16 else pytest.mark.slow)
+        for name in [*METHODS, "supervised"]
+        for bfloat16 in (False, True)
+    ],
+)
 def test_resuming_after_any_epoch_gives_the_same_bits(name: str, bfloat16: bool, tmp_path, monkeypatch):
     monkeypatch.setattr(precision, "computes_bfloat16", lambda device: bfloat16)
     whole = trainer(name, evaluate_at=[EPOCHS])
@@ -266,6 +276,28 @@ def test_effective_hyperparameters_stay_as_they_are_with_as_many_images_or_more(
     assert first.keys() >= given.keys()
     more = data.draw(st.integers(images, 2 * images))
     assert effective_hyperparameters(method_class(name), first, width=width, images=more) == first
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_peak_memory_is_that_of_a_training_alone():
+    pixels = torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8, device="cuda")
+
+    def peak() -> int:
+        given = load("simclr").defaults | {"batch_size": 8}
+        (report,) = Trainer(method_class("simclr"), pixels, given, epochs=1, encoder="resnet8", device="cuda")
+        return report.peak_memory_bytes
+
+    peak()  # the first has libraries' own work space
+    alone = peak()
+    others = torch.empty(2**30, dtype=torch.uint8, device="cuda")
+    assert abs(peak() - alone) < 2**20 < len(others)
+
+
+def test_the_trainer_shows_a_method_no_batch_of_a_single_image():
+    made = trainer("pirl", images=1025, hyperparameters={"batch_size": 8}, epochs=1)
+    assert [len(index) for index, _ in made.batches()] == [1025]
+    assert torch.equal(torch.cat([index for index, _ in made.batches()]), torch.arange(1025))
+    assert [len(index) for index, _ in trainer("pirl", images=1030, epochs=1).batches()] == [1024, 6]
 
 
 @pytest.mark.parametrize("size", [1, 0, -4])

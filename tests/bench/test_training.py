@@ -1,6 +1,9 @@
 """What a trial of a real run trains on, and what judges it."""
 
+import json
 import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -85,6 +88,28 @@ def test_a_training_of_fewer_steps_than_a_calibration_takes_is_calibrated(settin
     seconds = training.calibrate(trial("search"), settings)
     assert seconds["epoch"] > 0
     assert seconds["evaluation"] > 0
+    assert seconds["memory"] == seconds["device_memory"] == 0  # of a CPU
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_calibration_on_a_gpu_tells_what_memory_it_took_of_how_much(settings):
+    found = training.calibrate(trial("search"), settings | {"device": "cuda"})
+    assert 0 < found["memory"] < found["device_memory"]
+
+
+def test_a_trial_on_a_cpu_has_one_thread(settings):
+    program = (
+        "import json, sys, torch\nfrom bench import training\ntorch.set_num_threads(3)\n"
+        "training.prepare(json.loads(sys.argv[1]))\nprint(torch.get_num_threads())"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(settings)],
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.split() == ["1"]
 
 
 @pytest.mark.parametrize(("stage", "method"), [("search", "simclr"), ("baseline", "supervised")])
