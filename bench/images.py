@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -123,9 +124,12 @@ def load(
     A name is one of `NAMED`, which torchvision downloads once into `cache_folder()` and verifies, or `shapes`, the
     embedded set. A path is a folder of Parquet files in the Hugging Face layout (or one such file): an image column
     of struct<bytes, path>, a label column of integers or strings, `train`, `test` or `validation` in the file names.
-    Or it is a folder with a folder of images for each class, perhaps below `train` and `test` (or `val`); a class
-    folder `unlabelled` holds images without a label. The test images are `test`, else `validation`, else a fixed
-    stratified 20 % of the labelled images. Grey images get three equal channels.
+    Or it is a folder with a folder of images for each class, perhaps below `train` and `test` (or `val`); a folder
+    `unlabelled` beside them or beside `train` holds images without a label. The test images are `test`, else
+    `validation`, else a fixed stratified 20 % of the labelled images; a test or validation split without labels is
+    left out. Grey images get three equal channels, and what is transparent shows white.
+
+    What was passed over and what gives reason to doubt a result is in `remarks`.
 
     `image_size` resizes: the central square, antialiased, to that side in pixels. An image that cannot be read is
     left out, counted and named in `skipped` and in a line on stderr; with `strict` it is an error. `limit` keeps a
@@ -486,7 +490,7 @@ def _decode(encoded: Encoded, size: int | None, depth: int = max(DEPTHS)) -> tup
             image = image.transpose(turn)
         brightest = 0
         if image.mode.startswith("I"):  # more than 8 bits, which Pillow's conversion would clip
-            values = np.asarray(image).clip(0, None)
+            values = np.asarray(image, dtype=np.int64).clip(0)
             brightest = int(values.max())
             image = Image.fromarray((values.clip(None, 2**depth - 1) // 2 ** (depth - 8)).astype(np.uint8))
         if image.mode == "F":
@@ -590,12 +594,16 @@ def _doubts(train: Split, test: Split, classes: tuple[str, ...]) -> Iterator[str
             f"{amount(int(of_test[unknown].sum()), 'test image')} of classes that training does not have count as "
             f"wrong: {named(unknown)}"
         )
-    known = {hashlib.sha256(image).digest() for image in train.pixels.contiguous().numpy()}
-    if twice := sum(hashlib.sha256(image).digest() in known for image in test.pixels.contiguous().numpy()):
+    copies = Counter(_digests(test))
+    if twice := sum(copies[digest] for digest in copies.keys() & _digests(train)):
         yield f"{twice:,} of {amount(len(test.labels), 'test image')} are training images too, pixel by pixel"
     for what, images in (("validation", _validation_images(train.labels)), ("test", len(test.labels))):
         if 0 < images < FEW:
             yield f"only {amount(images, f'{what} image')}: each is worth {100 / images:.1f} points of accuracy"
+
+
+def _digests(split: Split) -> Iterator[bytes]:
+    return (hashlib.sha256(image).digest() for image in split.pixels.contiguous().numpy())
 
 
 def _validation_images(labels: Tensor) -> int:

@@ -104,7 +104,7 @@ def _snapshot(root: Path) -> tuple[Path, list[str]]:
     named = latest.read_text(errors="replace").strip() if latest.is_file() else None
     newest = next((child for child in found if child.name == named), found[-1])
     others = len(found) - 1
-    return newest, [f"{newest.name} is the newest of {others + 1} snapshots and is used"] if others else []
+    return newest, [f"{valid(newest.name)} is the newest of {others + 1} snapshots and is used"] if others else []
 
 
 Place = tuple[str, ...]
@@ -241,7 +241,7 @@ def _list_folders(tree: _Tree) -> Found:
                 tops.append((folder_of[split],))
     else:
         train = tree.classes()
-        _check_folders(tree, train, folder_of)
+        _check_splits(tree, train, folder_of)
     _check_links(tree, set(folder_of.values()) if in_splits else None)
     if not train:
         what = "holds images but no class folders" if tree.images[()] else "holds no images"
@@ -273,6 +273,7 @@ def _labelled(tree: _Tree, split: str, folder: str | None, known: Set[str]) -> t
     folders = tree.classes((folder,))
     annotations = f"{folder}_annotations.txt"  # Tiny ImageNet names the classes of its validation images there
     if annotations in tree.others[(folder,)]:
+        tree.others[(folder,)].remove(annotations)  # it is not passed over
         lines = (tree.root / folder / annotations).read_text(errors="replace").splitlines()
         class_of = dict(line.split("\t")[:2] for line in lines if "\t" in line)
         folders = {}
@@ -289,8 +290,8 @@ def _labelled(tree: _Tree, split: str, folder: str | None, known: Set[str]) -> t
     return {}, [f"{amount(len(every), 'image')} without labels in {valid(folder)} left out: {why}"]
 
 
-def _check_folders(tree: _Tree, train: dict[str, list[Path]], folder_of: dict[str, str]) -> None:
-    """Refuse folders that are no classes by their names."""
+def _check_splits(tree: _Tree, train: dict[str, list[Path]], folder_of: dict[str, str]) -> None:
+    """Refuse folders that are splits by their names."""
     root = tree.root
     splits = {name: split for name in train if (split := _split_of(Path(name)))}
     if len(set(splits.values())) > 1:
@@ -302,12 +303,6 @@ def _check_folders(tree: _Tree, train: dict[str, list[Path]], folder_of: dict[st
         raise UserError(
             f"{root} has the folders {', '.join(sorted(splits))}, which look like parts of a data set and not like "
             "classes; name them train and test, or give one of them alone and a part of it is held out"
-        )
-    parts = sorted(name for name in train if name.lower() in PARTS)
-    if len(parts) > 1:
-        raise UserError(
-            f"{root} has the folders {', '.join(parts)}, which look like kinds of files and not like classes; give "
-            "the one that holds a folder of images for each class"
         )
 
 
@@ -328,7 +323,8 @@ def _check_links(tree: _Tree, splits: set[str] | None) -> None:
 
 
 def _check_depth(tree: _Tree, top: Place) -> list[str]:
-    """Refuse a folder whose one folder holds the classes; a remark where all classes hold the same folders."""
+    """Refuse folders that are no classes: kinds of files by their names, and one that holds the classes. A remark where
+    all classes hold the same folders."""
     inner: dict[str, set[str]] = {}
     for child, places in tree.children(top).items():
         holding = [place[len(top) + 1 :] for place in places if tree.images[place]]
@@ -336,6 +332,12 @@ def _check_depth(tree: _Tree, top: Place) -> list[str]:
             inner[child] = {valid(place[0]) for place in holding if place} if () not in holding else set()
     if not inner:
         return []
+    kinds = sorted(child for child in inner if child.lower() in PARTS)
+    if len(kinds) > 1:
+        raise UserError(
+            f"{tree.root.joinpath(*top)} has the folders {', '.join(kinds)}, which look like kinds of files and not "
+            "like classes; give the one that holds a folder of images for each class"
+        )
     first, same = next(iter(inner.items()))
     deeper = tree.root.joinpath(*top, first)
     if len(inner) == 1 and same:
@@ -365,9 +367,7 @@ def _left_aside(tree: _Tree, tops: list[Place], splits: set[str] | None) -> list
         valid("/".join((*top, child)))
         for top in tops
         for child, places in tree.children(top).items()
-        if child not in aside
-        and any(tree.others[place] for place in places)
-        and not any(tree.images[place] for place in places)
+        if any(tree.others[place] for place in places) and not any(tree.images[place] for place in places)
     ]
     remarks = [f"{amount(loose, 'image')} in no class folder passed over"] if loose else []
     if empty:
@@ -375,8 +375,7 @@ def _left_aside(tree: _Tree, tops: list[Place], splits: set[str] | None) -> list
     if aside.total():
         named = enumeration(sorted(valid(name) for name, count in aside.items() if count))
         remarks.append(f"{amount(aside.total(), 'image')} beside the folders of splits passed over, in {named}")
-    within = (names for place, names in tree.others.items() if not place or place[0] not in aside)
-    return remarks + _passed_over(name for names in within for name in names)
+    return remarks + _passed_over(name for names in tree.others.values() for name in names)
 
 
 # ----------------------------------------------------------------------------------------------------- Parquet files
@@ -401,7 +400,10 @@ def _list_parquet(tree: _Tree) -> Found | None:
     _check_one_set(root, by_split)
     train = by_split.get("train") or others
     if not train:
-        raise UserError(f"{root} has no training images; the name of a Parquet file of them should contain 'train'")
+        raise UserError(
+            f"{root} has no training images; the name of a Parquet file of them should contain 'train' (of a file that "
+            "is given alone, a part is held out)"
+        )
     note = f"; {len(others)} other files left out" if others and train is not others else ""
     remarks = _missing(names_of.values())
 
