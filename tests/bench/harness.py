@@ -152,21 +152,24 @@ def kill_raylet(node: Any) -> None:
 
 @readerless()
 def main() -> int:
+    task = json.loads(sys.argv[1])
+    nodes = task.pop("nodes", 0)
+    if nodes:  # before Ray reads it
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_worker_niceness": "0"}
+
     from bench import tune
     from bench.plan import Experiment, make
 
     tune.RESULTS = 0.5
 
-    task = json.loads(sys.argv[1])
     run_dir, budget = Path(task.pop("run_dir")), Budget.parse(task.pop("budget"))
     slots, rate = task.pop("slots", 2), task.pop("rate", 1.0)
     spaces = {name: FaultySpace(name, fault) for name, fault in task.pop("methods").items()}
-    nodes, results, until = task.pop("nodes", 0), task.pop("results", None), task.pop("until", None)
+    results, until = task.pop("results", None), task.pop("until", None)
     values = {"factory": "tests.bench.fake_trainer:factory", "baselines": ()} | task
     values["baselines"] = tuple(values["baselines"])
     address, cluster = None, None
     if nodes:
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_worker_niceness": "0"}
         from ray.cluster_utils import Cluster
 
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
