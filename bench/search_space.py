@@ -73,52 +73,47 @@ class SearchSpace:
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """What Optuna samples, by its name there: `study.ask(space.distributions())`."""
-        return {_searched_as(name, self.entries[name]): self._distribution(name) for name in self.searched}
-
-    def _distribution(self, name: str) -> BaseDistribution:
-        entry = self.entries[name]
-        return CategoricalDistribution(self.choices[name]) if "choices" in entry else _range(entry)
+        found: dict[str, BaseDistribution] = {}
+        for name in self.searched:
+            entry = self.entries[name]
+            if "choices" in entry:
+                found[name] = CategoricalDistribution(self.choices[name])
+            elif entry["scale"] == "log1m":
+                found[COMPLEMENT + name] = FloatDistribution(1 - entry["high"], 1 - entry["low"], log=True)
+            else:
+                kind = IntDistribution if _whole(entry) else FloatDistribution
+                found[name] = kind(entry["low"], entry["high"], log=entry["scale"] == "log")
+        return found
 
     def to_params(self, hyperparameters: dict) -> dict:
         """Hyper-parameters as Optuna holds them; the fixed ones are left out."""
         found = {}
-        for name in self.searched:
-            entry, value = self.entries[name], hyperparameters[name]
-            key, distribution = _searched_as(name, entry), self._distribution(name)
+        for key, distribution in self.distributions().items():
+            name = self._name(key)
+            found[key] = hyperparameters[name]
             if key != name:  # rounding may leave the range
-                value = min(max(1 - value, distribution.low), distribution.high)
-            found[key] = value
+                found[key] = min(max(1 - found[key], distribution.low), distribution.high)
         return found
 
     def from_params(self, params: dict) -> dict:
         """All hyper-parameters from what Optuna holds; the fixed ones at their defaults."""
         found = self.defaults
-        for name in self.searched:
+        for key, value in params.items():
+            name = self._name(key)
             entry = self.entries[name]
-            key = _searched_as(name, entry)
-            value = params[key] if key == name else 1 - params[key]
-            if "scale" in entry:  # rounding may leave the range
-                value = min(max(value, entry["low"]), entry["high"])
-            found[name] = value if "choices" in entry or _whole(entry) else float(value)
+            found[name] = value if key == name else 1 - value
+            if "scale" in entry and not _whole(entry):  # rounding may leave the range
+                found[name] = float(min(max(found[name], entry["low"]), entry["high"]))
         return found
+
+    def _name(self, key: str) -> str:
+        """The hyper-parameter that Optuna has under this name."""
+        return key if key in self.entries else key.removeprefix(COMPLEMENT)
 
 
 def _whole(entry: dict) -> bool:
     """Whether a range has whole numbers alone."""
     return entry["scale"] != "log1m" and all(isinstance(entry[key], int) for key in ("default", "low", "high"))
-
-
-def _searched_as(name: str, entry: dict) -> str:
-    """The name under which Optuna has the parameter."""
-    return COMPLEMENT + name if entry.get("scale") == "log1m" else name
-
-
-def _range(entry: dict) -> BaseDistribution:
-    low, high, scale = entry["low"], entry["high"], entry["scale"]
-    if scale == "log1m":
-        return FloatDistribution(1 - high, 1 - low, log=True)
-    kind = IntDistribution if _whole(entry) else FloatDistribution
-    return kind(low, high, log=scale == "log")
 
 
 def check_methods(names: list[str]) -> list[str]:
