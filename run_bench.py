@@ -63,6 +63,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     add("--compile", choices=("on", "off"), help="whether training steps are compiled; default: on GPUs, unless the "
         "budget is small")  # fmt: skip
     add("--deterministic", action="store_true", help="the same result every time on this machine; slower on GPUs")
+    add("--update-readme", action="store_true", help="put the table into the README.md beside run_bench.py; for a run "
+        "on CIFAR-10, also a finished one")  # fmt: skip
     add("--dry-run", action="store_true", help="print the plan and stop")
     add("--profile", metavar="METHOD", help="tell where the time of this method's training step goes, and stop")
     add("--train", metavar="METHOD", help="train this method alone, keep its encoder, and stop; with the "
@@ -76,11 +78,9 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     add("--address", help="of a Ray cluster, 'auto' for the one on this machine; default: this machine alone")
     add("--searcher", default="tpe", help="tpe (default), random or package.module:function")
     add("--scheduler", default="asha", help="asha (default), full or package.module:Class")
-    add("--update-readme", action="store_true", help="put the table into the README.md beside run_bench.py; for a run "
-        "on CIFAR-10, also a finished one")  # fmt: skip
     options = parser.parse_args(words)
-    if sum(map(bool, (options.profile, options.train, options.dry_run, options.update_readme))) > 1:
-        parser.error("--dry-run, --profile, --update-readme and --train exclude each other")
+    if sum(map(bool, (options.profile, options.train, options.dry_run))) > 1:
+        parser.error("--dry-run, --profile and --train exclude each other")
     if not (options.budget or options.profile or options.train):
         parser.error("--budget is needed, such as 8gpu-hours or 20cpu-minutes")
     return options
@@ -140,6 +140,8 @@ def run(options: argparse.Namespace) -> int:
     names = list(METHODS) if asked == "all" else check_methods(asked.split(","))
     if single and len(names) > 1:
         raise UserError(f"--{'profile' if options.profile else 'train'} takes one method")
+    if options.update_readme and (single or options.dry_run):
+        raise UserError("--update-readme needs a run; leave out --dry-run, --profile and --train")
     spaces = {name: load(name) for name in names}
 
     # Heavy imports come after what can be refused without them.
@@ -172,6 +174,9 @@ def run(options: argparse.Namespace) -> int:
         "image_size": size,
         "encoder": encoder,
     }
+    readme = ROOT / "README.md"
+    if options.update_readme:  # before anything is trained
+        table.check_place(readme, dataset.name, encoder)
     # Named only where they are asked for, so that a run begun before there was such an option continues.
     settings |= {"batch_size": options.batch_size} if options.batch_size else {}
     settings |= {"compile": options.compile} if options.compile else {}
@@ -192,9 +197,6 @@ def run(options: argparse.Namespace) -> int:
                 kept = train(names[0], recipe, settings, local, epochs=epochs, run_dir=run_dir, fresh=options.fresh)
                 print(f"Encoder: {kept}")
         return 0
-    readme = ROOT / "README.md"
-    if options.update_readme:  # before anything is trained
-        table.check_place(readme, settings["dataset"], encoder)
     # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
     data = run_dir / "data" / dataset.fingerprint[:12]
     experiment = plan.Experiment(
