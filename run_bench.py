@@ -68,6 +68,8 @@ def parser() -> Parser:
     add("--compile", choices=("on", "off"), help="whether training steps are compiled; default: on GPUs, unless the "
         "budget is small")  # fmt: skip
     add("--deterministic", action="store_true", help="the same result every time on this machine; slower on GPUs")
+    add("--update-readme", action="store_true", help="put the table into the README.md beside run_bench.py; for a run "
+        "on CIFAR-10, also a finished one")  # fmt: skip
     add("--dry-run", action="store_true", help="print the plan and stop")
     add(
         "--profile",
@@ -88,8 +90,6 @@ def parser() -> Parser:
     )
     add("--searcher", type=text, default="tpe", help="tpe (default), random or package.module:function")
     add("--scheduler", type=text, default="asha", help="asha (default), full or package.module:Class")
-    add("--update-readme", action="store_true", help="put the table into the README.md beside run_bench.py; for a run "
-        "on CIFAR-10, also a finished one")  # fmt: skip
     return parser
 
 
@@ -97,8 +97,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     """The command line, parsed. Raises UserError."""
     reader = parser()
     options = reader.parse_args(words)
-    if sum(map(bool, (options.profile, options.train, options.dry_run, options.update_readme))) > 1:
-        reader.error("--dry-run, --profile, --update-readme and --train exclude each other")
+    if sum(map(bool, (options.profile, options.train, options.dry_run))) > 1:
+        reader.error("--dry-run, --profile and --train exclude each other")
     if not (options.budget or options.profile or options.train):
         reader.error("--budget is needed, such as 8gpu-hours or 20cpu-minutes")
     return options
@@ -258,6 +258,8 @@ def run(options: argparse.Namespace) -> int:
     names = list(METHODS) if asked == "all" else check_methods(asked.split(","))
     if single and len(names) > 1:
         raise UserError(f"--{'profile' if options.profile else 'train'} takes one method")
+    if options.update_readme and (single or options.dry_run):
+        raise UserError("--update-readme needs a run; leave out --dry-run, --profile and --train")
     spaces = {name: load(name) for name in names}
 
     # Heavy imports come after what can be refused without them.
@@ -291,6 +293,9 @@ def run(options: argparse.Namespace) -> int:
         "image_size": size,
         "encoder": encoder,
     }
+    readme = ROOT / "README.md"
+    if options.update_readme:  # before anything is trained
+        table.check_place(readme, dataset.name, encoder)
     # Named only where they are asked for, so that a run begun before there was such an option continues.
     settings |= {"batch_size": options.batch_size} if options.batch_size else {}
     settings |= {"deterministic": True} if options.deterministic else {}
@@ -317,9 +322,6 @@ def run(options: argparse.Namespace) -> int:
             save_images()
             train_or_profile(options, names[0], spaces[names[0]].defaults, settings, local, run_dir)
             return 0
-        readme = ROOT / "README.md"
-        if options.update_readme:  # before anything is trained
-            table.check_place(readme, settings["dataset"], encoder)
         before = ledger.Fold() if options.fresh else ledger.read(run_dir / "ledger.jsonl")
         settings["compile"] = compiling(options.compile, before.settings, on_gpu, budget.seconds / len(names))
         experiment = plan.Experiment(

@@ -638,8 +638,7 @@ def publish(results: Results, readme: str | Path, name: str | None = None) -> bo
 
     Returns whether the file changed. Raises UserError where the run is on other images or has no place there.
     """
-    for dataset in results.trials.dataset.dropna().unique():
-        check_place(readme, dataset, name)
+    check_place(readme, str(fact(results.run, "dataset")), name)
     return update_readme(readme, markdown(results), name)
 
 

@@ -6,8 +6,6 @@ import io
 import os
 import pwd
 import re
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -30,7 +28,6 @@ from bench import plan as planning
 from bench.errors import UserError
 from bench.ledger import FORMAT, Ledger, read
 from bench.search import Search
-from tests.bench import synthetic_run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -102,7 +99,7 @@ BAD = {
     "share of a GPU that is nearly none": (lambda _: ["--gpus-per-trial", "1e-300"], r"is not a share.*from 0.01"),
     "unknown searcher": (lambda _: ["--searcher", "grid"], r"no searcher 'grid'.*tpe"),
     "unknown scheduler": (lambda _: ["--scheduler", "hyper"], r"no scheduler 'hyper'.*asha"),
-    "README's table of a plan": (lambda _: ["--dry-run", "--update-readme"], r"--update-readme and .*exclude"),
+    "README's table of a plan": (lambda _: ["--dry-run", "--update-readme"], r"--update-readme needs a run"),
     "README's table of other images": (readme_for_other_images, r"README.md are of runs on cifar10.*on shapes"),
     "README's table of another encoder": (readme_without_the_encoder, r"README.md should hold .*table:vit_tiny:begin"),
     "too small a budget": (lambda _: ["--budget", "3cpu-seconds"], r"too small.*--budget \d+cpu-\w+ would do"),
@@ -376,49 +373,6 @@ def test_a_disk_that_fails_at_the_end_is_told_in_one_line(monkeypatch: pytest.Mo
     told = capfd.readouterr().err
     assert "No space left on device: 'report.html'" in told
     assert len(told.splitlines()) == 1
-
-
-def test_the_readme_gets_the_table_when_asked_and_never_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
-    """Of a run on CIFAR-10 that has ended; its trials are made up, and it is planned once."""
-    make, made = planning.make, []
-
-    def once(*values, **options):
-        made.extend([] if made else [make(*values, **options)])
-        return made[0]
-
-    monkeypatch.setattr(planning, "make", once)
-    checkout, run_dir = tmp_path / "checkout", tmp_path / "run"
-    checkout.mkdir()
-    readme = Path(shutil.copy(ROOT / "README.md", checkout))
-    before = readme.read_text()
-    monkeypatch.setattr(run_bench, "ROOT", checkout)
-    monkeypatch.setattr(tune, "run", lambda *_, **__: synthetic_run.write(run_dir, encoder="resnet8"))
-    images = class_folders(tmp_path / "cifar10", [16])
-    words = ["--methods", "simclr", "--budget", "20cpu-minutes", "--epochs", "2", "--run-dir", str(run_dir)]
-    words += ["--dataset", str(images)]
-
-    assert run_bench.main(words) == 0
-    told = capfd.readouterr().out
-    assert f"Table:  {run_dir / 'table.md'}\n" in told
-    assert "README" not in told
-    assert readme.read_text() == before
-
-    assert run_bench.main([*words, "--update-readme"]) == 0
-    assert f"README: {readme} has the new table\n" in capfd.readouterr().out
-    after, table = readme.read_text(), (run_dir / "table.md").read_text()
-    assert f"<!-- table:resnet8:begin -->\n\n{table}\n<!-- table:resnet8:end -->" in after
-    begin, end = "<!-- table:resnet8:begin -->", "<!-- table:resnet8:end -->"
-    assert after.partition(begin)[0] == before.partition(begin)[0]
-    assert after.partition(end)[2] == before.partition(end)[2]
-
-    def interrupted(*_, **__):
-        raise tune.Interrupted(signal.SIGINT)
-
-    readme.write_text(before)
-    monkeypatch.setattr(tune, "run", interrupted)
-    assert run_bench.main([*words, "--update-readme"]) == 130
-    assert f"README: {readme} keeps its table, as the run was interrupted\n" in capfd.readouterr().out
-    assert readme.read_text() == before
 
 
 def test_a_faulty_search_space_stops_the_command(tmp_path: Path, capfd, monkeypatch: pytest.MonkeyPatch):

@@ -1,0 +1,55 @@
+"""The README of the checkout and a run's table: `run_bench.py --update-readme`."""
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+import run_bench
+from bench import plan, tune
+from tests.bench import synthetic_run
+from tests.test_run_bench import ROOT, class_folders
+
+
+def test_the_readme_gets_the_table_when_asked_and_never_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
+    """Of a run on CIFAR-10 that has ended; its trials are made up, and it is planned once."""
+    make, made = plan.make, []
+
+    def once(*values, **options):
+        made.extend([] if made else [make(*values, **options)])
+        return made[0]
+
+    monkeypatch.setattr(plan, "make", once)
+    checkout, run_dir = tmp_path / "checkout", tmp_path / "run"
+    checkout.mkdir()
+    readme = Path(shutil.copy(ROOT / "README.md", checkout))
+    before = readme.read_text()
+    monkeypatch.setattr(run_bench, "ROOT", checkout)
+    monkeypatch.setattr(tune, "run", lambda *_, **__: synthetic_run.write(run_dir, encoder="resnet8"))
+    images = class_folders(tmp_path / "cifar10", [16])
+    words = ["--methods", "simclr", "--budget", "20cpu-minutes", "--epochs", "2", "--run-dir", str(run_dir)]
+    words += ["--dataset", str(images)]
+
+    assert run_bench.main(words) == 0
+    told = capfd.readouterr().out
+    assert f"Table:  {run_dir / 'table.md'}\n" in told
+    assert "README" not in told
+    assert readme.read_text() == before
+
+    assert run_bench.main([*words, "--update-readme"]) == 0
+    assert f"README: {readme} has the new table\n" in capfd.readouterr().out
+    after, table = readme.read_text(), (run_dir / "table.md").read_text()
+    assert f"<!-- table:resnet8:begin -->\n\n{table}\n<!-- table:resnet8:end -->" in after
+    begin, end = "<!-- table:resnet8:begin -->", "<!-- table:resnet8:end -->"
+    assert after.partition(begin)[0] == before.partition(begin)[0]
+    assert after.partition(end)[2] == before.partition(end)[2]
+
+    def interrupted(*_, **__):
+        raise tune.Interrupted(signal.SIGINT)
+
+    readme.write_text(before)
+    monkeypatch.setattr(tune, "run", interrupted)
+    assert run_bench.main([*words, "--update-readme"]) == 130
+    assert f"README: {readme} keeps its table, as the run was interrupted\n" in capfd.readouterr().out
+    assert readme.read_text() == before
