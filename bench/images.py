@@ -156,7 +156,7 @@ def load(
     try:
         exists = path.exists()
     except OSError as error:  # such as of a name that is too long
-        raise UserError(f"there is no data set and no path '{known[:60]}' ({one_line(error)[:60]})") from None
+        raise UserError(f"there is no data set and no path '{known[:60]}' ({error.strerror})") from None
     if not exists:
         names = ["shapes", *NAMED]
         near = difflib.get_close_matches(known.lower(), names, n=3)
@@ -490,7 +490,7 @@ def _decode(encoded: Encoded, size: int | None, depth: int = max(DEPTHS)) -> tup
             image = image.transpose(turn)
         brightest = 0
         if image.mode.startswith("I"):  # more than 8 bits, which Pillow's conversion would clip
-            values = np.asarray(image, dtype=np.int64).clip(0)
+            values = np.asarray(image, dtype=np.int32).clip(0)
             brightest = int(values.max())
             image = Image.fromarray((values.clip(None, 2**depth - 1) // 2 ** (depth - 8)).astype(np.uint8))
         if image.mode == "F":
@@ -587,7 +587,7 @@ def _doubts(train: Split, test: Split, classes: tuple[str, ...]) -> Iterator[str
     if counts.max() >= IMBALANCE * (least := counts[present].min()):
         yield (
             f"the largest class ({classes[counts.argmax()]}) has {counts.max():,} training images and the smallest "
-            f"{least:,}: always to say one class is right for {of_test.max() / of_test.sum():.1%} of the test images"
+            f"{least:,}: who always names one class is right for {of_test.max() / of_test.sum():.1%} of the test images"
         )
     if len(unknown := np.flatnonzero((counts == 0) & (of_test > 0))):
         yield (

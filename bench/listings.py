@@ -38,7 +38,7 @@ PARTS = {
 }
 """Folders of these names, side by side, are two views of the same things and not two classes."""
 NAMED_LABELS = ("label", "labels", "class", "category", "target")
-NOT_LABELS = re.compile(r"(^|[_-])(id|ids|idx|index|number|row|width|height|size)([_-]|$)")
+NOT_LABELS = re.compile(r"(^|[_-])(id|ids|idx|index|row|width|height|size)([_-]|$)")
 """Columns of integers with such names are no labels, even where there is no other."""
 
 Encoded = bytes | Path | None

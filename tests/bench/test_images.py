@@ -1314,7 +1314,7 @@ def test_single_images_and_imbalance_are_told(tmp_path):
     assert remark(dataset, "only one") == "only one training image in b"
     told = remark(dataset, "largest class")
     assert told.startswith("the largest class (a) has 30 training images and the smallest 1: ")
-    assert told.endswith("always to say one class is right for 90.0% of the test images")
+    assert told.endswith("who always names one class is right for 90.0% of the test images")
 
 
 def test_few_images_to_judge_by_are_told_with_what_one_is_worth(tmp_path):
