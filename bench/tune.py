@@ -45,6 +45,9 @@ from bench.plan import Plan, check_identity
 from bench.progress import Progress
 from bench.search import DONE, Search
 
+# Ray puts the command line on record, and does not start where a path in it is not UTF-8.
+ray._private.utils.get_entrypoint_name = lambda: "run_bench.py"
+
 HEARTBEAT = 2.0
 """Seconds between heartbeats in the ledger: the most that a power cut or a full disk leaves uncharged of a slot."""
 RESULTS = 5.0
@@ -105,6 +108,8 @@ def run(
             ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
         check_identity(ledger.fold, plan.experiment, plan.budget, run_dir)
         _settle(ledger, run_dir)
+        measured = {name: getattr(plan, name) for name in ("calibration", "calibration_seconds", "startup")}
+        known = {name: ledger.fold.plan[name] for name in measured}
         ledger.append(
             "session",
             number=len(ledger.fold.sessions),
@@ -113,6 +118,7 @@ def run(
             rate=plan.rate,
             share=plan.share,
             facts=facts or {},
+            **({"plan": measured} if measured != known else {}),
         )
         session = _Session(plan, ledger, run_dir, on_results)
         if session.search.work_left():
