@@ -97,6 +97,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     """The command line, parsed. Raises UserError."""
     reader = parser()
     options = reader.parse_args(words)
+    if lost := [name for name, value in vars(options).items() if value == []]:  # argparse takes the dashes away
+        reader.error(f"--{lost[0].replace('_', '-')} cannot be two dashes")
     if sum(map(bool, (options.profile, options.train, options.dry_run))) > 1:
         reader.error("--dry-run, --profile and --train exclude each other")
     if not (options.budget or options.profile or options.train):
