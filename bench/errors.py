@@ -5,8 +5,10 @@ class UserError(Exception):
     """Bad input. `run_bench.py` prints the message on one line and exits with status 2."""
 
     def __init__(self, message: str) -> None:
-        """Line breaks and control characters, which what the message quotes may hold, become spaces."""
-        super().__init__("".join(character if character.isprintable() else " " for character in message))
+        """Line breaks and control characters, which what the message quotes may hold, become spaces. What a file's name
+        holds that is no Unicode stays, for whoever prints it to escape."""
+        shown = (each if each.isprintable() or "\ud800" <= each <= "\udfff" else " " for each in message)
+        super().__init__("".join(shown))
 
 
 def one_line(error: BaseException) -> str:

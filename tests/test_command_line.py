@@ -91,7 +91,7 @@ def planned(tmp_path_factory):
     def calibrate(experiment):
         names = [*experiment.spaces, *experiment.baselines]
         calibration = {name: {"epoch": 0.5, "evaluation": 0.1, "start": 0.1} for name in names}
-        return {"calibration": calibration, "startup": 3.0}
+        return {"calibration": calibration, "startup": 3.0, "choices": {}}
 
     run_dir = tmp_path_factory.mktemp("planned") / "run"
 
