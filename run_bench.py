@@ -290,12 +290,14 @@ def run(options: argparse.Namespace) -> int:
     # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
     data = run_dir / "data" / dataset.fingerprint[:12]
     local = {"device": "cuda" if on_gpu else "cpu", "data": str(data)}
-    counts = {
-        "train": len(dataset.train.labels),
-        "test": len(dataset.test.labels),
-        "left_out": len(dataset.skipped),
+    about_images = {
+        "dataset_note": dataset.note,
+        "images": {
+            "train": len(dataset.train.labels),
+            "test": len(dataset.test.labels),
+            "left_out": len(dataset.skipped),
+        },
     }
-    note = dataset.note
 
     def save_images() -> None:
         nonlocal dataset
@@ -341,9 +343,9 @@ def run(options: argparse.Namespace) -> int:
             return 0
         save_images()
         undo.pop_all()
-    facts = machine | {
-        "dataset_note": note,
-        "images": counts,
+    facts = {
+        **machine,
+        **about_images,
         "commit": commit(),
         "command": shlex.join(["run_bench.py", *sys.argv[1:]]),
         "search_spaces": {
