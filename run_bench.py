@@ -305,12 +305,15 @@ def run(options: argparse.Namespace) -> int:
     # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
     data = run_dir / "data" / dataset.fingerprint[:12]
     local = {"device": "cuda" if on_gpu else "cpu", "data": str(data)}
-    counts = {
-        "train": len(dataset.train.labels),
-        "test": len(dataset.test.labels),
-        "left_out": len(dataset.skipped),
+    about_images = {
+        "dataset_note": dataset.note,
+        "remarks": list(dataset.remarks),
+        "images": {
+            "train": len(dataset.train.labels),
+            "test": len(dataset.test.labels),
+            "left_out": len(dataset.skipped),
+        },
     }
-    note, remarks = dataset.note, list(dataset.remarks)
 
     def save_images() -> None:
         nonlocal dataset
@@ -356,10 +359,9 @@ def run(options: argparse.Namespace) -> int:
             return 0
         save_images()
         undo.pop_all()
-    facts = machine | {
-        "dataset_note": note,
-        "remarks": remarks,
-        "images": counts,
+    facts = {
+        **machine,
+        **about_images,
         "commit": commit(),
         "command": shlex.join(["run_bench.py", *sys.argv[1:]]),
         "search_spaces": {

@@ -396,6 +396,15 @@ def command(run_dir: Path, *words: str) -> subprocess.CompletedProcess:
     )
 
 
+def test_a_searcher_in_the_working_directory_is_found_and_nothing_else_there_is_taken_for_a_module(tmp_path: Path):
+    for name in ("bench/__init__.py", "queue.py", "profile.py", "mine.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f'raise RuntimeError("{name} was imported")')
+    done = command(tmp_path / "run", *SMALL, "--searcher", "mine:process")
+    assert done.returncode == 2
+    assert re.search(r"mine:process.*RuntimeError: mine.py was imported", done.stderr)
+
+
 def test_a_run_leaves_parquet_table_and_report_and_is_not_repeated(tmp_path: Path):
     """Two methods on the user's own images, from another folder; then the same command again."""
     own = class_folders(tmp_path / "images", [16])
