@@ -62,8 +62,9 @@ class Progress:
 
     def _say_given_up(self) -> None:
         given_up = self.search.fold.given_up
-        for method in given_up.keys() - self._given_up.keys():
-            self.say(f"{method} is given up: {given_up[method]}")
+        for method, reason in given_up.items():
+            if method not in self._given_up:
+                self.say(f"{method} is given up: {reason}")
         self._given_up = given_up
 
     def _overall(self, now: float) -> str:
