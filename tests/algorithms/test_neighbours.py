@@ -121,3 +121,10 @@ def test_features_that_are_not_numbers_are_no_certain_neighbours():
     bank = features("spread", 900, 64, torch.Generator().manual_seed(3))
     bank[5] = float("nan")
     assert not Rough(bank).nearest(bank[:4], 9, None)[2].any()
+
+
+@pytest.mark.parametrize(("rows", "others"), [(1, True), (1, False), (60, True)])
+def test_a_search_for_no_neighbours_finds_none(rows: int, others: bool):
+    bank = F.normalize(torch.randn(rows, 4), dim=1)
+    ((start, cosines, places),) = neighbours(bank, bank, 0, others=others)
+    assert (start, cosines.shape, places.shape) == (0, (rows, 0), (rows, 0))

@@ -251,6 +251,12 @@ def test_a_method_is_given_its_hyperparameters_as_they_are_unless_it_says_otherw
     assert made.facts["hyperparameters"] == {}
 
 
+def test_effective_hyperparameters_are_all_of_them_those_not_given_at_their_defaults():
+    given = {"crop_width": 7, "learning_rate": 0.1, "weight_decay": 0.0}
+    found = effective_hyperparameters(Cropped, given, width=64, images=10**6)
+    assert found.items() >= (given | {"queue_hidden": 10**6, "batch_size": 256, "optimizer": "sgd"}).items()
+
+
 def test_a_trainer_names_the_hyperparameters_that_are_in_effect_where_others_were_given():
     made = trainer("simsiam", hyperparameters={"batch_size": 512})
     changed = {"batch_size": 32, "projector_hidden": 512, "projector_width": 512, "predictor_hidden": 256}
