@@ -314,7 +314,7 @@ def _from_listings(path: Path, found: Found, image_size: int | None, strict: boo
     name = valid(path.resolve().stem if path.is_file() else path.resolve().name)
     title = NAMED[name.lower()].title if name.lower() in NAMED else name or "images"
     train_labels = found.train.labels
-    _check_classes(path, train_labels)
+    _check_classes(path, train_labels, found.remarks)
     if found.test:
         train, test, of_test = np.arange(len(train_labels)), np.flatnonzero(found.test.labels >= 0), found.test
     else:
@@ -353,16 +353,18 @@ def _from_listings(path: Path, found: Found, image_size: int | None, strict: boo
     for what, split in (("training", train_split), ("test", test_split)):
         if not len(split.labels):
             raise UserError(f"none of the {what} images in {path} could be read; the first: {decoder.skipped[0]}")
-    _check_classes(path, train_split.labels.numpy())
+    _check_classes(path, train_split.labels.numpy(), decoder.skipped[:3])
     note = f"{title} ({decoder.stored_as()})" + note
     skipped = tuple(decoder.skipped)
     return _dataset(name or "images", note, train_split, test_split, found.classes, skipped, remarks)
 
 
-def _check_classes(path: Path, labels: np.ndarray) -> None:
+def _check_classes(path: Path, labels: np.ndarray, reasons: Iterable[str]) -> None:
+    """Refuse fewer than two classes; `reasons` may be why there are no more."""
     classes = len(np.unique(labels[labels >= 0]))
     if classes < 2:
-        raise UserError(f"{path} has labelled images of {classes} classes; nearest neighbours need two at least")
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        raise UserError(f"{path} has labelled images of {classes} classes; nearest neighbours need two at least{why}")
 
 
 def _warn(skipped: list[str], of: int) -> None:

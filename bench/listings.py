@@ -174,9 +174,9 @@ class _Tree:
         return folders
 
 
-def _passed_over(names: Iterable[str]) -> list[str]:
-    """A remark on files that are of no use here."""
-    kinds = Counter(_suffix(name) or "without a suffix" for name in names)
+def _passed_over(folders: Iterable[list[str]]) -> list[str]:
+    """A remark on files that are of no use here, given by their names in each folder."""
+    kinds = Counter(_suffix(name) or "without a suffix" for names in folders for name in names)
     named = enumeration(f"{count:,} {valid(kind)}" for kind, count in kinds.most_common())
     return [f"{amount(kinds.total(), 'other file')} passed over: {named}"] if kinds else []
 
@@ -206,7 +206,7 @@ def _form(name: str) -> str:
 
 def _joining(split: str, joined: dict[str, str]) -> list[str]:
     named = enumeration(f"'{name}' is '{known}'" for name, known in joined.items())
-    return [f"{split} spells classes otherwise than training: {named}"] if joined else []
+    return [f"{split} spells classes in another case or Unicode form than training: {named}"] if joined else []
 
 
 # --------------------------------------------------------------------------------------------------- class folders
@@ -245,7 +245,8 @@ def _list_folders(tree: _Tree) -> Found:
     _check_links(tree, set(folder_of.values()) if in_splits else None)
     if not train:
         what = "holds images but no class folders" if tree.images[()] else "holds no images"
-        raise UserError(f"{root} {what}; it should hold Parquet files, or a folder of images for each class")
+        others = "".join(f" ({said})" for said in _passed_over(tree.others.values()))
+        raise UserError(f"{root} {what}; it should hold Parquet files, or a folder of images for each class{others}")
     remarks += _check_depth(tree, tops[0])
     remarks += _left_aside(tree, tops, set(folder_of.values()) if in_splits else None)
     test = judged[0] if judged else None
@@ -375,7 +376,7 @@ def _left_aside(tree: _Tree, tops: list[Place], splits: set[str] | None) -> list
     if aside.total():
         named = enumeration(sorted(valid(name) for name, count in aside.items() if count))
         remarks.append(f"{amount(aside.total(), 'image')} beside the folders of splits passed over, in {named}")
-    return remarks + _passed_over(name for names in tree.others.values() for name in names)
+    return remarks + _passed_over(tree.others.values())
 
 
 # ----------------------------------------------------------------------------------------------------- Parquet files
@@ -448,8 +449,8 @@ def _list_parquet(tree: _Tree) -> Found | None:
     for split in (split for split in used if split not in ("train", *judged)):
         if count := sum(rows[file] for file in used[split]):
             remarks.append(f"{amount(count, f'{split} image')} without labels left out")
-    rest = [name for names in [*tree.images.values(), *tree.others.values()] for name in names]
-    remarks += joinings + _passed_over(name for name in rest if _suffix(name) != ".parquet")
+    rest = ([name for name in names if _suffix(name) != ".parquet"] for names in tree.others.values())
+    remarks += joinings + _passed_over([*tree.images.values(), *rest])
     note += UNUSED if len(judged) > 1 else ""
     test = listing(used[judged[0]]) if judged else None
     return Found(listing(train), test, classes, note, tuple(remarks))

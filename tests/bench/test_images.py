@@ -204,7 +204,7 @@ def test_each_parquet_file_has_class_names_of_its_own_and_they_are_joined(tmp_pa
     assert dataset.classes == ("ant", "bee", "cow")
     assert dataset.train.labels.tolist() == [0, 1, 1, 0]
     assert dataset.test.labels.tolist() == [1, 2, 0]
-    assert remark(dataset, "spells classes otherwise").endswith("'Bee' is 'bee'")
+    assert remark(dataset, "spells classes").endswith("'Bee' is 'bee'")
     assert remark(dataset, "that training does not have").endswith(": cow")
 
 
@@ -470,7 +470,7 @@ def test_classes_that_differ_between_splits_in_case_or_unicode_form_alone_are_th
     dataset = images.load(tmp_path)
     assert sorted(dataset.classes) == sorted([train, "dog"])
     assert dataset.test.labels.bincount()[dataset.classes.index(train)] == 2
-    assert remark(dataset, "spells classes otherwise", "test")
+    assert remark(dataset, "spells classes", "test")
 
 
 def test_classes_that_differ_in_case_within_a_split_are_two(tmp_path):
@@ -510,6 +510,18 @@ def test_files_of_unknown_kinds_are_counted_and_classes_of_them_alone_named(tmp_
     assert remark(dataset, "other files") == "8 other files passed over: 7 .heic, 1 without a suffix"
     assert remark(dataset, "of a known kind") == "no image of a known kind in the folders owl"
     assert remark(dataset, "no class folder") == "1 image in no class folder passed over"
+
+
+def test_files_of_unknown_kinds_are_told_where_nothing_is_left_without_them(tmp_path):
+    (tmp_path / "owl").mkdir()
+    (tmp_path / "owl" / "0.heic").write_bytes(b"")
+    with pytest.raises(UserError, match=r"holds no images; .*\(1 other file passed over: 1 .heic\)"):
+        images.load(tmp_path)
+    class_folders(tmp_path, {"a": 5})
+    with pytest.raises(
+        UserError, match=r"images of 1 classes; .*\(no image of a known kind in the folders owl; 1 other"
+    ):
+        images.load(tmp_path)
 
 
 def test_folders_beside_those_of_splits_are_told(tmp_path):
