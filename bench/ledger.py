@@ -21,20 +21,25 @@ only: no charge is computed from it.
              worker's first sign of life
 `started`    a worker has it: `uid`, `held`, `startup`
 `reported`   one epoch: `uid`, `attempt`, `report` (dict: the fields of EpochReport; null for NaN),
-             `held`, `decision` (`continue`, `complete`, `pruned`, `failed`, `cut`), `reason` (or null) and,
-             with an attempt's first report, `facts` (dict: the trainer's `facts` attribute, where it has
-             one: `encoder_parameters`, `own_encoder`, `device`)
+             `held`, `decision` (`continue`, `complete`, `pruned`, `failed`, `cut`), `reason` (or null); where
+             it failed, its `kind`; with an attempt's first report, `facts` (dict: the trainer's `facts`
+             attribute, where it has one: `encoder_parameters`, `own_encoder`, `device`)
 `held`       heartbeat: `held` {uid: device-seconds}, `startup`
 `lost`       its worker died without a word: `uid`, `held`, `startup`, `reason`. The trial is tried again.
 `cut`        the budget, the user or the driver's death stopped it: the same fields. It stays open.
-`failed`     it ended between two reports: the same fields
-`chosen`     search ended for a method: `method`, `winner` (uid or null), `share`
+`failed`     it ended between two reports: the same fields, and its `kind`
+`chosen`     search ended for a method: `method`, `winner` (uid or null), `share`; where it was given up, because its
+             trials fail, the `reason`
 `closed`     a driver ended in good order: `reason` ("done", "budget", "interrupted", "error")
 
 `held` is always the trial's total so far in device-seconds (slot time x GPUs per trial; core-seconds on the
 CPU), from monotonic clocks, everything counted from the moment a worker has it. `startup` is the run's total of
 the time that slots waited for their workers to start: charged to the budget, but to no method. A decision stands
 in the line of the report that caused it: both are durable or neither is.
+
+The `kind` of a failure says whose it is. The recipe's: `diverged` (something is not finite), `collapsed`, `memory`
+(the device's or the machine's is too small for it), `error` (the trainer raised). The machine's: `hung` (an epoch took
+too long), `lost` (workers died), `device` (an error of the device). Older ledgers have none.
 
 **To read it**: `read(path) -> Fold`; `Fold.trials` maps uid -> `Trial`, whose `reports` maps epoch -> dict of
 EpochReport's fields plus `device_seconds` (held at that report), `took` (of them, for this epoch) and `attempt`.
@@ -58,6 +63,8 @@ from bench.errors import UserError
 
 FORMAT = 1
 FINAL = ("complete", "pruned", "failed")
+OF_THE_RECIPE = ("diverged", "collapsed", "memory", "error")
+OF_THE_MACHINE = ("hung", "lost", "device")
 
 
 @dataclass
@@ -81,6 +88,7 @@ class Trial:
     evaluate_at: list[int]
     state: str = "running"
     reason: str | None = None
+    kind: str | None = None  # of its failure
     reports: dict[int, dict[str, Any]] = field(default_factory=dict)
     decisions: dict[int, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -148,7 +156,7 @@ class Fold:
             trial.fruitless = 0
             trial.facts |= event.get("facts") or {}
             if event["decision"] != "continue":
-                self._end(trial, event["decision"], event.get("reason"))
+                self._end(trial, event["decision"], event)
         elif kind == "held":
             for uid, held in event["held"].items():
                 self._hold(self.trials[uid], held)
@@ -160,7 +168,7 @@ class Fold:
         elif kind == "assigned":
             trial = self.trials[event["uid"]]
             trial.attempts = event["attempt"]
-            trial.state, trial.reason, trial.ended = "running", None, None
+            trial.state, trial.reason, trial.kind, trial.ended = "running", None, None, None
             trial.started = trial.started if trial.started is not None else event["time"]
             trial.held_at_start = trial.held
         elif kind == "started":
@@ -171,7 +179,7 @@ class Fold:
             trial = self.trials[event["uid"]]
             trial.fruitless += kind == "lost"
             self._hold(trial, event["held"])
-            self._end(trial, "failed" if kind == "failed" else "cut", event["reason"])
+            self._end(trial, "failed" if kind == "failed" else "cut", event)
         elif kind == "chosen":
             self.chosen[event["method"]] = event
         elif kind == "run":
@@ -187,8 +195,9 @@ class Fold:
             self.spent[trial.method] += held - trial.held
             trial.held = held
 
-    def _end(self, trial: Trial, state: str, reason: str | None) -> None:
-        trial.state, trial.reason, trial.ended = state, reason, self.time
+    def _end(self, trial: Trial, state: str, event: dict[str, Any]) -> None:
+        trial.state, trial.reason, trial.kind = state, event.get("reason"), event.get("kind")
+        trial.ended = self.time
         if trial.final:
             self.open.pop(trial.uid, None)
 
@@ -199,6 +208,11 @@ class Fold:
     def winner(self, method: str) -> str | None:
         """The uid of the search trial that was chosen; None before that, or where no trial completed."""
         return self.chosen.get(method, {}).get("winner")
+
+    @property
+    def given_up(self) -> dict[str, str]:
+        """The methods whose search ended because their trials fail, with the reason of each."""
+        return {method: event["reason"] for method, event in self.chosen.items() if event.get("reason")}
 
     def stage(self, trial: Trial) -> str:
         """The trial's stage; `superseded` for a confirm trial of a winner that a larger budget replaced."""

@@ -18,9 +18,11 @@ class Progress:
         self._every = 1.0 if self._terminal else EVERY
         self._began, self._spent = time.monotonic(), search.charged
         self._next, self._live_line = self._began + self._every, False
+        self._given_up = search.fold.given_up
 
     def tick(self) -> None:
-        """Say how far the run is, if it is time to."""
+        """Say how far the run is, if it is time to; at once, which method was given up."""
+        self._say_given_up()
         now = time.monotonic()
         if now < self._next:
             return
@@ -48,6 +50,21 @@ class Progress:
             f"  {trial.uid}: {trial.state} at epoch {trial.epoch} of {trial.epochs},{shown} "
             f"{trial.stage}, {trial.held:.1f} s{reason}"
         )
+
+    def closed(self) -> None:
+        """Say, at a run's end, where nothing could be trained."""
+        self._say_given_up()
+        given_up = self.search.fold.given_up
+        if given_up.keys() >= self.search.spaces.keys():
+            method, reason = next(iter(given_up.items()))
+            which = "its only method was" if len(given_up) == 1 else f"all {len(given_up)} methods were"
+            self.say(f"The run ends: {which} given up ({method}: {reason}). Mend that, then begin anew with --fresh.")
+
+    def _say_given_up(self) -> None:
+        given_up = self.search.fold.given_up
+        for method in given_up.keys() - self._given_up.keys():
+            self.say(f"{method} is given up: {given_up[method]}")
+        self._given_up = given_up
 
     def _overall(self, now: float) -> str:
         search = self.search

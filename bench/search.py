@@ -13,7 +13,12 @@ The next trial goes to the method with the least device time spent or promised t
 runs has its device time promised up to its next milestone; where a share has no room for the next promise, the trial
 is cut and stays open for a larger budget. A new trial starts where a whole training has room: one that cannot reach
 its last epoch cannot win. Only when none runs that can win, the rest of a share, too short for that, goes to trials
-that get as far as they can: so that all methods have the same device time, to a milestone's.
+that get as far as they can: so that all methods have the same device time, to a milestone's. No configuration is
+searched twice: where all of a method's were tried, its search ends.
+
+A method whose trials fail is given up: after so many failures of one kind no other trial is proposed, unless one has
+come through its first evaluation, and when those that run have failed too, its search ends without a winner, and
+nothing confirms it.
 
 **To plug in a searcher**: `--searcher package.module:function`, called as `function(seed)`, gives an
 `optuna.samplers.BaseSampler`. **A scheduler**: `--scheduler package.module:Class`, called as `Class(epochs)` once for
@@ -30,16 +35,17 @@ import itertools
 import math
 import time
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from bench.errors import UserError
-from bench.ledger import Fold, Trial
+from bench.ledger import OF_THE_RECIPE, Fold, Trial
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells every study and trial, which we tell ourselves
 
@@ -53,6 +59,10 @@ ONCE = 3
 """A first epoch that takes so many times what was planned has done something that happens once."""
 FEW = 10
 """Random trials before TPE models, the published recipe included."""
+FAILURES = 5
+"""So many failures of one kind, and no evaluation that went well: the method is given up."""
+ASKS = 5
+"""How often a searcher is asked for a configuration that was not tried yet."""
 
 
 class Asha:
@@ -164,19 +174,57 @@ SCHEDULERS: dict[str, Callable] = {"asha": Asha, "full": Full}
 
 
 def plugin(kind: str, name: str, known: dict[str, Callable]) -> Callable:
-    """`known[name]`, or what `module:attribute` names. Raises UserError."""
+    """`known[name]`, or what `module:attribute` names, tried once. Raises UserError."""
     if name in known:
         return known[name]
     module, _, attribute = name.partition(":")
     choices = f"use {', '.join(known)} or package.module:attribute"
+    missing = UserError(f"there is no {kind} {name!r}; {choices}")
+    if not module or module.startswith("."):
+        raise missing
+    does = "be imported"
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError):
-        raise UserError(f"there is no {kind} {name!r}; {choices}") from None
-    except Exception as error:  # of the user's module
-        raise UserError(
-            f"the {kind} {name!r} cannot be imported ({type(error).__name__}: {error}); {choices}"
-        ) from None
+        imported = importlib.import_module(module)
+        if not callable(found := getattr(imported, attribute, None)):
+            raise missing
+        does = "be used"
+        made = found(FEW)  # a seed, or epochs
+        fits = isinstance(made, optuna.samplers.BaseSampler) if kind == "searcher" else _is_scheduler(made)
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+            raise missing from None
+        line = (str(error).splitlines() or [""])[0]  # of an error inside the user's module
+        raise UserError(f"the {kind} {name!r} cannot {does} ({type(error).__name__}: {line}); {choices}") from None
+    if not fits:
+        wanted = "an Optuna sampler" if kind == "searcher" else "something with milestones, whole numbers, and arrive"
+        raise UserError(f"the {kind} {name!r} gives {type(made).__name__}, not {wanted}; {choices}")
+    return found
+
+
+def _is_scheduler(made: Any) -> bool:
+    milestones = getattr(made, "milestones", None)
+    return isinstance(milestones, list | tuple) and all(type(m) is int for m in milestones) and callable(made.arrive)
+
+
+def _size(distributions: Iterable[BaseDistribution]) -> float:
+    """How many configurations there are; infinity where one parameter is continuous."""
+    return math.prod(math.inf if values is None else len(values) for values in map(_values, distributions))
+
+
+def _values(distribution: BaseDistribution) -> Sequence | None:
+    """All values of a parameter; None where it is continuous."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if isinstance(distribution, IntDistribution):
+        return range(distribution.low, distribution.high + 1, distribution.step)
+    return None
+
+
+def _key(parameters: dict[str, Any]) -> tuple:
+    """The same for the same configuration."""
+    return tuple(sorted(parameters.items()))
 
 
 @dataclass
@@ -225,10 +273,13 @@ class Search:
         self._confirmed = dict.fromkeys(self.spaces, 0)  # of seeds with which the published recipe is confirmed
         self._unconfirmed: set[str] = set()  # methods of which a confirming trial has failed
         self._filling: set[str] = set()  # methods whose search only spends the rest of their share
+        self._tried: dict[str, set[tuple]] = {method: set() for method in self.spaces}  # configurations, by _key
+        self._failures: dict[str, Counter] = {method: Counter() for method in self.spaces}  # search trials, by kind
         self._specifications = list(self._baselines())
         for trial in self.fold.trials.values():
             if trial.stage == "search":
                 self._numbers[trial.method] += 1
+                self._tried[trial.method].add(_key(trial.parameters))
                 if not trial.final:
                     self._wait(trial)
             self._count(trial)
@@ -341,13 +392,8 @@ class Search:
                 if trial.number == 0 or planned * correction <= room:
                     del waiting[place]
                     return trial
-            if self._numbers[method] == 0 or self.cost(method, "search", 0, self.plan.epochs) <= room:
-                return self._propose(method)
-            if self._searching[method] == 0:
-                self._filling.add(method)
-            first = [*self.schedulers[method].milestones, self.plan.epochs][0]
-            if method in self._filling and self.cost(method, "search", 0, first) <= room:
-                return self._propose(method)
+            if self._may_propose(method, room) and (trial := self._propose(method)):
+                return trial
             if self._searching[method] == 0:
                 self._seal(method)
                 sealed.append(method)
@@ -368,15 +414,46 @@ class Search:
             return None
         return self._open_or_new(**min(candidates, key=lambda c: c[:3])[3])
 
+    def _may_propose(self, method: str, room: float) -> bool:
+        """Whether the method's search goes on, and a new trial has room."""
+        if self._numbers[method] == 0:
+            return True
+        if self._only_fails(method):
+            return False
+        if self.cost(method, "search", 0, self.plan.epochs) <= room:
+            return True
+        if self._searching[method] == 0:
+            self._filling.add(method)
+        first = [*self.schedulers[method].milestones, self.plan.epochs][0]
+        return method in self._filling and self.cost(method, "search", 0, first) <= room
+
+    def _only_fails(self, method: str) -> bool:
+        """Whether enough search trials have failed alike, and none has come through an evaluation."""
+        if max(self._failures[method].values(), default=0) < FAILURES:
+            return False
+        return not any(
+            trial.decisions.get(epoch, "failed") != "failed"
+            for trial in self.fold.of(method, "search")
+            for epoch in trial.evaluate_at
+        )
+
     def _sealed(self, method: str) -> bool:
         chosen = self.fold.chosen.get(method)
         return chosen is not None and chosen["share"] >= self.share * (1 - 1e-9)
 
     def _seal(self, method: str) -> None:
-        """End the method's search: choose the winner."""
+        """End the method's search: choose the winner, or say why there can be none."""
         complete = [trial for trial in self.fold.of(method, "search") if trial.state == "complete"]
         winner = max(complete, key=lambda trial: (trial.accuracy, -trial.number), default=None)
-        self.ledger.append("chosen", method=method, winner=winner.uid if winner else None, share=self.share)
+        values = {}
+        if self._only_fails(method):
+            kind, count = self._failures[method].most_common(1)[0]
+            last = [trial for trial in self.fold.of(method, "search") if trial.state == "failed" and trial.kind == kind]
+            values["reason"] = (
+                f"{count} trials failed alike and none came through its first evaluation; "
+                f"the last, {last[-1].uid}: {last[-1].reason}"
+            )
+        self.ledger.append("chosen", method=method, winner=winner.uid if winner else None, share=self.share, **values)
 
     def _baselines(self) -> Iterator[dict[str, Any]]:
         for baseline, (epochs, seeds) in self.plan.baselines.items():
@@ -400,7 +477,9 @@ class Search:
     def _confirmations(self, method: str) -> Iterator[dict[str, Any]]:
         """The trials that confirm, seed by seed. After the seeds that were asked for come more, where a share has room
         for them (a larger budget leaves some, when winner and recipe are confirmed already); unless one has failed, as
-        more would then."""
+        more would then. None where the method was given up."""
+        if method in self.fold.given_up:
+            return
         winner = self.fold.trials.get(self.fold.winner(method) or "")
         common = {"method": method, "epochs": self.plan.epochs}
         for k in range(self._seeds(method)) if method in self._unconfirmed else itertools.count():
@@ -438,20 +517,20 @@ class Search:
             trial = self.fold.trials[uid]
         return None if trial.final or uid in self.running else trial
 
-    def _propose(self, method: str) -> Trial:
-        """A new search trial: the published recipe first, then what Optuna asks for."""
-        number = self._numbers[method]
-        self._numbers[method] += 1
-        space, study = self.spaces[method], self._study(method)
+    def _propose(self, method: str) -> Trial | None:
+        """A new search trial: the published recipe first, then what Optuna asks for; None where that is nothing new."""
+        number, space = self._numbers[method], self.spaces[method]
         if number == 0:
             hyperparameters = space.defaults
             parameters = space.to_params(hyperparameters)
-            self._add_to_study(study, method, parameters)
+            self._add_to_study(self._study(method), method, parameters)
         else:
-            digest = hashlib.sha256(f"{self.plan.experiment.seed}/{method}/{number}".encode()).digest()
-            study.sampler = self._sampler(int.from_bytes(digest[:4], "little") >> 1)
-            parameters = study.ask(space.distributions()).params
+            parameters = self._ask(method, number)
+            if parameters is None:
+                return None
             hyperparameters = space.from_params(parameters)
+        self._numbers[method] += 1
+        self._tried[method].add(_key(parameters))
         uid = f"{method}-{number:04d}"
         self.ledger.append(
             "suggested",
@@ -532,6 +611,8 @@ class Search:
             self._confirmed[trial.method] += 1
         if trial.stage in ("confirm", "published") and trial.state == "failed":
             self._unconfirmed.add(trial.method)
+        if trial.stage == "search" and trial.state == "failed":
+            self._failures[trial.method][trial.kind] += 1
 
     # What happened
 
@@ -569,8 +650,8 @@ class Search:
         epoch = report["epoch"]
         if epoch in trial.reports:
             return True
-        decision, reason = self._decide(trial, report)
-        values = {"facts": facts} if facts else {}
+        decision, reason, kind = self._decide(trial, report)
+        values = {name: value for name, value in (("kind", kind), ("facts", facts)) if value}
         self.ledger.append(
             "reported",
             uid=uid,
@@ -592,34 +673,40 @@ class Search:
     def _at_milestone(self, trial: Trial, epoch: int) -> bool:
         return trial.stage == "search" and epoch < trial.epochs and epoch in trial.evaluate_at
 
-    def _decide(self, trial: Trial, report: dict[str, Any]) -> tuple[str, str | None]:
+    def _decide(self, trial: Trial, report: dict[str, Any]) -> tuple[str, str | None, str | None]:
+        """The decision, its reason, and the kind of a failure."""
         epoch, accuracy, spread = report["epoch"], report.get("knn_200"), report.get("feature_std")
         loss = report.get("loss")
         if loss is not None and not math.isfinite(loss):
-            return "failed", f"loss is {loss} at epoch {epoch}"
+            return "failed", f"loss is {loss} at epoch {epoch}", "diverged"
         if spread is not None and not spread >= COLLAPSED and trial.stage != "baseline":
-            return "failed", f"collapsed: feature_std is {spread:.3g} at epoch {epoch}"
+            return "failed", f"collapsed: feature_std is {spread:.3g} at epoch {epoch}", "collapsed"
         if epoch >= trial.epochs:
             if accuracy is None or not math.isfinite(accuracy):
-                return "failed", f"accuracy is {accuracy} at the last epoch"
-            return "complete", None
+                return (
+                    "failed",
+                    f"accuracy is {accuracy} at the last epoch",
+                    "error" if accuracy is None else "diverged",
+                )
+            return "complete", None, None
         if self._at_milestone(trial, epoch):
             if accuracy is None or not math.isfinite(accuracy):
-                return "failed", f"accuracy is {accuracy} at epoch {epoch}, where it should be evaluated"
+                reason = f"accuracy is {accuracy} at epoch {epoch}, where it should be evaluated"
+                return "failed", reason, "error" if accuracy is None else "diverged"
             goes_on = self.schedulers[trial.method].arrive(trial.uid, epoch, accuracy)
             if trial.number > 0:
                 if not goes_on:
-                    return "pruned", None
+                    return "pruned", None, None
                 coming = next(e for e in trial.evaluate_at if e > epoch)
                 if self.cost(trial.method, "search", epoch, coming) > self.room(trial.method):
-                    return "cut", "its method's share has no room for the epochs to the next milestone"
+                    return "cut", "its method's share has no room for the epochs to the next milestone", None
         if self.exhausted:
-            return "cut", "the budget is spent"
-        return "continue", None
+            return "cut", "the budget is spent", None
+        return "continue", None, None
 
-    def failed(self, uid: str, reason: str) -> None:
-        """The trial ended with an error of its own."""
-        self._interrupt("failed", uid, reason)
+    def failed(self, uid: str, reason: str, kind: str = "error") -> None:
+        """The trial ended with a failure that would come again; of its kinds `bench.ledger` tells."""
+        self._interrupt("failed", uid, reason, kind=kind)
 
     def lost(self, uid: str, reason: str) -> None:
         """The trial's worker died of something else: it is tried again, but not for ever."""
@@ -627,16 +714,18 @@ class Search:
         if losses < LOSSES_OF_A_WORKER:
             self._interrupt("lost", uid, reason)
         else:
-            self._interrupt("failed", uid, f"lost {losses} workers without an epoch between them: {reason}")
+            self._interrupt(
+                "failed", uid, f"lost {losses} workers without an epoch between them: {reason}", kind="lost"
+            )
 
     def cut(self, uid: str, reason: str) -> None:
         """Stop charging a trial that stays open."""
         self._interrupt("cut", uid, reason)
 
-    def _interrupt(self, event: str, uid: str, reason: str) -> None:
+    def _interrupt(self, event: str, uid: str, reason: str, **values: Any) -> None:
         if uid in self.running:
             self._worker_has(uid)
-            self.ledger.append(event, uid=uid, held=self.held(uid), startup=self.startup, reason=reason)
+            self.ledger.append(event, uid=uid, held=self.held(uid), startup=self.startup, reason=reason, **values)
             self._release(self.fold.trials[uid])
 
     def heartbeat(self) -> None:
@@ -646,6 +735,30 @@ class Search:
             self.ledger.append("held", held=held, startup=self.startup)
 
     # Optuna
+
+    def _ask(self, method: str, number: int) -> dict[str, Any] | None:
+        """The parameters of a configuration that was not tried, which the study has then as a running trial: as the
+        searcher proposes, asked with other seeds where it repeats itself; else the first that is left of finitely many.
+        None where none is left, or the searcher insists."""
+        distributions, tried = self.spaces[method].distributions(), self._tried[method]
+        size = _size(distributions.values())
+        if len(tried) >= size:
+            return None
+        for again in range(ASKS):
+            name = f"{self.plan.experiment.seed}/{method}/{number}" + (f"/{again}" if again else "")
+            seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little") >> 1
+            study = self._study(method)
+            study.sampler = self._sampler(seed)
+            parameters = study.ask(distributions).params
+            if _key(parameters) not in tried:
+                return parameters
+            del self._studies[method]  # and with it what was asked for in vain
+        if size == math.inf:
+            return None
+        grid = itertools.product(*map(_values, distributions.values()))
+        parameters = next(p for values in grid if _key(p := dict(zip(distributions, values, strict=True))) not in tried)
+        self._add_to_study(self._study(method), method, parameters)
+        return parameters
 
     def _study(self, method: str) -> optuna.Study:
         """The method's study in memory, made from the ledger when first asked for."""
@@ -668,7 +781,11 @@ class Search:
         )
 
     def _tell(self, study: optuna.Study, trial: Trial) -> None:
-        """A trial ended: its accuracies by epoch, and whether it completed, was pruned or failed."""
+        """A trial ended: its accuracies by epoch, and whether it completed, was pruned or failed. A failure of the
+        recipe is told as pruned, the worst of all: TPE does not look at failures, and would come back to the cliff."""
+        if trial.kind in OF_THE_RECIPE:
+            study.tell(trial.number, state=TrialState.PRUNED)
+            return
         for epoch, report in trial.reports.items():
             if report.get("knn_200") is not None:
                 self._storages[trial.method].set_trial_intermediate_value(trial.number, epoch, report["knn_200"])

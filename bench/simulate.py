@@ -25,7 +25,8 @@ from bench.plan import CONFIRM_IMAGES, Experiment, Plan
 from bench.search import DONE, Search
 
 Curve = Callable[[dict[str, Any], int], tuple[float, float]]
-"""(trial as the factory gets it, epoch) -> (accuracy, seconds of the epoch on the images of the search)."""
+"""(trial as the factory gets it, epoch) -> (accuracy, seconds of the epoch on the images of the search); where the
+accuracy is NaN, the training diverges in that epoch."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,10 @@ def simulate(plan: Plan, curve: Curve, ledger: Any = None, until: float = math.i
             return ledger.fold, now
         now, _, assignment, epoch = heapq.heappop(coming)
         trial = assignment["trial"]
-        accuracy = curve(trial, epoch)[0] if epoch in trial["evaluate_at"] else None
-        report = {"epoch": epoch, "loss": 1.0, "knn_200": accuracy, "feature_std": None}
+        accuracy = curve(trial, epoch)[0]
+        loss = math.nan if math.isnan(accuracy) else 1.0
+        evaluated = accuracy if epoch in trial["evaluate_at"] else None
+        report = {"epoch": epoch, "loss": loss, "knn_200": evaluated, "feature_std": None}
         if search.reported(trial["uid"], assignment["attempt"], report):
             heapq.heappush(coming, (now + lasts(trial, epoch + 1), next(order), assignment, epoch + 1))
 

@@ -6,7 +6,8 @@ A worker process lives through many trials: imports, data and compiled code stay
 `attempt-<a>.pt`       checkpoint: {"epoch", "reports": all epochs so far, "state": the trainer's}. A new attempt
                        reads the newest of earlier attempts, so a worker that should be dead spoils nothing.
 `attempt-<a>.alive`    a worker process starts for it: on a cluster it is charged from then on
-`attempt-<a>.note`     why the worker had to end itself: out of memory, a device error, or a hanging epoch's stack
+`attempt-<a>.note`     why the worker had to end itself: out of memory or a device error (the kind of the failure, as
+                       in `bench.ledger`, and a line that describes it), or a hanging epoch's stack
 `attempt-<a>.elapsed`  seconds that the attempt had run when its driver died
 """
 
@@ -109,9 +110,10 @@ class Attempt:
         """Train an epoch and return {"reports": those that the ledger lacks, ...}.
 
         With the first comes "facts" (the trainer's attribute, where it has one); "warning" with what the user should
-        know although the trial goes on (its attribute `notice`, or that nothing can be written to its folder); "failed"
-        with the reason if the trainer raised. Does not return if the epoch hangs, the memory is out or the device is
-        in error: then a note is left, where one can be written, and the process ends.
+        know although the trial goes on (its attribute `notice`, or that nothing can be written to its folder); if the
+        trainer raised, "failed" with the reason, and "kind" as `bench.ledger` tells of it. Does not return if the epoch
+        hangs, the memory is out or the device is in error: then a note is left, where one can be written, and the
+        process ends.
         """
         answer: dict[str, Any] = {"reports": []}
         with self._open_note(answer) as file:
@@ -124,16 +126,16 @@ class Attempt:
                         return answer
                 report = _as_dict(next(self._epochs))
             except StopIteration:
-                answer["failed"] = f"the trainer ended before epoch {self.trial['epochs']}"
+                answer |= {"failed": f"the trainer ended before epoch {self.trial['epochs']}", "kind": "error"}
                 return answer
             except Exception as error:
-                reason = describe_error(error)
+                reason, kind = describe_error(error), kind_of_error(error)
                 if spoils_the_process(error):
                     with contextlib.suppress(OSError):
-                        file.write(reason)
+                        file.write(f"{kind}\n{reason}")
                         file.flush()
                     os._exit(1)
-                answer["failed"] = reason
+                answer |= {"failed": reason, "kind": kind}
                 return answer
             finally:
                 faulthandler.cancel_dump_traceback_later()
@@ -193,11 +195,16 @@ def describe_error(error: BaseException) -> str:
     """One line: the kind, the message, and where."""
     lines = str(error).strip().splitlines()
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    kind = "out of memory" if "out of memory" in str(error).lower() else type(error).__name__
-    if isinstance(error, MemoryError):
-        kind = "out of memory"
+    kind = "out of memory" if kind_of_error(error) == "memory" else type(error).__name__
     text = f"{kind}: {lines[0][:300]}" if lines else kind
     return f"{text} ({Path(frame.filename).name}:{frame.lineno})"
+
+
+def kind_of_error(error: BaseException) -> str:
+    """The kind of the failure, as in `bench.ledger`: `memory`, `device` or `error`."""
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "memory"
+    return "device" if spoils_the_process(error) else "error"
 
 
 def spoils_the_process(error: BaseException) -> bool:

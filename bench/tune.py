@@ -169,18 +169,20 @@ def _elapsed(run_dir: Path, uid: str, attempt: int) -> float:
         return 0.0
 
 
-def _note(run_dir: Path, uid: str, attempt: int) -> str | None:
-    """Why an attempt's worker ended itself; None if it left no note, and so was ended by something else."""
+def _note(run_dir: Path, uid: str, attempt: int) -> tuple[str, str] | None:
+    """Why an attempt's worker ended itself, and the kind of failure; None if it left no note, and so was ended by
+    something else."""
     try:
         note = (run_dir / "checkpoints" / uid / f"attempt-{attempt}.note").read_text()
     except OSError:
         return None
     if not note.startswith("Timeout"):
-        return note or None
+        kind, _, reason = note.partition("\n")
+        return (reason, kind) if reason else None
     limit = re.match(r"Timeout \((.*?)\)", note)[1]
     frame = re.search(r'File "(.*?)", line (\d+)', note.split("Thread ")[-1])  # the training thread is the last
     where = f", at {Path(frame[1]).name}:{frame[2]}" if frame else ""
-    return f"time limit: an epoch took more than {limit}{where}"
+    return f"time limit: an epoch took more than {limit}{where}", "hung"
 
 
 class _Session:
@@ -266,6 +268,7 @@ class _Session:
         elif self.search.exhausted:
             reason = "budget"
         self.ledger.append("closed", reason=reason)
+        self.progress.closed()
         self._results(final=True)
         if self._error is not None:
             raise self._error
@@ -302,7 +305,7 @@ class _Session:
             if not self.search.reported(uid, assignment["attempt"], report, answer.get("facts")):
                 return False
         if "failed" in answer:
-            self.search.failed(uid, answer["failed"])
+            self.search.failed(uid, answer["failed"], answer["kind"])
             return False
         return True
 
@@ -319,7 +322,7 @@ class _Session:
         if died:
             note = _note(self.run_dir, uid, attempt)
             if note is not None:
-                self.search.failed(uid, note)
+                self.search.failed(uid, *note)
             else:
                 self.search.lost(uid, error)
             if self._cluster:

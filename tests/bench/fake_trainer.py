@@ -140,6 +140,15 @@ def factory(trial: dict[str, Any], settings: dict[str, Any]) -> FakeTrainer:
     return FakeTrainer(trial, settings)
 
 
+class BrokenTrainer(FakeTrainer):
+    def __next__(self) -> Report:
+        raise RecursionError("too deep")
+
+
+def broken(trial: dict[str, Any], settings: dict[str, Any]) -> BrokenTrainer:
+    return BrokenTrainer(trial, settings)
+
+
 def calibrate(trial: dict[str, Any], settings: dict[str, Any]) -> dict[str, float]:
     return {"epoch": settings.get("seconds", 0.1), "evaluation": 0.0}
 

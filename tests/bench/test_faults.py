@@ -94,12 +94,15 @@ def test_trainers_that_go_wrong_fail_with_the_reason_and_the_others_do_not_suffe
         "kill": r"lost 3 workers without an epoch between them: its worker died",
         "untellable": r"lost 3 workers without an epoch between them: its worker ended with TypeError: .*complex.*",
     }
+    kinds = {"nan": "diverged", "infinity": "diverged", "collapse": "collapsed", "exception": "error"}
+    kinds |= {"memory": "memory", "hang": "hung", "kill": "lost", "untellable": "lost"}
     for method, reason in reasons.items():
         faulty = [t for t in fold.of(method, "search") if t.number > 0 and t.final]
         assert faulty
         for trial in faulty:
             assert trial.state == "failed"
             assert re.fullmatch(reason, trial.reason), trial.reason
+            assert trial.kind == kinds[method]
             assert trial.epoch == (3 if method in ("nan", "infinity", "collapse") else 2)
             assert trial.attempts == (3 if method in ("kill", "untellable") else 1)
         assert fold.trials[f"{method}-0000"].state == "complete"

@@ -117,6 +117,24 @@ def test_the_first_report_of_an_epoch_stands_whatever_comes_after():
     assert state(fold) == state(again)
 
 
+def test_a_failure_is_read_with_its_kind_and_one_of_an_older_ledger_without():
+    trial = {"method": "m", "stage": "search", "seed": 0, "number": 0, "hyperparameters": {}, "parameters": {}}
+    trial |= {"published": True, "of": None, "epochs": 9, "evaluate_at": [9]}
+    report = {"epoch": 1, "loss": None, "knn_200": None}
+    end = {"held": 1.0, "startup": 0.0, "reason": "it failed"}
+    fold = Fold()
+    for uid, kind in (("new", {"kind": "memory"}), ("old", {})):
+        for name in (uid, f"{uid}-reported"):
+            fold.apply({"event": "suggested", "time": 0, "uid": name, **trial})
+            fold.apply({"event": "assigned", "time": 0, "uid": name, "attempt": 1})
+        fold.apply({"event": "failed", "time": 0, "uid": uid, **end, **kind})
+        told = {"attempt": 1, "report": report, "decision": "failed"}
+        fold.apply({"event": "reported", "time": 0, "uid": f"{uid}-reported", **told, **end, **kind})
+    kinds = {uid: (trial.state, trial.reason, trial.kind) for uid, trial in fold.trials.items()}
+    assert kinds["new"] == kinds["new-reported"] == ("failed", "it failed", "memory")
+    assert kinds["old"] == kinds["old-reported"] == ("failed", "it failed", None)
+
+
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=20))
 def test_a_charge_never_goes_backwards(charges):
     fold = Fold()

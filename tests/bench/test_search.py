@@ -5,6 +5,7 @@ import dataclasses
 import io
 import itertools
 import math
+import re
 import statistics
 import sys
 import types
@@ -13,11 +14,15 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
 
 from bench.budget import Budget
+from bench.errors import UserError
+from bench.ledger import OF_THE_MACHINE, OF_THE_RECIPE
 from bench.plan import Experiment
 from bench.progress import Progress
-from bench.search import DONE, Asha, BestAndLatest, Search, random, tpe
+from bench.search import DONE, FAILURES, FEW, Asha, BestAndLatest, Search, plugin, random, tpe
 from bench.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
 
 slow = settings(max_examples=25)
@@ -303,6 +308,19 @@ def test_epochs_that_take_longer_than_calibrated_cost_trials_and_no_seeds(epochs
         assert sum(trial.state == "complete" for trial in fold.confirming(method)) >= 3
 
 
+def test_confirming_that_takes_longer_than_foreseen_is_not_paid_by_the_other_methods():
+    plan, curve = small(methods=4, slots=1, trials=200)
+
+    def slow(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        return accuracy, seconds * (3 if trial["method"] == "method00" and trial["stage"] != "search" else 1)
+
+    fold, _ = simulate(plan, slow)
+    assert all(spent <= 1.02 * plan.share for spent in fold.spent.values())
+    for method in ("method01", "method02", "method03"):
+        assert sum(trial.state == "complete" for trial in fold.of(method, "confirm", "published")) == 6
+
+
 def test_more_seeds_than_were_asked_for_are_not_tried_where_one_has_failed():
     plan, curve = small(methods=1)
     ledger = MemoryLedger()
@@ -352,24 +370,297 @@ def search():
 
 
 @pytest.mark.parametrize(
-    ("report", "reason"),
+    ("report", "reason", "kind"),
     [
-        ({"loss": math.nan}, "loss is nan at epoch 1"),
-        ({"loss": math.inf}, "loss is inf at epoch 1"),
-        ({"loss": -math.inf}, "loss is -inf at epoch 1"),
-        ({"feature_std": 0.0001}, "collapsed: feature_std is 0.0001"),
-        ({"feature_std": math.nan}, "collapsed"),
-        ({"knn_200": None}, "should be evaluated"),
-        ({"knn_200": math.nan}, "should be evaluated"),
+        ({"loss": math.nan}, "loss is nan at epoch 1", "diverged"),
+        ({"loss": math.inf}, "loss is inf at epoch 1", "diverged"),
+        ({"loss": -math.inf}, "loss is -inf at epoch 1", "diverged"),
+        ({"feature_std": 0.0001}, "collapsed: feature_std is 0.0001", "collapsed"),
+        ({"feature_std": 0.019}, "collapsed: feature_std is 0.019", "collapsed"),
+        ({"feature_std": math.nan}, "collapsed", "collapsed"),
+        ({"knn_200": None}, "should be evaluated", "error"),
+        ({"knn_200": math.nan}, "should be evaluated", "diverged"),
     ],
 )
-def test_a_trial_that_diverged_or_collapsed_fails_with_the_reason(search, report, reason):
+def test_a_trial_that_diverged_or_collapsed_fails_with_the_reason_and_its_kind(search, report, reason, kind):
     uid, assignment = next_trial(search)
     whole = {"epoch": 1, "loss": 1.0, "knn_200": 0.5, "feature_std": 0.9} | report
     assert not search.reported(uid, assignment["attempt"], whole)
     assert search.fold.trials[uid].state == "failed"
     assert reason in search.fold.trials[uid].reason
+    assert search.fold.trials[uid].kind == kind
     assert uid not in search.running
+
+
+def test_features_that_are_little_spread_have_not_collapsed(search):
+    uid, assignment = next_trial(search)
+    assert search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5, "feature_std": 0.021})
+
+
+def ended(trial, state, **values):
+    """The search trial as the ledger would have it after an end; three epochs of four were reported."""
+    reports = {epoch: {"epoch": epoch, "knn_200": 0.1 * epoch} for epoch in (1, 3)}
+    return dataclasses.replace(trial, state=state, reports=reports, **values)
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "told", "values"),
+    [
+        ("pruned", None, "PRUNED", [0.1, 0.3]),
+        *[("failed", kind, "PRUNED", []) for kind in OF_THE_RECIPE],
+        *[("failed", kind, "FAIL", [0.1, 0.3]) for kind in OF_THE_MACHINE],
+        ("failed", None, "FAIL", [0.1, 0.3]),
+    ],
+)
+def test_failures_of_the_recipe_are_told_as_the_worst_that_was_pruned_and_those_of_the_machine_as_failures(
+    search, state, kind, told, values
+):
+    uid, _ = next_trial(search)
+    trial = search.fold.trials[uid]
+    study = search._study(trial.method)
+    search._tell(study, ended(trial, state, kind=kind))
+    (seen,) = study.get_trials()
+    assert seen.state.name == told
+    assert list(seen.intermediate_values.values()) == pytest.approx(values)
+
+
+def test_a_method_whose_trials_all_fail_is_given_up_at_once_and_the_others_have_their_share():
+    plan, curve = small(methods=3, slots=3, trials=120)
+
+    def first_diverges(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        return (math.nan if trial["method"] == "method00" else accuracy), seconds
+
+    ledger = MemoryLedger(keep=True)
+    fold, _ = simulate(plan, first_diverges, ledger)
+    own = list(fold.by_method["method00"])
+    assert FAILURES <= len(own) < FAILURES + plan.slots
+    assert {trial.stage for trial in own} == {"search"}  # nothing confirms it
+    assert fold.winner("method00") is None
+    assert fold.given_up.keys() == {"method00"}
+    assert fold.given_up["method00"].endswith(f"{own[-1].uid}: loss is nan at epoch 1")
+    for method in ("method01", "method02"):
+        assert len(fold.confirming(method)) >= 3
+        assert fold.spent[method] > 0.9 * plan.share
+    before = len(ledger.events)
+    simulate(plan, first_diverges, ledger)
+    assert [event["event"] for event in ledger.events[before:]] == ["session"]
+
+
+@pytest.mark.parametrize("slots", [1, 8])
+def test_a_run_in_which_all_trials_fail_ends_soon_and_says_why_in_a_line(slots):
+    plan, _ = small(methods=4, slots=slots, trials=300)
+    ledger = MemoryLedger(keep=True)
+    fold, _ = simulate(plan, lambda trial, epoch: (math.nan, 1.0), ledger)
+    assert 4 * FAILURES <= len(fold.trials) < 4 * FAILURES + 2 * slots
+    assert fold.charged < 0.1 * plan.budget.seconds
+    assert fold.given_up.keys() == plan.experiment.spaces.keys()
+    stream = io.StringIO()
+    now = Search(plan, ledger, clock=lambda: 0.0)
+    assert not now.work_left()
+    Progress(now, stream).closed()
+    (line,) = stream.getvalue().splitlines()
+    assert "all 4 methods were given up" in line
+    assert "loss is nan at epoch 1" in line
+
+
+def test_a_run_that_is_killed_gives_up_what_the_uninterrupted_one_does():
+    plan, curve = small(methods=2, slots=1, trials=40)
+
+    def first_diverges(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        return (math.nan if trial["method"] == "method00" else accuracy), seconds
+
+    whole = MemoryLedger(keep=True)
+    given_up = simulate(plan, first_diverges, whole)[0].given_up
+    for kept in range(2, len(whole.events), 5):
+        ledger = MemoryLedger()
+        for event in whole.events[:kept]:
+            ledger.fold.apply(event)
+        for trial in list(ledger.fold.open.values()):
+            if trial.state == "running":
+                ledger.append("cut", uid=trial.uid, held=trial.held, reason="its driver died")
+        fold, _ = simulate(plan, first_diverges, ledger)
+        assert fold.given_up == given_up
+        assert len(fold.by_method["method00"]) == FAILURES
+
+
+def test_that_a_method_is_given_up_is_said_once_as_soon_as_it_is():
+    plan, _ = small(methods=2, slots=1)
+    search = Search(plan, MemoryLedger(), clock=lambda: 0.0)
+    stream = io.StringIO()
+    progress = Progress(search, stream)
+    while not search.fold.given_up:
+        uid, assignment = next_trial(search)
+        if uid.startswith("method00"):
+            search.failed(uid, "RecursionError: too deep (knn.py:33)")
+        else:
+            search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5})
+            search.cut(uid, "stop")
+        progress.tick()
+    progress.tick()
+    progress.closed()
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith("method00 is given up: 5 trials failed alike")
+    assert line.endswith("RecursionError: too deep (knn.py:33)")
+
+
+def test_a_larger_budget_does_not_try_again_what_was_given_up():
+    plan, curve = small(methods=2, slots=2, trials=60)
+
+    def first_diverges(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        return (math.nan if trial["method"] == "method00" else accuracy), seconds
+
+    ledger = MemoryLedger()
+    fold, _ = simulate(plan, first_diverges, ledger)
+    count = len(fold.by_method["method00"])
+    simulate(with_budget(plan, 3), first_diverges, ledger)
+    assert len(fold.by_method["method00"]) == count
+    assert fold.given_up.keys() == {"method00"}
+
+
+@pytest.mark.parametrize("fails", ["late", "differently", "only the recipe", "most"])
+def test_a_method_is_not_given_up_where_some_trial_came_through_an_evaluation_or_failures_differ(fails):
+    plan, _ = small(methods=1, slots=2, trials=60)
+    ledger = MemoryLedger()
+    if fails == "late":  # after the first milestone
+        simulate(plan, lambda trial, epoch: (math.nan if epoch > 1 else 0.5, 1.0), ledger)
+    elif fails == "most":
+        simulate(plan, lambda trial, epoch: (math.nan if trial["seed"] % 9 != 2 else 0.5, 1.0), ledger)
+    elif fails == "only the recipe":
+        simulate(plan, lambda trial, epoch: (math.nan if trial["hyperparameters"]["x"] == 0.5 else 0.5, 1.0), ledger)
+    else:
+        search = Search(plan, ledger, clock=lambda: 0.0)
+        for kind in OF_THE_RECIPE[:2] * (FAILURES - 1):
+            search.failed(next_trial(search)[0], "it failed", kind)
+    assert not ledger.fold.given_up
+    assert len(list(ledger.fold.of("method00", "search"))) > FAILURES + 2
+
+
+@pytest.mark.parametrize("stages", [{"confirm"}, {"published"}, {"confirm", "published"}])
+def test_what_fails_with_every_fresh_seed_costs_its_seeds_and_no_more(stages):
+    plan, curve = small(methods=2, slots=2, trials=60)
+
+    def fails(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        return (math.nan if trial["stage"] in stages else accuracy), seconds
+
+    ledger = MemoryLedger(keep=True)
+    fold, _ = simulate(plan, fails, ledger)
+    for method in plan.experiment.spaces:
+        assert not fold.trials[fold.winner(method)].published
+        for stage in ("confirm", "published"):
+            state = "failed" if stage in stages else "complete"
+            assert [trial.state for trial in fold.of(method, stage)] == [state] * 3
+    assert fold.charged <= 1.02 * plan.budget.seconds
+    before = len(ledger.events)
+    simulate(plan, fails, ledger)
+    assert [event["event"] for event in ledger.events[before:]] == ["session"]
+
+
+def test_baselines_that_fail_cost_their_seeds_and_the_methods_nothing():
+    plan, curve = small(methods=2, slots=2, trials=60)
+    plan = with_baselines(plan, "pixels", "supervised")
+
+    def fails(trial, epoch):
+        return curve(trial, epoch) if trial["hyperparameters"] else (math.nan, 1.0)
+
+    ledger = MemoryLedger()
+    fold, _ = simulate(plan, fails, ledger)
+    baselines = [trial for trial in fold.trials.values() if trial.stage == "baseline"]
+    assert [trial.state for trial in baselines] == ["failed"] * 4
+    assert Search(plan, ledger, clock=lambda: 0.0).share == plan.share
+    assert all(len(fold.confirming(method)) >= 3 for method in plan.experiment.spaces)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """A search space of finitely many configurations; the published recipe is the first of all."""
+
+    method: str
+    choices: dict[str, list]
+    hash: str = "choices"
+
+    @property
+    def defaults(self):
+        return {name: values[0] for name, values in self.choices.items()}
+
+    def distributions(self):
+        kinds = {list: optuna.distributions.CategoricalDistribution}
+        kinds[range] = lambda values: optuna.distributions.IntDistribution(values[0], values[-1])
+        return {name: kinds[type(values)](values) for name, values in self.choices.items()}
+
+    def to_params(self, hyperparameters):
+        return dict(hyperparameters)
+
+    from_params = to_params
+
+
+FINITE = {
+    "nothing": ({}, 1),
+    "one choice": ({"a": ["x"]}, 1),
+    "categorical": ({"a": ["x", "y", "z"], "b": [64, 128]}, 6),
+    "integers": ({"a": range(1, 4), "b": [False, True]}, 6),
+}
+
+
+@pytest.mark.parametrize("searcher", ["tpe", "random"])
+@pytest.mark.parametrize("name", FINITE)
+def test_every_configuration_is_searched_once_and_then_confirmed(name, searcher):
+    choices, count = FINITE[name]
+    plan, _ = small(methods=1, slots=2, trials=60, searcher=searcher)
+    experiment = dataclasses.replace(plan.experiment, spaces={"method00": Choices("method00", choices)})
+    plan = dataclasses.replace(plan, experiment=experiment)
+
+    def curve(trial, epoch):
+        return (0.5 + math.sin(trial["seed"]) / 10) * epoch / plan.epochs, 1.0
+
+    whole = MemoryLedger(keep=True)
+    fold, _ = simulate(plan, curve, whole)
+    searched = [str(trial.hyperparameters) for trial in fold.of("method00", "search")]
+    assert len(searched) == len(set(searched)) == count
+    assert len(fold.confirming("method00")) >= 3
+    if count == 1:
+        assert fold.trials[fold.winner("method00")].published
+    for kept in range(2, len(whole.events), 7):  # a continued run searches the same
+        ledger = MemoryLedger()
+        for event in whole.events[:kept]:
+            ledger.fold.apply(event)
+        for trial in list(ledger.fold.open.values()):
+            if trial.state == "running":
+                ledger.append("cut", uid=trial.uid, held=trial.held, reason="its driver died")
+        fold, _ = simulate(plan, curve, ledger)
+        assert sorted(str(trial.hyperparameters) for trial in fold.of("method00", "search")) == sorted(searched)
+
+
+class Insisting(optuna.samplers.RandomSampler):
+    def sample_independent(self, study, trial, name, distribution):
+        return distribution.to_external_repr(0.25 if distribution == FloatDistribution(0, 1) else 1)
+
+
+def test_a_searcher_that_insists_on_one_configuration_is_asked_for_it_once():
+    plan, _ = small(methods=1, slots=2, trials=60)
+    search = Search(plan, MemoryLedger(), clock=lambda: 0.0)
+    search._sampler = Insisting
+    given_out = [search.next() for _ in range(2)]
+    assert [assignment["trial"]["hyperparameters"] for assignment in given_out] == [{"x": 0.5}, {"x": 0.25}]
+    search.slots = 4
+    assert search.next() is None
+    assert [trial.number for trial in search._study("method00").get_trials()] == [0, 1]
+
+
+def test_where_a_searcher_insists_finitely_many_configurations_are_searched_all_the_same():
+    plan, _ = small(methods=1, slots=9, trials=60)
+    spaces = {"method00": Choices("method00", FINITE["categorical"][0])}
+    plan = dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, spaces=spaces))
+    search = Search(plan, MemoryLedger(), clock=lambda: 0.0)
+    search._sampler = Insisting
+    given_out = [search.next()["trial"]["hyperparameters"] for _ in range(6)]
+    assert given_out[1] == {"a": "y", "b": 128}
+    assert len({str(hyperparameters) for hyperparameters in given_out}) == 6
+    assert search.next() is None
+    assert [trial.params for trial in search._study("method00").get_trials()] == given_out
 
 
 def test_pruning_rungs_are_the_same_after_a_restart_whatever_failed_at_a_milestone(search):
@@ -431,6 +722,7 @@ def test_a_lost_worker_is_replaced_until_three_are_lost_without_an_epoch_between
     search.lost(uid, "killed")
     assert search.fold.trials[uid].state == "failed"
     assert "3 workers" in search.fold.trials[uid].reason
+    assert search.fold.trials[uid].kind == "lost"
 
 
 def test_a_worker_with_an_old_attempt_is_not_heard(search):
@@ -498,6 +790,54 @@ def test_on_a_busy_cluster_waiting_for_a_device_is_not_charged():
     assert not search.pending
     search.alive(third)  # it came too late
     assert search.charged == pytest.approx(20.0)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["next", "next", "alive", "started", "epoch", "lost", "cut"]),
+            st.integers(0, 9),
+            st.integers(0, 9),
+        )
+    ),
+    st.booleans(),
+)
+def test_the_charge_is_the_time_in_which_slots_were_held_whatever_happens(steps, shared):
+    now, expected, charged = [0.0], 0.0, {}  # running trial -> whether it is charged
+    plan, _ = small(slots=4, trials=300)
+    search = Search(plan, MemoryLedger(), clock=lambda: now[0], shared=shared)
+    working = set()
+    for step, which, seconds in steps:
+        now[0] += seconds
+        expected += seconds * sum(charged.values())
+        if step == "next":
+            if isinstance(assignment := search.next(), dict):
+                charged[assignment["trial"]["uid"]] = not shared
+            continue
+        if not charged:
+            continue
+        uid = list(charged)[which % len(charged)]
+        if step == "alive":
+            search.alive(uid)
+            charged[uid] = True
+        elif step == "started":
+            search.started(uid)
+            working.add(uid)
+            charged[uid] = True
+        elif step == "epoch" and uid in working:
+            trial = search.fold.trials[uid]
+            search.reported(uid, trial.attempts, {"epoch": trial.epoch + 1, "loss": 1.0, "knn_200": 0.5})
+        elif step in ("lost", "cut"):
+            getattr(search, step)(uid, "it ended")
+        search.heartbeat()
+        working &= search.running.keys()
+        charged = {uid: is_charged for uid, is_charged in charged.items() if uid in search.running}
+        assert search.charged == pytest.approx(expected)
+        assert search.fold.charged == pytest.approx(expected)
+        assert len(search.pending) == list(charged.values()).count(False)
+    for uid in list(search.running):
+        search.cut(uid, "the end")
+    assert search.charged == search.fold.charged == pytest.approx(expected)
 
 
 def test_in_a_local_run_the_start_of_a_worker_is_charged_from_its_assignment():
@@ -609,38 +949,157 @@ class EveryThird:
         return self.count % 3 == 0
 
 
-def fixed(seed):
-    """A searcher of a user."""
-    return optuna.samplers.PartialFixedSampler({"x": 0.25}, optuna.samplers.RandomSampler(seed))
+class Quarter(optuna.samplers.RandomSampler):
+    """A searcher of a user: `x` in the first quarter of its range."""
+
+    def sample_independent(self, study, trial, name, distribution):
+        return super().sample_independent(study, trial, name, distribution) / 4
 
 
 def test_a_scheduler_and_a_searcher_plug_in_by_name(monkeypatch):
     module = types.ModuleType("users")
-    module.EveryThird, module.fixed = EveryThird, fixed
+    module.EveryThird, module.Quarter = EveryThird, Quarter
     monkeypatch.setitem(sys.modules, "users", module)
     plan, curve = small()
     experiment = Experiment(
-        plan.experiment.spaces, "", baselines=(), searcher="users:fixed", scheduler="users:EveryThird"
+        plan.experiment.spaces, "", baselines=(), searcher="users:Quarter", scheduler="users:EveryThird"
     )
     plan = dataclasses.replace(plan, experiment=experiment)
     fold, _ = simulate(plan, curve)
     searched = [t for t in fold.trials.values() if t.stage == "search" and t.number > 0]
-    assert {t.hyperparameters["x"] for t in searched} == {0.25}
+    assert len(searched) > 5
+    assert all(t.hyperparameters["x"] <= 0.25 for t in searched)
     assert {t.epoch for t in searched if t.state == "pruned"} == {plan.epochs // 2}
 
 
-def test_tpe_finds_better_recipes_than_the_published_one():
-    plan, curve = small(methods=2, slots=2, trials=80, searcher="tpe")
-    fold, _ = simulate(plan, curve)
-    for method in plan.experiment.spaces:
-        best = fold.trials[fold.winner(method)]
-        assert best.accuracy > next(fold.of(method, "search")).accuracy
+@pytest.mark.parametrize(
+    "name", ["nowhere:f", "users_own:g", "users_own:VALUE", "users_own.more:f", "", ".:f", "users_own"]
+)
+def test_a_searcher_that_is_not_there_is_called_that(name, tmp_path, monkeypatch):
+    (tmp_path / "users_own.py").write_text("from bench.search import random as f\nVALUE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert callable(plugin("searcher", "users_own:f", {}))
+    with pytest.raises(UserError, match="there is no searcher") as caught:
+        plugin("searcher", name, {})
+    assert "\n" not in str(caught.value)
+    sys.modules.pop("users_own", None)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import not_installed", "ModuleNotFoundError: No module named 'not_installed'"),
+        ("import users_broken.other", "ModuleNotFoundError: No module named 'users_broken.other'"),
+        ("from math import no_such_name", "ImportError: cannot import name 'no_such_name'"),
+        ("import math; math.no_such_name", "AttributeError: module 'math' has no attribute"),
+        ("int('x')", "ValueError: invalid literal"),
+        ("def f(", "SyntaxError"),
+        ("raise OSError('one\\ntwo')", "OSError: one)"),
+    ],
+)
+def test_what_is_wrong_inside_a_users_module_is_told_as_that(code, told, tmp_path, monkeypatch):
+    (tmp_path / "users_broken.py").write_text(code + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=re.escape(told)) as caught:
+        plugin("searcher", "users_broken:f", {})
+    assert "'users_broken:f' cannot be imported" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cube:
+    """A search space of three parameters."""
+
+    method: str
+    hash: str = "cube"
+    defaults: dict = dataclasses.field(default_factory=lambda: dict.fromkeys("abc", 0.2))
+
+    def distributions(self):
+        return {name: FloatDistribution(0, 1) for name in "abc"}
+
+    def to_params(self, hyperparameters):
+        return dict(hyperparameters)
+
+    from_params = to_params
+
+
+def beside_a_cliff(trial, epoch):
+    """A training that diverges where `a` is a little larger than is best."""
+    at = trial["hyperparameters"]
+    off = (at["a"] - 0.6) ** 2 + 2 * (at["b"] - 0.9) ** 2 + 3 * (at["c"] - at["a"]) ** 2
+    return (math.nan if at["a"] > 0.65 else math.exp(-4 * off) * epoch / trial["epochs"]), 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "told"),
+    [
+        ("searcher", "def f(seed): raise ValueError('no such seed')", "cannot be used (ValueError: no such seed)"),
+        ("searcher", "def f(): pass", "cannot be used (TypeError: f() takes 0 positional arguments"),
+        ("searcher", "def f(seed): return seed", "gives int, not an Optuna sampler"),
+        (
+            "scheduler",
+            "class f:\n def __init__(self, epochs): self.milestones = [epochs / 2]",
+            "gives f, not something",
+        ),
+        ("scheduler", "from bench.search import random as f", "gives RandomSampler, not something with milestones"),
+    ],
+)
+def test_what_cannot_be_a_searcher_or_scheduler_is_refused_before_anything_runs(
+    kind, code, told, tmp_path, monkeypatch
+):
+    (tmp_path / "users_wrong.py").write_text(code + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=re.escape(told)) as caught:
+        plugin(kind, "users_wrong:f", {})
+    sys.modules.pop("users_wrong")
+    assert "\n" not in str(caught.value)
+
+
+def test_tpe_finds_more_than_random_search_and_keeps_away_from_where_trainings_diverge():
+    missed, failed = {}, {}
+    for searcher in ("tpe", "random"):
+        best, fails = [], []
+        for seed in range(5):
+            plan, _ = small(methods=1, slots=2, trials=100, searcher=searcher)
+            experiment = dataclasses.replace(plan.experiment, spaces={"method00": Cube("method00")}, seed=seed)
+            fold, _ = simulate(dataclasses.replace(plan, experiment=experiment), beside_a_cliff)
+            best.append(1 - fold.trials[fold.winner("method00")].accuracy)
+            fails += [trial.state == "failed" for trial in fold.of("method00", "search") if trial.number >= FEW]
+        missed[searcher], failed[searcher] = statistics.median(best), statistics.mean(fails)
+    assert missed["tpe"] < missed["random"] / 2
+    assert failed["tpe"] < 0.75 * failed["random"]
+
+
+def test_each_proposal_has_a_seed_of_its_own():
+    plan, _ = small(methods=2, slots=40, trials=400, searcher="tpe")
+    spaces = {method: Cube(method) for method in plan.experiment.spaces}
+    search = Search(
+        dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, spaces=spaces)),
+        MemoryLedger(),
+        clock=lambda: 0.0,
+    )
+    while isinstance(search.next(), dict):
+        pass
+    proposed = {m: [t.parameters["a"] for t in search.fold.of(m, "search") if t.number > 0] for m in spaces}
+    both = [value for values in proposed.values() for value in values]
+    assert len(both) == len(set(both)) == 38  # none as another one, nor as the other method's
+    assert max(both) - min(both) > 0.8
+
+
+def test_tpe_proposes_all_parameters_together():
+    study = optuna.create_study(direction="maximize", storage=BestAndLatest())
+    space = Cube("method00").distributions()
+    for seed in range(FEW + 1):
+        study.sampler = tpe(seed)
+        trial = study.ask(space)
+        study.tell(trial, trial.params["a"])
+    assert trial.relative_params.keys() == {"a", "b", "c"}
 
 
 def best_of(make_sampler, storage, seed, trials=160, parallel=8):
     """The best value that a searcher finds, with pruned and running trials beside the complete ones."""
     study = optuna.create_study(direction="maximize", storage=storage)
-    space = {name: optuna.distributions.FloatDistribution(0, 1) for name in "abc"}
+    space = {name: FloatDistribution(0, 1) for name in "abc"}
     going, best = [], 0.0
     for number in range(trials):
         study.sampler = make_sampler(seed * trials + number)
@@ -651,7 +1110,7 @@ def best_of(make_sampler, storage, seed, trials=160, parallel=8):
             value = math.exp(-4 * (off[0] ** 2 + 2 * off[1] ** 2 + 3 * (off[2] + off[0]) ** 2))
             trial.report(value / 2, 1)
             if value < best / 2:
-                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                study.tell(trial, state=TrialState.PRUNED)
             else:
                 study.tell(trial, value)
             best = max(best, value)
@@ -670,26 +1129,36 @@ def test_tpe_finds_more_than_random_search_and_as_much_with_a_part_of_the_trials
 
 def test_tpe_sees_the_best_and_the_latest_trials_and_all_that_run():
     study = optuna.create_study(direction="maximize", storage=BestAndLatest(2, 3))
-    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    space = {"x": FloatDistribution(0, 1)}
     for number in range(12):
         trial = study.ask(space)
         trial.report(0.5 if number == 4 else 0.1, 3 if number == 1 else 1)
         if number in (2, 8):
             study.tell(trial, 0.9 - number / 100)
         elif number in (3, 9):
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            study.tell(trial, state=TrialState.FAIL)
         elif number not in (0, 11):
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            study.tell(trial, state=TrialState.PRUNED)
     # complete, and so the best: 2 and 8; the latest three that tell something: 7, 8 and 10; still running: 0 and 11
     assert [trial.number for trial in study.get_trials()] == [0, 2, 7, 8, 10, 11]
-    study.tell(0, state=optuna.trial.TrialState.PRUNED)
+    study.tell(0, state=TrialState.PRUNED)
     assert [trial.number for trial in study.get_trials()] == [2, 7, 8, 10, 11]
+
+
+def test_what_failed_is_never_among_the_best_that_tpe_sees_while_anything_else_is_there():
+    study = optuna.create_study(direction="maximize", storage=BestAndLatest(2, 3))
+    for number in range(9):
+        trial = study.ask({"x": FloatDistribution(0, 1)})
+        if number > 1:
+            trial.report(0.1, 1)
+        study.tell(trial, state=TrialState.PRUNED)
+    assert [trial.number for trial in study.get_trials()] == [2, 3, 6, 7, 8]
 
 
 @pytest.mark.parametrize("late", [False, True])
 def test_what_tpe_sees_does_not_depend_on_the_order_in_which_trials_ended(late):
     study = optuna.create_study(direction="maximize", storage=BestAndLatest(2, 3))
-    trials = [study.ask({"x": optuna.distributions.FloatDistribution(0, 1)}) for _ in range(9)]
+    trials = [study.ask({"x": FloatDistribution(0, 1)}) for _ in range(9)]
     for trial in reversed(trials) if late else trials:
         study.tell(trial, (trial.number * 7 % 5) / 5)
     assert [trial.number for trial in study.get_trials()] == [2, 6, 7, 8]

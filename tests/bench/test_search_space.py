@@ -5,13 +5,14 @@ import math
 import optuna
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from algorithms import BASELINES, METHODS, method_class
 from algorithms.trainer import hyperparameter_names
 from bench.errors import UserError
-from bench.search_space import check_methods, load
+from bench.search_space import SearchSpace, check_entry, check_methods, load
 
 
 @pytest.mark.parametrize("name", [*METHODS, *BASELINES])
@@ -125,12 +126,133 @@ def test_a_faulty_file_gets_one_line_that_says_what_is_wrong(fault: str, tmp_pat
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_yaml_and_a_missing_one_are_named(tmp_path):
-    (tmp_path / "simclr.yaml").write_text("a: [")
-    with pytest.raises(UserError, match="is not YAML"):
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"a: [", "is not YAML, line 1"),
+        (b"a: \x00", "is not YAML"),
+        (b"a: 2026-99-99", "is not YAML"),
+        (b"[" * 100_000, "is not YAML"),
+        (b"a: " + b"9" * 10_000, "is not YAML"),
+        (b"a: !!python/object/apply:os.getcwd []", "is not YAML"),
+        (b"method: simclr\n# caf\xe9\n", "is not UTF-8"),
+        (b"", "exactly the keys"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_that_is_not_yaml_gets_one_line(content, told, tmp_path):
+    path = tmp_path / "simclr.yaml"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(UserError, match=told) as caught:
         load("simclr", tmp_path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match="has no search space"):
         load("byol", tmp_path)
+
+
+def space_of(entry: dict) -> SearchSpace:
+    return SearchSpace("simclr", "2002.05709", {"temperature": entry, "batch_size": {"default": 512, "source": "x"}})
+
+
+numbers = st.integers(-(10**13), 10**13) | st.floats() | st.sampled_from([0, 1, 0.5, 1.0, 0.05, 4.0, 0.9, 0.999])
+scalars = numbers | st.text(max_size=3) | st.booleans() | st.none() | st.dates()
+ranges = st.fixed_dictionaries(
+    {"low": numbers, "high": numbers, "default": numbers, "scale": st.sampled_from(["linear", "log", "log1m"])}
+)
+
+
+def ordered(entry: dict) -> dict:
+    """Most ranges are in order, so that most are accepted."""
+    if all(math.isfinite(entry[key]) for key in ("low", "default", "high")):
+        entry |= dict(
+            zip(("low", "default", "high"), sorted(entry[k] for k in ("low", "default", "high")), strict=True)
+        )
+    return entry
+
+
+choices = st.lists(scalars | st.lists(numbers), max_size=4).flatmap(
+    lambda values: st.fixed_dictionaries(
+        {"choices": st.just(values), "default": st.sampled_from(values) if values else scalars}
+    )
+)
+
+
+@given(ranges.map(ordered) | ranges | choices | st.fixed_dictionaries({"default": scalars | st.lists(numbers)}))
+@example({"default": 1, "low": 0.05, "high": 4.0, "scale": "log"})
+@example({"default": 1, "low": 0.5, "high": 2.5, "scale": "linear"})
+@example({"default": 0.5, "low": 0.1, "high": 0.9, "scale": "log1m"})
+@example({"default": 3, "low": 1, "high": 9, "scale": "log"})
+@example({"default": 0, "low": -3, "high": 0, "scale": "log1m"})
+@example({"default": 1, "choices": [1, 1.0]})
+@example({"default": 1, "choices": [True, 1]})
+@example({"default": 1, "choices": [1.0, 2.0]})
+@example({"default": math.nan, "choices": [math.nan]})
+@example({"default": "a", "choices": ["a", "b", "a"]})
+@settings(max_examples=300, deadline=None)
+def test_what_is_accepted_optuna_accepts_too_and_what_it_proposes_lies_within(entry):
+    entry |= {"source": "x"}
+    try:
+        check_entry("here", entry)
+    except UserError as error:
+        event("refused" if "\n" not in str(error) else pytest.fail("more than a line"))
+        return
+    event("accepted")
+    space = space_of(entry)
+    assert len(space.hash) == 12
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    distributions = space.distributions()
+    study.add_trial(
+        optuna.trial.create_trial(value=0.0, params=space.to_params(space.defaults), distributions=distributions)
+    )
+    recipe = space.from_params(space.to_params(space.defaults))["temperature"]
+    assert recipe == (pytest.approx(entry["default"]) if isinstance(recipe, float) else entry["default"])
+    for _ in range(5):
+        trial = study.ask(distributions)
+        study.add_trial(optuna.trial.create_trial(value=0.0, params=trial.params, distributions=distributions))
+        found = space.from_params(trial.params)
+        assert found["batch_size"] == 512
+        value = found["temperature"]
+        assert type(value) is type(space.defaults["temperature"]) or "choices" in entry
+        if "choices" in entry:
+            assert any(value is choice or value == choice for choice in entry["choices"])
+            assert space.to_params(found) == trial.params
+        elif "scale" in entry:
+            assert entry["low"] <= value <= entry["high"]
+            assert list(space.to_params(found).values()) == pytest.approx(list(trial.params.values()))
+        else:
+            assert not trial.params
+            assert value == entry["default"]
+
+
+def test_a_range_is_of_whole_numbers_only_where_all_of_it_is():
+    entry = {"default": 1, "source": "x", "low": 0.5, "high": 2.5, "scale": "linear"}
+    assert space_of(entry).distributions() == {"temperature": FloatDistribution(0.5, 2.5)}
+    assert type(space_of(entry).defaults["temperature"]) is float
+    assert space_of(entry | {"low": 1, "high": 3}).distributions() == {"temperature": IntDistribution(1, 3)}
+    assert type(space_of(entry | {"low": 1, "high": 3}).defaults["temperature"]) is int
+
+
+@pytest.mark.parametrize("choices", [[1, 1.0], [1, True], [2, 1, 2], [0.0, -0.0], ["a", "b", "a"]])
+def test_choices_that_are_the_same_are_refused(choices):
+    with pytest.raises(UserError, match="are the same"):
+        check_entry("here", {"default": choices[0], "source": "x", "choices": choices})
+
+
+HASHES = {
+    "amdim": "a20f399eef53",
+    "barlow": "de6a856b0d8e",
+    "byol": "203dc354c43b",
+    "simsiam": "8fb65385c533",
+}
+
+
+@pytest.mark.parametrize("name", HASHES)
+def test_runs_that_were_made_with_a_space_that_ships_can_be_continued(name):
+    assert load(name).hash == HASHES[name]
 
 
 def test_an_unknown_method_is_answered_with_the_nearest_names():

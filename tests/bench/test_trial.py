@@ -16,7 +16,7 @@ from bench import checkpoint, tune
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.ledger import Ledger, read_events
-from bench.trial import Attempt, describe_error, spoils_the_process
+from bench.trial import Attempt, describe_error, kind_of_error, spoils_the_process
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FAKE = "tests.bench.fake_trainer:factory"
@@ -130,7 +130,9 @@ def test_a_trial_in_a_used_worker_gives_bit_identical_results_to_one_in_a_fresh_
 def test_an_error_of_the_trainer_is_told_in_a_line_with_its_place(tmp_path):
     attempt = Attempt(assignment(fault="exception"), FAKE, {"seconds": 0.0}, tmp_path)
     steps(attempt, 2)
-    reason = attempt.step()["failed"]
+    answer = attempt.step()
+    reason = answer["failed"]
+    assert answer["kind"] == "error"
     assert reason.startswith("ValueError: three is too many (fake_trainer.py:")
     assert "\n" not in reason
 
@@ -147,18 +149,20 @@ def test_a_trainer_that_ends_early_fails_the_trial(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "spoils"),
+    ("error", "kind"),
     [
-        (MemoryError("out of memory"), True),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), True),
-        (RuntimeError("CUDA error: an illegal memory access was encountered"), True),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"), False),
-        (ValueError("three is too many"), False),
+        (MemoryError(), "memory"),
+        (MemoryError("out of memory"), "memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), "memory"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "device"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "device"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"), "error"),
+        (ValueError("three is too many"), "error"),
     ],
 )
-def test_only_memory_and_device_errors_cost_the_worker(error, spoils):
-    assert spoils_the_process(error) == spoils
+def test_only_memory_and_device_errors_cost_the_worker(error, kind):
+    assert kind_of_error(error) == kind
+    assert spoils_the_process(error) == (kind != "error")
 
 
 def test_running_out_of_memory_is_called_that_whatever_the_error():

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -152,6 +153,20 @@ def test_several_trials_share_a_gpu_and_are_charged_their_part_of_it(tmp_path):
     fold = check(tmp_path / "run", trace, rate=0.5)
     assert len({json.loads(line)["pid"] for line in trace.read_text().splitlines()}) == 3
     assert any(trial.state == "complete" for trial in fold.trials.values())
+
+
+def test_a_run_in_which_every_trial_fails_ends_by_itself_and_says_why(tmp_path):
+    options = {"methods": METHODS, "factory": "tests.bench.fake_trainer:broken", "baselines": ["random"], "seeds": 1}
+    done = drive(tmp_path / "run", "9cpu-hours", epochs=4, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "closed: done" in done.stdout
+    fold = check(tmp_path / "run")
+    assert fold.given_up.keys() == METHODS.keys()
+    assert {(trial.state, trial.kind) for trial in fold.trials.values()} == {("failed", "error")}
+    assert fold.charged < 600
+    for method in METHODS:
+        assert f"{method} is given up: " in done.stdout
+    assert re.search(r"The run ends: all 2 methods .*RecursionError: too deep \(fake_trainer.py:\d+\)", done.stdout)
 
 
 def test_the_parts_that_need_no_worker_import_neither_ray_nor_torch():
