@@ -95,7 +95,7 @@ def test_trainers_that_go_wrong_fail_with_the_reason_and_the_others_do_not_suffe
         "untellable": r"lost 3 workers without an epoch between them: its worker ended with TypeError: .*complex.*",
     }
     kinds = {"nan": "diverged", "infinity": "diverged", "collapse": "collapsed", "exception": "error"}
-    kinds |= {"memory": "memory", "hang": "hung", "kill": "lost"}
+    kinds |= {"memory": "memory", "hang": "hung", "kill": "lost", "untellable": "lost"}
     for method, reason in reasons.items():
         faulty = [t for t in fold.of(method, "search") if t.number > 0 and t.final]
         assert faulty
