@@ -316,13 +316,13 @@ def test_what_the_terminal_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stderr", streams[1])
 
     def run(options):
-        print("90.1 ± 0.2")
-        raise UserError("no folder donn\udce9es")
+        print("90.1 ± 0.2 on donn\udce9es")
+        raise UserError("no folder données")
 
     monkeypatch.setattr(run_bench, "run", run)
     assert run_bench.main(["--budget", "20cpu-minutes"]) == 2
     told = [stream.detach().getvalue() for stream in streams]
-    assert told == [b"90.1 \\xb1 0.2\n", b"error: no folder donn\\udce9es\n"]
+    assert told == [b"90.1 \\xb1 0.2 on donn\\udce9es\n", b"error: no folder donn\\xe9es\n"]
 
 
 def test_a_user_without_a_home_gets_one_for_as_long_as_the_command_runs(monkeypatch: pytest.MonkeyPatch):
