@@ -479,6 +479,11 @@ def test_classes_that_differ_in_case_within_a_split_are_two(tmp_path):
     dataset = images.load(tmp_path)
     assert dataset.classes == ("A", "B", "a")
     assert dataset.test.labels.tolist() == [0, 1, 2, 2]
+    shutil.rmtree(tmp_path / "train" / "a")
+    dataset = images.load(tmp_path)
+    assert dataset.classes == ("A", "B", "a")
+    assert dataset.test.labels.tolist() == [0, 1, 2, 2]
+    assert remark(dataset, "that training does not have").endswith(": a")
 
 
 def test_what_storage_and_systems_leave_between_the_images_is_passed_over(tmp_path):
@@ -653,13 +658,13 @@ def test_grey_images_of_any_depth_are_shown_by_the_range_of_the_whole_data_set(t
     for split in ("train", "test"):
         for number, name in enumerate("ab"):
             (tmp_path / split / name).mkdir(parents=True)
-            # The brightest image is the last one, and it is in the test split alone.
-            array = full if split == "test" and name == "b" else full // 4
-            if array.max() < 2**16 and name == "a":
+            # The brightest image is neither the first nor the last one, and it is in the test split alone.
+            array = full if split == "test" and name == "a" else full // 4
+            if array.max() < 2**16 and name == "b":
                 array = array.astype(np.uint16)  # the kinds of numbers may be mixed
             Image.fromarray(array).save(tmp_path / split / name / f"{number}.tif")
     dataset = images.load(tmp_path)
-    assert (dataset.test.pixels[1, 0].flatten().int() - torch.arange(256)).abs().max() <= 1
+    assert (dataset.test.pixels[0, 0].flatten().int() - torch.arange(256)).abs().max() <= 1
     assert (dataset.train.pixels[0, 0].flatten().int() - torch.arange(256) // 4).abs().max() <= 1
     told = [line for line in dataset.remarks if line.startswith("grey images")]
     assert bool(told) == (bits != 16)
@@ -1373,7 +1378,8 @@ def test_the_command_prints_the_remarks_and_refuses_a_search_with_too_few_images
 def test_an_empty_data_set_name_is_refused_and_not_taken_for_the_default(tmp_path, capsys):
     words = ["--train", "simclr", "--epochs", "1", "--limit", "50", "--dataset", "", "--run-dir", str(tmp_path)]
     assert run_bench.main(words) == 2
-    assert "has no name" in capsys.readouterr().err
+    (error,) = warnings_in(capsys.readouterr().err)
+    assert error.startswith("error: ")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
