@@ -191,13 +191,13 @@ def make(
     else:
         prepare()
         began = time.monotonic()
-        calibration, startup, choices = calibrate(experiment)
+        found = calibrate(experiment)
         seconds = rate * (time.monotonic() - began)
         # It had a device to itself. What trials do to each other on a shared one, the run will measure.
         sharing = trials_per_device(rate)
-        calibration = {m: {name: sharing * cost for name, cost in of.items()} for m, of in calibration.items()}
-        known = {"calibration": calibration, "startup": startup, "calibration_seconds": round(seconds, 3)}
-        known |= {"choices": choices}
+        calibration = {m: {name: sharing * cost for name, cost in of.items()} for m, of in found["calibration"].items()}
+        known = {"calibration": calibration, "startup": found["startup"], "calibration_seconds": round(seconds, 3)}
+        known |= {"choices": found.get("choices", {})}
         epochs = experiment.epochs
     fields = {key: known[key] for key in ("calibration", "startup", "calibration_seconds")}
     fields |= {"choices": known.get("choices", {})}  # older runs have none
@@ -290,9 +290,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], float, dict[str, dict[str, list]]]:
-    """Seconds of an epoch, an evaluation and the start of a trial for each method and baseline, and of a worker's
-    start-up; and the choices that are left (`Plan.choices`).
+def calibrate(experiment: Experiment) -> dict[str, Any]:
+    """`calibration`, {method or baseline: {"epoch", "evaluation", "start": seconds}}; `startup`, a worker's seconds;
+    `choices`, those that are left of the search spaces (`Plan.choices`).
 
     Measured in a process of its own on one slot, so that nothing stays behind in this one. Raises UserError with
     the process's last line if it fails.
@@ -337,8 +337,7 @@ def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], floa
         if process.returncode != 0:
             last = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
             raise UserError(f"calibration failed: {last}")
-        found = json.loads(answer.read_text())
-    return found["calibration"], found["startup"], found["choices"]
+        return json.loads(answer.read_text())
 
 
 def _calibration_process(answer: str) -> None:

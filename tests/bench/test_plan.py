@@ -31,7 +31,7 @@ def calibrated(monkeypatch):
     def calibrate(experiment):
         calls.append(experiment)
         names = [*experiment.spaces, *experiment.baselines]
-        return {name: {"epoch": 0.5, "evaluation": 0.1} for name in names}, 2.0, {}
+        return {"calibration": {name: {"epoch": 0.5, "evaluation": 0.1} for name in names}, "startup": 2.0}
 
     monkeypatch.setattr(planning, "calibrate", calibrate)
     return calls
@@ -255,7 +255,7 @@ def test_a_choice_of_which_no_value_makes_a_difference_is_left_with_the_default(
     space = Choices("byol", defaults={"x": 0.5, "heads": 1, "queue": 16})
     local = {"queue": 4}
     asked = experiment(spaces={"byol": space}, factory="tests.bench.test_plan:factory", settings=local, baselines=())
-    assert planning.calibrate(asked)[2] == {"byol": {"heads": [1, 2], "queue": [16]}}
+    assert planning.calibrate(asked)["choices"] == {"byol": {"heads": [1, 2], "queue": [16]}}
 
 
 def test_a_run_begun_before_choices_were_merged_goes_on_with_all_of_them(calibrated, tmp_path):
@@ -269,11 +269,12 @@ def test_a_run_begun_before_choices_were_merged_goes_on_with_all_of_them(calibra
 
 
 def test_calibration_runs_in_a_process_of_its_own_and_tells_what_went_wrong():
-    calibration, startup, choices = planning.calibrate(experiment(settings={"seconds": 0.5, "start": 0.1}))
+    found = planning.calibrate(experiment(settings={"seconds": 0.5, "start": 0.1}))
+    calibration = found["calibration"]
     assert calibration["byol"] == {"epoch": 0.5, "evaluation": 0.0, "start": pytest.approx(0.1, abs=10)}
     assert calibration["byol"]["start"] >= 0.1
     assert set(calibration) == {*SPACES, "pixels", "random", "supervised"}
-    assert startup >= 0
-    assert not choices
+    assert found["startup"] >= 0
+    assert not found["choices"]
     with pytest.raises(UserError, match=r"calibration failed: .*no_such_module"):
         planning.calibrate(experiment(factory="no_such_module:factory"))
