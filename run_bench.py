@@ -221,6 +221,29 @@ def machine_facts(on_gpu: bool) -> dict[str, Any]:
     }
 
 
+def train_or_profile(
+    options: argparse.Namespace,
+    method: str,
+    recipe: dict[str, Any],
+    settings: dict[str, Any],
+    local: dict[str, Any],
+    run_dir: Path,
+) -> None:
+    """What --train and --profile ask for. Raises UserError."""
+    from bench.plan import MOST_EPOCHS
+    from bench.profile import profile
+    from bench.single import train
+
+    settings = settings | ({"compile": options.compile} if options.compile else {})
+    local = local | {"compile": options.compile or ("on" if local["device"] == "cuda" else "off")}
+    if options.profile:
+        print(profile(method, recipe, settings | local))
+        return
+    epochs = options.epochs or MOST_EPOCHS
+    about = {"epochs": epochs, "seed": options.seed, "run_dir": run_dir, "fresh": options.fresh}
+    print(f"Encoder: {train(method, recipe, settings, local, **about)}")
+
+
 def run(options: argparse.Namespace) -> int:
     """The benchmark that the options ask for. Raises UserError."""
     from algorithms import METHODS
@@ -240,8 +263,6 @@ def run(options: argparse.Namespace) -> int:
 
     from algorithms.encoders import check_encoder
     from bench import anchors, images, ledger, plan, report, results, table, tune
-    from bench.profile import profile
-    from bench.single import train
 
     on_gpu = budget.device == "gpu" if budget else torch.cuda.is_available()
     encoder = options.encoder or ("resnet18" if on_gpu else "resnet8")
@@ -271,12 +292,14 @@ def run(options: argparse.Namespace) -> int:
     # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
     data = run_dir / "data" / dataset.fingerprint[:12]
     local = {"device": "cuda" if on_gpu else "cpu", "data": str(data)}
-    counts = {
-        "train": len(dataset.train.labels),
-        "test": len(dataset.test.labels),
-        "left_out": len(dataset.skipped),
+    about_images = {
+        "dataset_note": dataset.note,
+        "images": {
+            "train": len(dataset.train.labels),
+            "test": len(dataset.test.labels),
+            "left_out": len(dataset.skipped),
+        },
     }
-    note = dataset.note
 
     def save_images() -> None:
         nonlocal dataset
@@ -288,23 +311,7 @@ def run(options: argparse.Namespace) -> int:
         undo.callback(remove_if_new(data))
         if single:
             save_images()
-            settings |= {"compile": options.compile} if options.compile else {}
-            local |= {"compile": options.compile or ("on" if on_gpu else "off")}
-            recipe = spaces[names[0]].defaults
-            if options.profile:
-                print(profile(names[0], recipe, settings | local))
-            else:
-                kept = train(
-                    names[0],
-                    recipe,
-                    settings,
-                    local,
-                    epochs=options.epochs or plan.MOST_EPOCHS,
-                    seed=options.seed,
-                    run_dir=run_dir,
-                    fresh=options.fresh,
-                )
-                print(f"Encoder: {kept}")
+            train_or_profile(options, names[0], spaces[names[0]].defaults, settings, local, run_dir)
             return 0
         before = ledger.Fold() if options.fresh else ledger.read(run_dir / "ledger.jsonl")
         settings["compile"] = compiling(options.compile, before.settings, on_gpu, budget.seconds / len(names))
@@ -338,9 +345,9 @@ def run(options: argparse.Namespace) -> int:
             return 0
         save_images()
         undo.pop_all()
-    facts = machine | {
-        "dataset_note": note,
-        "images": counts,
+    facts = {
+        **machine,
+        **about_images,
         "commit": commit(),
         "command": shlex.join(["run_bench.py", *sys.argv[1:]]),
         "search_spaces": {

@@ -143,17 +143,6 @@ def test_gpus_are_not_asked_for_where_there_are_none(tmp_path: Path, capfd):
     assert not (tmp_path / "run").exists()
 
 
-def test_an_existing_folder_is_left_as_it_was_by_what_is_refused_and_by_a_plan_but_for_its_calibration(tmp_path, capfd):
-    (tmp_path / "mine").touch()
-    words = ["--methods", "simclr", "--run-dir", str(tmp_path), "--dataset", "shapes", "--limit", "100"]
-    assert run_bench.main([*words, "--budget", "20cpu-minutes", "--searcher", "grid"]) == 2
-    assert run_bench.main([*words, "--budget", "3cpu-seconds"]) == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-    assert run_bench.main([*words, "--budget", "20cpu-minutes", "--dry-run"]) == 0
-    assert "s/epoch" in capfd.readouterr().out
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["calibration.json", "mine"]
-
-
 SMALL = ["--methods", "simclr", "--dataset", "shapes", "--limit", "100", "--budget", "20cpu-minutes"]
 
 
@@ -184,6 +173,21 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
     monkeypatch.setattr(Search, "work_left", lambda search: False)
     monkeypatch.setattr(tune, "run", recorded)
     return found
+
+
+def test_an_existing_folder_is_left_as_it_was_by_what_is_refused_and_by_a_plan_but_for_its_calibration(
+    begun, tmp_path, capfd
+):
+    (tmp_path / "mine").touch()
+    words = [*SMALL, "--run-dir", str(tmp_path)]
+    assert run_bench.main([*words, "--searcher", "grid"]) == 2
+    assert not begun.calibrated
+    assert run_bench.main([*words, "--budget", "3cpu-seconds"]) == 2
+    assert len(begun.calibrated) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert run_bench.main([*words, "--dry-run"]) == 0
+    assert "s/epoch" in capfd.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calibration.json", "mine"]
 
 
 def test_the_images_are_written_once_into_the_runs_folder_and_before_the_calibration(begun, tmp_path, monkeypatch):
@@ -317,13 +321,13 @@ def test_what_the_terminal_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stderr", streams[1])
 
     def run(options):
-        print("90.1 ± 0.2")
-        raise UserError("no folder donn\udce9es")
+        print("90.1 ± 0.2 on donn\udce9es")
+        raise UserError("no folder données")
 
     monkeypatch.setattr(run_bench, "run", run)
     assert run_bench.main(["--budget", "20cpu-minutes"]) == 2
     told = [stream.detach().getvalue() for stream in streams]
-    assert told == [b"90.1 \\xb1 0.2\n", b"error: no folder donn\\udce9es\n"]
+    assert told == [b"90.1 \\xb1 0.2 on donn\\udce9es\n", b"error: no folder donn\\xe9es\n"]
 
 
 def test_a_user_without_a_home_gets_one_for_as_long_as_the_command_runs(monkeypatch: pytest.MonkeyPatch):
@@ -383,6 +387,15 @@ def command(run_dir: Path, *words: str) -> subprocess.CompletedProcess:
         timeout=400,
         check=False,
     )
+
+
+def test_a_searcher_in_the_working_directory_is_found_and_nothing_else_there_is_taken_for_a_module(tmp_path: Path):
+    for name in ("bench/__init__.py", "queue.py", "profile.py", "mine.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f'raise RuntimeError("{name} was imported")')
+    done = command(tmp_path / "run", *SMALL, "--searcher", "mine:process")
+    assert done.returncode == 2
+    assert re.search(r"mine:process.*RuntimeError: mine.py was imported", done.stderr)
 
 
 def held_by_the_clock(events: list[dict]) -> float:
