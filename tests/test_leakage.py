@@ -4,6 +4,7 @@ The control of such a study: the labels are permuted at random, so that no image
 better than chance has met the labels that it is judged by.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 
@@ -16,7 +17,6 @@ from algorithms import BASELINES, METHODS
 from algorithms.knn import Evaluation
 from algorithms.trainer import Trainer
 from bench import images, training
-from bench.files import write_atomically
 from bench.search_space import load
 
 ACCURACIES = ("knn_200", "knn_20", "purity_20")
@@ -27,17 +27,20 @@ RARE = 1e-6
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, str]:
     """The saved images "with" their labels, and with labels "permuted" in the training and in the test images."""
-    found = {kind: tmp_path_factory.mktemp(kind) for kind in ("with", "permuted")}
-    few, all_images = images.load("shapes", limit=192), images.load("shapes")
-    images.save(images.Dataset("few", few.train, all_images.test, few.classes, "0" * 64, "", ()), found["with"])
-    # In the saved file, since labels decide which images are held out, and those are to be the same.
-    content = torch.load(found["with"] / images.SAVED, weights_only=True)
+    found = {kind: str(tmp_path_factory.mktemp(kind)) for kind in ("with", "permuted")}
+    few, every = images.load("shapes", limit=192), images.load("shapes")
     generator = torch.Generator().manual_seed(0)
-    for split in ("train", "test"):
-        pixels, labels = content[split]
-        content[split] = [pixels, labels[torch.randperm(len(labels), generator=generator)]]
-    write_atomically(found["permuted"] / images.SAVED, lambda file: torch.save(content, file))
-    return {kind: str(folder) for kind, folder in found.items()}
+
+    def permuted(split: images.Split) -> images.Split:
+        return images.Split(split.pixels, split.labels[torch.randperm(len(split.labels), generator=generator)])
+
+    held_out = images.validation_split(few.train.labels)
+    images.save(dataclasses.replace(few, test=every.test), found["with"])
+    with pytest.MonkeyPatch.context() as patch:  # labels decide which images are held out: those are to be the same
+        patch.setattr(images, "validation_split", lambda labels: held_out)
+        train, test = permuted(few.train), permuted(every.test)
+        images.save(dataclasses.replace(few, train=train, test=test, fingerprint="0" * 64), found["permuted"])
+    return found
 
 
 @pytest.fixture(autouse=True, scope="module")

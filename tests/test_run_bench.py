@@ -468,7 +468,7 @@ def test_a_run_leaves_parquet_table_and_report_and_is_not_repeated(tmp_path: Pat
     events, _ = read_events(run_dir / "ledger.jsonl")
     held = held_by_the_clock(events)
     assert fold.plan["calibration_seconds"] > 0
-    assert fold.charged - fold.plan["calibration_seconds"] == pytest.approx(held, rel=0.1)
+    assert fold.charged - fold.plan["calibration_seconds"] == pytest.approx(held, rel=0.05)
     for trial in fold.trials.values():
         trained = sum(report["seconds"] + report["evaluation_seconds"] for report in trial.reports.values())
         assert trained <= trial.held * 1.001
