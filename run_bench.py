@@ -4,16 +4,19 @@ python run_bench.py --methods all --budget 8gpu-hours
 """
 
 import argparse
-import dataclasses
+import contextlib
 import os
 import platform
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from bench.errors import UserError
 from bench.output import readerless
@@ -32,41 +35,47 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; --help lists the options")
 
 
-def arguments(words: list[str] | None) -> argparse.Namespace:
-    """The command line, parsed. Raises UserError."""
+def parser() -> Parser:
+    """What reads the command line."""
     parser = Parser(
         prog="run_bench.py",
         description="Trains, tunes and compares self-supervised methods with the same compute for each.",
         epilog="The same command again continues a run; a larger --budget extends it.",
     )
     add = parser.add_argument
-    add("--methods", default="all", help="names with commas between them, or 'all' (default)")
-    add("--budget", help="device time of all trials: 8gpu-hours, 90gpu-minutes, 20cpu-minutes")
-    add("--dataset", help="a name (cifar10, cifar100, stl10, svhn, fashionmnist, shapes), a folder of Parquet files or "
-        "of class folders; default: cifar10 on GPUs, shapes on CPUs")  # fmt: skip
+    add("--methods", type=text, default="all", help="names with commas between them, or 'all' (default)")
+    add("--budget", type=text, help="device time of all trials: 8gpu-hours, 90gpu-minutes, 20cpu-minutes")
+    add("--dataset", type=text, help="a name (cifar10, cifar100, stl10, svhn, fashionmnist, shapes), a folder of "
+        "Parquet files or of class folders; default: cifar10 on GPUs, shapes on CPUs")  # fmt: skip
     add(
         "--image-size",
-        type=positive,
+        type=whole(1, 65_535),
         help="side in px to which images are resized; needed where they differ in size",
     )
-    add("--limit", type=positive, help="use a fixed subset of so many training images")
+    add("--limit", type=whole(1, 10**9), help="use a fixed subset of so many training images")
     add("--strict", action="store_true", help="stop at a corrupt image instead of leaving it out")
-    add("--encoder", help="default: resnet18 on GPUs, resnet8 on CPUs")
+    add("--encoder", type=text, help="default: resnet18 on GPUs, resnet8 on CPUs")
     add(
         "--epochs",
-        type=positive,
-        help="of every training; default: the most, up to 200, that leave time to search",
+        type=whole(1, 100_000),
+        help="of every training; default: the most of 1, 2, 3, 5, 10, ... 200 that leave time to search",
     )
-    add("--batch-size", type=positive, help="images in a step, at most; default: as each method's recipe says")
-    add("--seeds", type=positive, default=3, help="fresh seeds that confirm each winner (default 3)")
-    add("--run-dir", type=Path, help="where the run is kept; default: reports/DATASET-ENCODER")
+    add("--batch-size", type=whole(2, 10**6), help="images in a step, at most; default: as each method's recipe says")
+    add("--seeds", type=whole(1, 1000), default=3, help="fresh seeds that confirm each winner (default 3)")
+    add("--seed", type=whole(0, 2**31 - 1), default=0, help="from which the search and all trainings draw (default 0)")
+    add("--run-dir", type=folder, help="where the run is kept; default: reports/DATASET-ENCODER")
     add("--fresh", action="store_true", help="begin anew instead of continuing the run")
     add("--compile", choices=("on", "off"), help="whether training steps are compiled; default: on GPUs, unless the "
         "budget is small")  # fmt: skip
     add("--deterministic", action="store_true", help="the same result every time on this machine; slower on GPUs")
     add("--dry-run", action="store_true", help="print the plan and stop")
-    add("--profile", metavar="METHOD", help="tell where the time of this method's training step goes, and stop")
-    add("--train", metavar="METHOD", help="train this method alone, keep its encoder, and stop; with the "
+    add(
+        "--profile",
+        type=text,
+        metavar="METHOD",
+        help="tell where the time of this method's training step goes, and stop",
+    )
+    add("--train", type=text, metavar="METHOD", help="train this method alone, keep its encoder, and stop; with the "
         "hyper-parameters that won in --run-dir, else as published")  # fmt: skip
     add(
         "--gpus-per-trial",
@@ -74,29 +83,59 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         default=1.0,
         help="1 (default), or a part such as 0.5 for two trials on a GPU",
     )
-    add("--address", help="of a Ray cluster, 'auto' for the one on this machine; default: this machine alone")
-    add("--searcher", default="tpe", help="tpe (default), random or package.module:function")
-    add("--scheduler", default="asha", help="asha (default), full or package.module:Class")
-    options = parser.parse_args(words)
+    add(
+        "--address", type=text, help="of a Ray cluster, 'auto' for the one on this machine; default: this machine alone"
+    )
+    add("--searcher", type=text, default="tpe", help="tpe (default), random or package.module:function")
+    add("--scheduler", type=text, default="asha", help="asha (default), full or package.module:Class")
+    return parser
+
+
+def arguments(words: list[str] | None) -> argparse.Namespace:
+    """The command line, parsed. Raises UserError."""
+    reader = parser()
+    options = reader.parse_args(words)
     if sum(map(bool, (options.profile, options.train, options.dry_run))) > 1:
-        parser.error("--dry-run, --profile and --train exclude each other")
+        reader.error("--dry-run, --profile and --train exclude each other")
     if not (options.budget or options.profile or options.train):
-        parser.error("--budget is needed, such as 8gpu-hours or 20cpu-minutes")
+        reader.error("--budget is needed, such as 8gpu-hours or 20cpu-minutes")
     return options
 
 
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+def text(value: str) -> str:
+    if not value.strip():
+        raise argparse.ArgumentTypeError("it is empty, as from a variable that is not set")
     return value
 
 
-def share(text: str) -> float:
-    value = float(text)
-    if not (0 < value < 1 or value == 1):
-        raise argparse.ArgumentTypeError(f"{text} is not a share of a GPU above 0 and up to 1")
-    return value
+def folder(value: str) -> Path:
+    return Path(text(value))
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """What reads a whole number of this range."""
+
+    def read(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from {least:,} to {most:,}")
+        return number
+
+    return read
+
+
+def share(value: str) -> float:
+    """A part of a GPU: Ray counts in ten thousandths."""
+    try:
+        part = float(value)
+    except ValueError:
+        part = 0.0
+    if not 0.01 <= part <= 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a share of a GPU from 0.01 up to 1")
+    return part
 
 
 def commit() -> str | None:
@@ -116,8 +155,12 @@ def commit() -> str | None:
 @readerless()
 def main(words: list[str] | None = None) -> int:
     """Plan, run, report; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what it cannot show shall not end a run
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return run(arguments(words))
+        with some_home():
+            return run(arguments(words))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:  # of a disk: all that was measured is in the ledger
@@ -128,10 +171,83 @@ def main(words: list[str] | None = None) -> int:
     return 2
 
 
+@contextlib.contextmanager
+def some_home() -> Iterator[None]:
+    """Where this user has no home and no name, as in many containers, a temporary folder and a number: PyTorch, Ray and
+    Matplotlib ask for both."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ.setdefault("USER", str(os.getuid()))
+        with tempfile.TemporaryDirectory(prefix="ssl-bench-home-") as os.environ["HOME"]:
+            try:
+                yield
+            finally:
+                del os.environ["HOME"]
+    else:
+        yield
+
+
+def remove_if_new(folder: Path) -> Callable[[], None]:
+    """What removes a folder that is not there yet, and those above it that are not there yet and empty then."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+
+    def remove() -> None:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                for each in new[1:]:
+                    each.rmdir()
+
+    return remove
+
+
+def compiling(asked: str | None, begun: dict[str, Any], on_gpu: bool, seconds: float) -> str:
+    """Whether steps are compiled, "on" or "off": as asked, else as it was when the run with the settings `begun` began,
+    else if it pays in so many device-seconds of a method."""
+    return asked or begun.get("compile") or ("on" if on_gpu and seconds >= COMPILING_PAYS else "off")
+
+
+def machine_facts(on_gpu: bool) -> dict[str, Any]:
+    """What of this machine a session puts on record."""
+    import torch
+
+    from algorithms.precision import device_name
+
+    return {
+        "device": device_name(torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "torchvision", "ray", "optuna")},
+    }
+
+
+def train_or_profile(
+    options: argparse.Namespace,
+    method: str,
+    recipe: dict[str, Any],
+    settings: dict[str, Any],
+    local: dict[str, Any],
+    run_dir: Path,
+) -> None:
+    """What --train and --profile ask for. Raises UserError."""
+    from bench.plan import MOST_EPOCHS
+    from bench.profile import profile
+    from bench.single import train
+
+    settings = settings | ({"compile": options.compile} if options.compile else {})
+    local = local | {"compile": options.compile or ("on" if local["device"] == "cuda" else "off")}
+    if options.profile:
+        print(profile(method, recipe, settings | local))
+        return
+    epochs = options.epochs or MOST_EPOCHS
+    about = {"epochs": epochs, "seed": options.seed, "run_dir": run_dir, "fresh": options.fresh}
+    print(f"Encoder: {train(method, recipe, settings, local, **about)}")
+
+
 def run(options: argparse.Namespace) -> int:
     """The benchmark that the options ask for. Raises UserError."""
     from algorithms import METHODS
-    from bench.budget import Budget
+    from bench.budget import Budget, charged_rate
     from bench.search_space import check_methods, load
 
     budget = Budget.parse(options.budget) if options.budget else None
@@ -146,10 +262,7 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from algorithms.encoders import check_encoder
-    from algorithms.precision import device_name
     from bench import anchors, images, ledger, plan, report, results, table, tune
-    from bench.profile import profile
-    from bench.single import train
 
     on_gpu = budget.device == "gpu" if budget else torch.cuda.is_available()
     encoder = options.encoder or ("resnet18" if on_gpu else "resnet8")
@@ -157,7 +270,7 @@ def run(options: argparse.Namespace) -> int:
         check_encoder(encoder)
     except ValueError as error:
         raise UserError(str(error)) from None
-    rate = options.gpus_per_trial if on_gpu else 1.0
+    rate = charged_rate(options.gpus_per_trial) if on_gpu else 1.0
     slots = count_slots(budget.device, rate, options.address) if budget else 1
     source = options.dataset or ("cifar10" if on_gpu else "shapes")
     dataset = images.load(source, image_size=options.image_size, strict=options.strict, limit=options.limit)
@@ -174,56 +287,65 @@ def run(options: argparse.Namespace) -> int:
     }
     # Named only where they are asked for, so that a run begun before there was such an option continues.
     settings |= {"batch_size": options.batch_size} if options.batch_size else {}
-    settings |= {"compile": options.compile} if options.compile else {}
     settings |= {"deterministic": True} if options.deterministic else {}
-    local = {"device": "cuda" if on_gpu else "cpu"}
-    if not options.compile:
-        pays = on_gpu and (single or budget.seconds >= COMPILING_PAYS * len(names))
-        local |= {"compile": "on" if pays else "off"}
     run_dir = (options.run_dir or ROOT / "reports" / f"{name_of(dataset.name)}-{encoder}").resolve()
-    if single:
-        with tempfile.TemporaryDirectory() as folder:
-            images.save(dataset, folder)
-            local, recipe = local | {"data": folder}, spaces[names[0]].defaults
-            if options.profile:
-                print(profile(names[0], recipe, settings | local))
-            else:
-                epochs = options.epochs or plan.MOST_EPOCHS
-                kept = train(names[0], recipe, settings, local, epochs=epochs, run_dir=run_dir, fresh=options.fresh)
-                print(f"Encoder: {kept}")
-        return 0
     # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
     data = run_dir / "data" / dataset.fingerprint[:12]
-    experiment = plan.Experiment(
-        spaces=spaces,
-        factory="bench.training:build",
-        settings=settings,
-        local=local | {"data": str(data)},
-        epochs=options.epochs,
-        seeds=options.seeds,
-        searcher=options.searcher,
-        scheduler=options.scheduler,
-    )
-    with tempfile.TemporaryDirectory() as folder:  # the run's own is made when all is found to be right
-        calibrated = dataclasses.replace(experiment, local=local | {"data": folder})
-        options_of_plan = {"run_dir": run_dir, "fresh": options.fresh, "prepare": lambda: images.save(dataset, folder)}
-        made = plan.make(calibrated, budget, slots, rate, **options_of_plan)
-    made = dataclasses.replace(made, experiment=experiment)
-    spent = 0.0 if options.fresh else ledger.read(run_dir / "ledger.jsonl").charged
-    print(plan.describe(made, spent))
-    if options.dry_run:
-        return 0
-    images.save(dataset, data)
-    facts = {
-        "dataset_note": dataset.note,
-        "images": {
-            "train": len(dataset.train.labels),
-            "test": len(dataset.test.labels),
-            "left_out": len(dataset.skipped),
-        },
-        "device": device_name(torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("torch", "torchvision", "ray", "optuna")},
+    local = {"device": "cuda" if on_gpu else "cpu", "data": str(data)}
+    counts = {
+        "train": len(dataset.train.labels),
+        "test": len(dataset.test.labels),
+        "left_out": len(dataset.skipped),
+    }
+    note = dataset.note
+
+    def save_images() -> None:
+        nonlocal dataset
+        if dataset is not None:
+            images.save(dataset, data)
+            dataset = None  # from now on it is in memory once, as a mapped file
+
+    with contextlib.ExitStack() as undo:
+        undo.callback(remove_if_new(data))
+        if single:
+            save_images()
+            train_or_profile(options, names[0], spaces[names[0]].defaults, settings, local, run_dir)
+            return 0
+        before = ledger.Fold() if options.fresh else ledger.read(run_dir / "ledger.jsonl")
+        settings["compile"] = compiling(options.compile, before.settings, on_gpu, budget.seconds / len(names))
+        experiment = plan.Experiment(
+            spaces=spaces,
+            factory="bench.training:build",
+            settings=settings,
+            local=local,
+            epochs=options.epochs,
+            seeds=options.seeds,
+            seed=options.seed,
+            searcher=options.searcher,
+            scheduler=options.scheduler,
+        )
+        machine = machine_facts(on_gpu)
+        made = plan.make(
+            experiment,
+            budget,
+            slots,
+            rate,
+            run_dir=run_dir,
+            fresh=options.fresh,
+            facts=machine,
+            keep=options.dry_run,
+            prepare=save_images,
+        )
+        if mixture := plan.mixture(before, machine):
+            print(f"warning: {mixture}", file=sys.stderr)
+        print(plan.describe(made, before.charged))
+        if options.dry_run:
+            return 0
+        save_images()
+        undo.pop_all()
+    facts = machine | {
+        "dataset_note": note,
+        "images": counts,
         "commit": commit(),
         "command": shlex.join(["run_bench.py", *sys.argv[1:]]),
         "search_spaces": {
@@ -248,7 +370,7 @@ def run(options: argparse.Namespace) -> int:
     found = results.load(run_dir)
     print(table.terminal(found))
     print(f"Report: {page}\nTable:  {run_dir / 'table.md'}\nData:   {run_dir / 'trials.parquet'}")
-    if dataset.name == "cifar10":
+    if settings["dataset"] == "cifar10":
         print(f"Beside published numbers: {anchors.write(run_dir)}")
     # The README has a table for each encoder that it speaks of: that of the run in the usual folder.
     readme = ROOT / "README.md"
@@ -261,6 +383,7 @@ def run(options: argparse.Namespace) -> int:
 def count_slots(device: str, rate: float, address: str | None) -> int:
     """The trials that run at a time: of the cluster at `address`, else of this machine. Raises UserError."""
     from bench.budget import slots
+    from bench.machine import cores
 
     if address:
         from bench import tune
@@ -272,7 +395,7 @@ def count_slots(device: str, rate: float, address: str | None) -> int:
             )
         return found
     if device == "cpu":
-        return len(os.sched_getaffinity(0))
+        return cores()
     import torch
 
     if not torch.cuda.is_available():
@@ -286,6 +409,7 @@ def name_of(dataset: str) -> str:
 
 
 if __name__ == "__main__":
+    sys.path.append(os.getcwd())  # last, so that a searcher of the user's is found and nothing else is hidden by a file
     # Workers of a local Ray find the packages where this file stands, from wherever it is called.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     sys.exit(main())

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from bench.errors import UserError
 
 _UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
+MOST_DAYS = 1_000_000
+MOST_SECONDS = MOST_DAYS * _UNITS["days"]
 
 
 def slots(devices: float, rate: float) -> int:
@@ -16,6 +18,12 @@ def slots(devices: float, rate: float) -> int:
 
 def trials_per_device(rate: float) -> int:
     return int(1 / rate + 1e-6)
+
+
+def charged_rate(part: float) -> float:
+    """The device-seconds of a second of a trial that asks for a `part` of a device: all of what the trials that fit on
+    it leave is theirs. Of 0.6 devices a trial one fits, and is charged the whole."""
+    return 1 / trials_per_device(part)
 
 
 @dataclass(frozen=True)
@@ -34,13 +42,17 @@ class Budget:
         number, device, unit = match.groups()
         if float(number) <= 0:
             raise UserError(f"budget {text!r} is no time at all; write it like 8gpu-hours or 20cpu-minutes")
-        return cls(device, float(number) * _UNITS[unit + "s"])
+        seconds = float(number) * _UNITS[unit + "s"]
+        if seconds > MOST_SECONDS:
+            raise UserError(f"budget {text!r} is more than {MOST_DAYS:,} days; write it like 8gpu-hours")
+        return cls(device, seconds)
 
     def __str__(self) -> str:
         """In the largest unit that gives a whole number: "8gpu-hours", "90gpu-minutes"; above ten hours in hours."""
         whole = (unit for unit in ("hours", "minutes") if self.seconds % _UNITS[unit] == 0)
         unit = "hours" if self.seconds >= 36000 else next(whole, "seconds")
-        return f"{self.seconds / _UNITS[unit]:.6g}{self.device}-{unit}"
+        number = self.seconds / _UNITS[unit]
+        return f"{number:.6g}{self.device}-{unit}" if number < 1e6 else f"{number:.0f}{self.device}-{unit}"
 
     def rounded_up(self) -> "Budget":
         """At least as long, and short to write: whole minutes, or whole seconds below two minutes."""

@@ -1,6 +1,7 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and stay so when the power fails."""
 
 import contextlib
+import errno
 import io
 import os
 import tempfile
@@ -29,7 +30,7 @@ def write_atomically(path: str | Path, content: bytes | str | Callable[[BinaryIO
     folder is synced so that the name survives a power cut. Raises OSError; then `path` is as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     raw = _File(descriptor, "wb")
     try:
@@ -48,8 +49,24 @@ def write_atomically(path: str | Path, content: bytes | str | Callable[[BinaryIO
         if raw.error is not None and isinstance(error, Exception):
             raise raw.error from None
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder where there is none, and those above it, so that they survive a power cut. Raises OSError."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable: of files made, renamed or removed. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems sync no folders
+            raise
     finally:
-        os.close(folder)
+        os.close(descriptor)

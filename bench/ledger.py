@@ -2,8 +2,8 @@
 
 Everything that the harness knows (budget spent, Optuna's studies, pruning rungs, winners, unfinished trials)
 is a function of these lines, so that a driver killed at any instant continues by reading them again. One JSON
-object a line, one `write` and `fsync` a line, one writer (a lock refuses a second). A torn last line is
-dropped.
+object a line, one `write` and `fsync` a line, one writer (a lock refuses a second). What a power cut made of the last
+line is dropped.
 
 **Events.** `event` names the kind. Every event has `time`, seconds of wall clock since 1970, for display
 only: no charge is computed from it.
@@ -13,7 +13,9 @@ only: no charge is computed from it.
              {method: {"epoch", "evaluation", "start": seconds}}, `calibration_seconds` charged, `startup`)
 `session`    a driver begins: `number` (from 0), `budget` {"device": "gpu"|"cpu", "seconds": float},
              `slots`, `rate` (device-seconds per second of a slot), `share` (device-seconds per method),
-             `facts` (dict: whatever the command wants on record: device name, versions, commit, ...)
+             `facts` (dict: whatever the command wants on record: device name, versions, commit, ...) and, where
+             it calibrated anew, `plan` (dict: what is new of the run's: `calibration`, `calibration_seconds`
+             of all calibrations, `startup`)
 `suggested`  a trial exists: `uid`, `method`, `stage`, `seed`, `number` (0, 1, ... within method and stage),
              `hyperparameters`, `parameters` (as Optuna stores them; search only), `published` (bool),
              `of` (uid of the search trial that a confirm trial repeats, or null), `epochs`, `evaluate_at`
@@ -46,6 +48,7 @@ EpochReport's fields plus `device_seconds` (held at that report), `took` (of the
 `bench.results` makes tables of it.
 """
 
+import contextlib
 import errno
 import fcntl
 import itertools
@@ -60,8 +63,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
+from bench.files import make_folder, sync_folder
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""Format 1 is that of version 0.1. Its runs can be read, but not continued: it recorded batch sizes, effective
+hyper-parameters and failures otherwise."""
 FINAL = ("complete", "pruned", "failed")
 OF_THE_RECIPE = ("diverged", "collapsed", "memory", "error")
 OF_THE_MACHINE = ("hung", "lost", "device")
@@ -186,6 +193,7 @@ class Fold:
             self.settings, self.plan = event["settings"], event["plan"]
         elif kind == "session":
             self.sessions.append(event)
+            self.plan = self.plan | event.get("plan", {})
             self.closed = None
         elif kind == "closed":
             self.closed = event["reason"]
@@ -235,12 +243,15 @@ class Fold:
 
 
 def plain(value: Any) -> Any:
-    """`value` as strict JSON holds it: NaN and infinity become None, tuples lists, numpy scalars numbers."""
+    """`value` as strict JSON holds it: NaN and infinity become None, tuples lists, numpy scalars numbers, and what is
+    not Unicode in a text, such as a path's odd bytes, an escape."""
     if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
+        return {plain(str(key)): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if value is None or isinstance(value, bool | int):
         return value
     if hasattr(value, "item"):
         return plain(value.item())
@@ -250,61 +261,87 @@ def plain(value: Any) -> Any:
 
 
 def read_events(path: str | Path) -> tuple[list[dict[str, Any]], int]:
-    """The events of a ledger and the length in bytes of its whole lines; a torn last line is left out.
+    """The events of a ledger and the length in bytes of their lines.
 
-    Raises UserError if an earlier line is damaged, or the file is of another format.
+    A power cut may leave any part of the last line, or empty pages in it: whatever is no event at the end is left out.
+    Raises UserError if a line before a whole one is damaged, or the file is of a format that this version cannot read.
     """
     path = Path(path)
     content = path.read_bytes() if path.exists() else b""
-    good = content.rfind(b"\n") + 1
-    events = []
-    for number, line in enumerate(content[:good].split(b"\n")[:-1], 1):
+    events: list[dict[str, Any]] = []
+    good, damaged = 0, 0
+    for number, line in enumerate(content.split(b"\n")[:-1], 1):
         try:
-            events.append(json.loads(line))
-        except ValueError:
-            raise UserError(
-                f"{path}: line {number} is damaged; restore the file, or use --fresh or another --run-dir"
-            ) from None
-        found = events[0].get("format") if isinstance(events[0], dict) else None
-        if found != FORMAT:
-            raise UserError(
-                f"{path} has format {found}, this version reads {FORMAT}; "
-                "continue it with the version that wrote it, or use --fresh or another --run-dir"
-            )
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
+            damaged = damaged or number
+            continue
+        if damaged:
+            raise UserError(f"{path}: line {damaged} is damaged; restore the file, or use --fresh or another --run-dir")
+        events.append(event)
+        good += len(line) + 1
+    if events and (found := events[0].get("format")) not in READABLE:
+        raise UserError(
+            f"{path} has format {found}, this version reads {' and '.join(map(str, READABLE))}; "
+            "continue it with the version that wrote it, or use --fresh or another --run-dir"
+        )
     return events, good
+
+
+def read_own_events(path: str | Path) -> tuple[list[dict[str, Any]], int]:
+    """`read_events` of a run that is to be continued. Raises UserError also where an earlier version began it."""
+    events, good = read_events(path)
+    if events and events[0]["format"] != FORMAT:
+        raise UserError(
+            f"{Path(path).parent} holds a run that version 0.1 began, and this version decides batch sizes otherwise; "
+            "continue it with version 0.1, or use --fresh to begin it anew or --run-dir for another place"
+        )
+    return events, good
+
+
+def fold_events(events: list[dict[str, Any]], path: str | Path) -> Fold:
+    """The state after these events of the ledger at `path`. Raises UserError if one lacks what its kind has."""
+    fold = Fold()
+    for number, event in enumerate(events, 1):
+        try:
+            fold.apply(event)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}: line {number} is no event of a run ({type(error).__name__}: {error}); "
+                "restore the file, or use --fresh or another --run-dir"
+            ) from error
+    return fold
 
 
 def read(path: str | Path) -> Fold:
     """The state of the run that a ledger tells. Writes nothing and needs no lock. Raises UserError."""
     events, _ = read_events(path)
-    fold = Fold()
-    for event in events:
-        fold.apply(event)
-    return fold
+    return fold_events(events, path)
 
 
 class Ledger:
     """The ledger opened by the one driver that may write it; `fold` follows every append.
 
-    Raises UserError if another driver holds the folder, the file is damaged or of another format.
+    Raises UserError if another driver holds the folder, the file is damaged or an earlier version began the run, and
+    OSError of the disk.
     """
 
     def __init__(self, run_dir: str | Path, *, fresh: bool = False) -> None:
         self.run_dir = Path(run_dir)
         self.path = self.run_dir / "ledger.jsonl"
-        self.run_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(self.run_dir)
         self._lock = lock(self.run_dir)
         try:
             if fresh and self.path.exists():
                 former = (self.run_dir / f"ledger.previous-{number}.jsonl" for number in itertools.count(1))
                 os.replace(self.path, next(path for path in former if not path.exists()))
-            events, size = read_events(self.path)
-            self.fold = Fold()
-            for event in events:
-                self.fold.apply(event)
+            events, self._size = read_own_events(self.path)
+            self.fold = fold_events(events, self.path)
             self._file = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-            os.ftruncate(self._file, size)  # a torn tail must go, or the next line is glued to it
-            self._size = size
+            self._torn = True
+            sync_folder(self.run_dir)  # before the first line: the file's name, and that of the former one
         except BaseException:
             os.close(self._lock)
             raise
@@ -314,18 +351,28 @@ class Ledger:
         entry = {"event": event, "time": round(time.time(), 3), **plain(values)}
         line = (json.dumps(entry, separators=(",", ":"), allow_nan=False) + "\n").encode()
         try:
+            self._cut_torn()
+            self._torn = True
             written = os.write(self._file, line)
             if written < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file)
+            self._torn = False
         except OSError as error:
-            os.ftruncate(self._file, self._size)
+            with contextlib.suppress(OSError):  # else the next append cuts it, or the next driver drops it
+                self._cut_torn()
             raise UserError(
                 f"{self.path} cannot be written ({error.strerror or error}); "
                 "free some space and run the same command again (without --fresh), it continues"
             ) from error
         self._size += len(line)
         self.fold.apply(entry)
+
+    def _cut_torn(self) -> None:
+        """Remove what an append that failed has left, or the next line would be glued to it."""
+        if self._torn:
+            os.ftruncate(self._file, self._size)
+            self._torn = False
 
     def close(self) -> None:
         os.close(self._file)

@@ -7,25 +7,29 @@ calibration runs, on one slot, before Ray starts.
 import dataclasses
 import importlib
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.budget import Budget, trials_per_device
+from bench.budget import MOST_SECONDS, Budget, trials_per_device
 from bench.errors import UserError
-from bench.ledger import Fold, plain, read_events
+from bench.files import write_atomically
+from bench.ledger import Fold, fold_events, plain, read_own_events
 from bench.search import SCHEDULERS, SEARCHERS, plugin
 
-MOST_EPOCHS = 200
-"""The longest training that is chosen by itself: the published CIFAR-10 tables begin at 200 epochs."""
+EPOCHS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200)
+"""The trainings that are chosen by themselves: few, so that a command makes the same plan, whatever else the machine
+does while it calibrates. The published CIFAR-10 tables begin at 200 epochs."""
+MOST_EPOCHS = EPOCHS[-1]
 CONFIRM_IMAGES = 10 / 9
 """Confirming trains on train + validation, and validation is a tenth."""
 CONFIRM_PART = 0.3
@@ -43,7 +47,8 @@ class Experiment:
 
     `spaces` maps method -> search space (`bench.search_space.SearchSpace`), in the order of tables. `factory` is
     "module:function", called in workers as `function(trial, settings)`. Beside it in the same module are
-    `calibrate(trial, settings)`, which gives {"epoch": seconds, "evaluation": seconds}, and where wanted
+    `calibrate(trial, settings)`, which gives {"epoch": seconds, "evaluation": seconds} and where it knows them
+    {"memory": peak bytes on the device, "device_memory": bytes that the device has}, and where wanted
     `prepare(settings)`, called once in each worker process before its first trial. `settings` (plain values) go to
     all of them and identify the run, as do the fields below them; `local` (plain values: folders, threads) goes to
     all of them and does not. `patience` is the seconds that an epoch may take beyond ten times its calibration: a
@@ -166,44 +171,96 @@ def make(
     *,
     run_dir: str | Path | None = None,
     fresh: bool = False,
+    facts: Mapping[str, Any] | None = None,
+    keep: bool = False,
     prepare: Callable[[], None] = lambda: None,
 ) -> Plan:
-    """The plan; from the ledger in `run_dir` where a run is continued, else calibrated now. Writes nothing.
+    """The plan; by the ledger in `run_dir` where a run is continued on a device of the same name, else calibrated now,
+    or by what an earlier call with `keep` measured.
 
-    `prepare` is called before a calibration. Raises UserError if the settings are not those of the run in `run_dir`, or
-    the budget is too small for one trial of each method and its confirmation (it says which would do).
+    `facts` are those of the session to come; their `device` and `versions` tell what a calibration depends on. With
+    `keep` it is written to `run_dir`/calibration.json; nothing else ever is. `prepare` is called before a calibration.
+    Raises UserError if the settings are not those of the run in `run_dir`, trials that share a device do not fit into
+    its memory, or the budget is too small for one trial of each method and its confirmation (it says which would do).
     """
     plugin("searcher", experiment.searcher, SEARCHERS)
     plugin("scheduler", experiment.scheduler, SCHEDULERS)
+    kept = None if run_dir is None else Path(run_dir) / "calibration.json"
     earlier = None if fresh or run_dir is None else _earlier(Path(run_dir), experiment, budget)
-    if earlier is not None:
-        known = earlier.plan
-        epochs = known["epochs"]
-    else:
-        prepare()
-        began = time.monotonic()
-        calibration, startup = calibrate(experiment)
-        seconds = rate * (time.monotonic() - began)
-        # It had a device to itself. What trials do to each other on a shared one, the run will measure.
-        sharing = trials_per_device(rate)
-        calibration = {m: {name: sharing * cost for name, cost in of.items()} for m, of in calibration.items()}
-        known = {"calibration": calibration, "startup": startup, "calibration_seconds": round(seconds, 3)}
-        epochs = experiment.epochs
+    known = earlier.plan if earlier else {"calibration_seconds": 0.0}
+    epochs = known["epochs"] if earlier else experiment.epochs
+    measured = None
+    if earlier is None or _on_another_device(earlier, facts or {}):
+        depends = {"settings": experiment.identity() | {"epochs": None}, "rate": rate, **_machine(facts or {})}
+        measured = _read_kept(kept, depends) if kept and not fresh else None
+        if measured is None:
+            prepare()
+            measured = _measure(experiment, rate)
+        known = known | measured
+        known["calibration_seconds"] += earlier.plan["calibration_seconds"] if earlier else 0.0
     fields = {key: known[key] for key in ("calibration", "startup", "calibration_seconds")}
     plan = Plan(experiment, budget, slots, rate, epochs or 1, **fields)
     if plan.share < plan.least_share():
         needed = plan.least_share() * len(experiment.spaces) + plan.allowance + plan.calibration_seconds
+        enough = Budget(budget.device, needed * 1.05).rounded_up()
+        would_do = (
+            f"--budget {enough} would do" if enough.seconds <= MOST_SECONDS else "fewer --epochs or --seeds would do"
+        )
         raise UserError(
             f"a budget of {budget} is too small for one trial of each method at {plan.epochs} epochs, confirmed "
-            f"with {experiment.seeds} seeds; --budget {Budget(budget.device, needed * 1.05).rounded_up()} would do"
+            f"with {experiment.seeds} seeds; {would_do}"
         )
+    if keep and kept and measured:
+        write_atomically(kept, json.dumps({"depends_on": depends} | measured, indent=1) + "\n")
     return plan if epochs else _choose_epochs(plan)
+
+
+def _measure(experiment: Experiment, rate: float) -> dict[str, Any]:
+    """What a calibration finds, in terms of trials that share devices. Raises UserError, also where they do not fit."""
+    began = time.monotonic()
+    found = calibrate(experiment)
+    seconds = rate * (time.monotonic() - began)
+    sharing = trials_per_device(rate)
+    memory, there = found.get("memory") or {}, found.get("device_memory") or 0
+    largest = max(memory, key=memory.__getitem__, default=None)
+    if sharing > 1 and largest and sharing * memory[largest] > there > 0:
+        fit = max(1, there // memory[largest])
+        raise UserError(
+            f"{sharing} trials of {largest} take {sharing} x {memory[largest] / 2**30:.1f} GiB on a GPU that has "
+            f"{there / 2**30:.1f}; use --gpus-per-trial {1 / fit:.3g}"
+        )
+    # It had a device to itself. What trials do to each other on a shared one, the run will measure.
+    calibration = {m: {name: sharing * cost for name, cost in of.items()} for m, of in found["calibration"].items()}
+    return {"calibration": calibration, "startup": found["startup"], "calibration_seconds": round(seconds, 3)}
+
+
+def _read_kept(path: Path, depends: dict[str, Any]) -> dict[str, Any] | None:
+    """The calibration at `path`, if it is whole and of the same experiment on the same machine."""
+    try:
+        content = json.loads(path.read_text())
+        if content["depends_on"] != depends:
+            return None
+        calibration = {
+            method: {name: _seconds(content["calibration"][method][name]) for name in ("epoch", "evaluation", "start")}
+            for method in [*depends["settings"]["methods"], *depends["settings"]["baselines"]]
+        }
+        return {"calibration": calibration} | {
+            name: _seconds(content[name]) for name in ("startup", "calibration_seconds")
+        }
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        return None
+
+
+def _seconds(value: Any) -> float:
+    if not 0 <= float(value) < math.inf:
+        raise ValueError(f"{value} is no time")
+    return float(value)
 
 
 def _choose_epochs(plan: Plan) -> Plan:
     """The plan with the longest training that leaves enough of every share to search with."""
     best = plan
-    for epochs in range(2, MOST_EPOCHS + 1):
+    for epochs in EPOCHS[1:]:
         candidate = dataclasses.replace(plan, epochs=epochs)
         parts = [candidate.confirming(m) / candidate.share for m in plan.experiment.spaces]
         if candidate.share <= 0 or max(parts) > MOST_CONFIRM_PART or sum(parts) / len(parts) > CONFIRM_PART:
@@ -213,15 +270,44 @@ def _choose_epochs(plan: Plan) -> Plan:
 
 
 def _earlier(run_dir: Path, experiment: Experiment, budget: Budget) -> Fold | None:
-    """The run in the folder, if there is one. Raises UserError where its settings are others."""
-    events, _ = read_events(run_dir / "ledger.jsonl")
+    """The run in the folder and its sessions, if there is one. Raises UserError where its settings are others, or an
+    earlier version began it."""
+    path = run_dir / "ledger.jsonl"
+    events, _ = read_own_events(path)
     if not events:
         return None
-    fold = Fold()
-    for event in events[:2]:  # the run, and its first session
-        fold.apply(event)
+    fold = fold_events([event for event in events if event.get("event") in ("run", "session")], path)
     check_identity(fold, experiment, budget, run_dir)
     return fold
+
+
+def _machine(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a session's facts its measurements depend on; None where it is not told."""
+    return {"device": facts.get("device"), "PyTorch": (facts.get("versions") or {}).get("torch")}
+
+
+def _on_another_device(fold: Fold, facts: Mapping[str, Any]) -> bool:
+    known = [device for session in fold.sessions if (device := _machine(session.get("facts") or {})["device"])]
+    return bool(known) and _machine(facts)["device"] not in (known[-1], None)
+
+
+def mixture(fold: Fold, facts: Mapping[str, Any]) -> str | None:
+    """A sentence that names the devices, their precision and the versions of PyTorch with which earlier sessions of a
+    run trained, where they are not those of `facts`; None where all are the same."""
+    here = _machine(facts)
+    there = [_machine(session.get("facts") or {}) for session in fold.sessions]
+    before, now = [], []
+    for name, value in here.items():
+        others = dict.fromkeys(each[name] for each in there if each[name] not in (value, None))
+        if others and value is not None:
+            before.append(f"{name} {' and '.join(others)}")
+            now.append(f"{name} {value}")
+    if not before:
+        return None
+    return (
+        f"this run was trained with {', '.join(before)}, and goes on with {', '.join(now)}: its table compares what "
+        "was measured on both"
+    )
 
 
 def check_identity(fold: Fold, experiment: Experiment, budget: Budget, run_dir: Path) -> None:
@@ -254,9 +340,13 @@ def describe(plan: Plan, spent: float = 0.0) -> str:
     experiment, seconds = plan.experiment, plan.budget.seconds
     wall = max(0.0, seconds - max(spent, plan.calibration_seconds)) / (plan.slots * plan.rate)
     ends = time.strftime("%a %H:%M", time.localtime(time.time() + wall))
+    pinned = "" if experiment.epochs else f" (--epochs {plan.epochs} pins this)"
+    each = trials_per_device(plan.rate)
+    sharing = f" ({each} trial{'s' * (each > 1)} per GPU)" if plan.budget.device == "gpu" else ""
     lines = [
-        f"Plan: {len(experiment.spaces)} methods, {plan.budget} on {plan.slots} slots, {plan.epochs} epochs "
-        f"a training, pruning at {', '.join(map(str, plan.milestones)) or 'no epoch'}, {experiment.seeds} seeds.",
+        f"Plan: {len(experiment.spaces)} methods, {plan.budget} on {plan.slots} slots{sharing}, {plan.epochs} epochs "
+        f"a training{pinned}, pruning at {', '.join(map(str, plan.milestones)) or 'no epoch'}, "
+        f"{experiment.seeds} seeds.",
         f"Each method has {_duration(plan.share)} of device time; baselines and start-up have "
         f"{_duration(plan.allowance)}, calibration took {_duration(plan.calibration_seconds)}.",
         f"It ends in about {_duration(wall)} ({ends}).",
@@ -279,9 +369,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], float]:
-    """Seconds of an epoch, an evaluation and the start of a trial for each method and baseline, and of a worker's
-    start-up.
+def calibrate(experiment: Experiment) -> dict[str, Any]:
+    """`calibration`, {method or baseline: {"epoch", "evaluation", "start": seconds}}; `startup`, a worker's seconds;
+    `memory`, {method or baseline: peak bytes on the device}; `device_memory`, its bytes (both 0 where not told).
 
     Measured in a process of its own on one slot, so that nothing stays behind in this one. Raises UserError with
     the process's last line if it fails.
@@ -310,11 +400,12 @@ def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], floa
         limit = max(60.0, experiment.patience) * len(trials)
         try:
             process = subprocess.run(
-                [sys.executable, "-m", "bench.plan", str(answer)],
-                input=json.dumps(plain(task)),
+                [sys.executable, "-P", "-m", "bench.plan", str(answer)],
+                input=json.dumps(task),
                 text=True,
+                errors="replace",
                 stderr=subprocess.PIPE,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
+                env=os.environ | {"PYTHONPATH": import_path()},
                 check=False,
                 timeout=limit,
             )
@@ -325,8 +416,16 @@ def calibrate(experiment: Experiment) -> tuple[dict[str, dict[str, float]], floa
         if process.returncode != 0:
             last = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
             raise UserError(f"calibration failed: {last}")
-        found = json.loads(answer.read_text())
-    return found["calibration"], found["startup"]
+        return json.loads(answer.read_text())
+
+
+def import_path() -> str:
+    """The PYTHONPATH of a process that is to find the modules that this one finds. The working directory comes last, so
+    that nothing there is taken for another module, unless the project lies there."""
+    here, project = os.getcwd(), str(Path(__file__).resolve().parent.parent)
+    entries = [os.path.abspath(entry) for entry in sys.path]
+    first = [entry for entry in entries if here == project or os.path.realpath(entry) != here]
+    return os.pathsep.join(dict.fromkeys([*first, here]))
 
 
 def _calibration_process(answer: str) -> None:
@@ -337,15 +436,18 @@ def _calibration_process(answer: str) -> None:
     if hasattr(sys.modules[module], "prepare"):
         sys.modules[module].prepare(task["settings"])
     startup = time.monotonic() - began
-    calibration = {}
+    calibration, memory, device_memory = {}, {}, 0
     for trial in task["trials"]:
         print(f" {trial['method']}", end="", flush=True)
-        seconds = hook(trial, task["settings"])
+        found = hook(trial, task["settings"])
         before = time.monotonic()  # data and imports are in place now, as they are in a warm worker
         getattr(sys.modules[module], function)(trial, task["settings"])
-        seconds |= {"start": time.monotonic() - before}
+        seconds = found | {"start": time.monotonic() - before}
         calibration[trial["method"]] = {name: float(seconds[name]) for name in ("epoch", "evaluation", "start")}
-    Path(answer).write_text(json.dumps({"calibration": calibration, "startup": startup}))
+        memory[trial["method"]] = int(found.get("memory", 0))
+        device_memory = max(device_memory, int(found.get("device_memory", 0)))
+    content = {"calibration": calibration, "startup": startup, "memory": memory, "device_memory": device_memory}
+    Path(answer).write_text(json.dumps(content))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from bench.errors import UserError
 from bench.files import write_atomically
-from bench.ledger import Fold, Trial
+from bench.ledger import Fold, Trial, plain
 
 MOMENT = pa.timestamp("us", tz="UTC")
 
@@ -91,7 +91,7 @@ class Results:
 def write(fold: Fold, folder: str | Path) -> None:
     """Write both files of the run that `fold` tells. The run's name is the folder's. Raises OSError."""
     folder = Path(folder)
-    name = folder.resolve().name
+    name = plain(folder.resolve().name)
     trials = [_trial(trial, fold, name) for trial in fold.trials.values()]
     epochs = [row for trial in fold.trials.values() for row in _epochs(trial, fold, name)]
     save(trials, epochs, facts(fold, name), folder)
@@ -211,7 +211,8 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
     if not path.is_file():
         raise UserError(f"{path} is missing; a run's folder holds trials.parquet and epochs.parquet")
     try:
-        table = pq.read_table(path)
+        with open(path, "rb") as file:  # PyArrow opens no path that is not UTF-8
+            table = pq.read_table(file)
     except (pa.ArrowException, OSError) as error:
         raise UserError(
             f"{path} is not a whole Parquet file ({_first_line(error)}); run the benchmark again to remake it"

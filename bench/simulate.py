@@ -20,7 +20,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from bench.budget import Budget
-from bench.ledger import Fold
+from bench.ledger import FORMAT, Fold
 from bench.plan import CONFIRM_IMAGES, Experiment, Plan
 from bench.search import DONE, Search
 
@@ -68,7 +68,7 @@ def simulate(plan: Plan, curve: Curve, ledger: Any = None, until: float = math.i
     now = 0.0
     ledger.clock = lambda: now
     if not ledger.fold.settings:
-        ledger.append("run", format=1, settings=plan.experiment.identity(), plan={"epochs": plan.epochs})
+        ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan={"epochs": plan.epochs})
     ledger.append("session", number=len(ledger.fold.sessions), slots=plan.slots, share=plan.share, facts={})
     search = Search(plan, ledger, clock=lambda: now)
     coming: list[tuple[float, int, dict[str, Any], int]] = []  # (when, tie-break, assignment, epoch)

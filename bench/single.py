@@ -3,15 +3,20 @@
 import json
 import math
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from algorithms.trainer import EpochReport
 from bench import checkpoint
 from bench.errors import UserError
 from bench.files import write_atomically
-from bench.ledger import plain, read
+from bench.ledger import Fold, plain, read
+from bench.machine import cores
+from bench.search import COLLAPSED
 from bench.training import build, set_determinism
 
 
@@ -22,6 +27,7 @@ def train(
     local: Mapping[str, Any],
     *,
     epochs: int,
+    seed: int = 0,
     run_dir: Path,
     fresh: bool = False,
 ) -> Path:
@@ -30,16 +36,20 @@ def train(
     The hyper-parameters are those that won the search of the run in `run_dir`, else the published `recipe`. `settings`
     and `local` are those of `bench.training.build`. In `run_dir`/trained/METHOD: `encoder.pt`, the state dict of the
     encoder that was judged; `training.json`, what was trained and how well it does; `checkpoint.pt` while it trains,
-    from which the same call continues. `fresh` begins anew. Raises UserError where the folder holds a training with
+    from which the same call continues. `fresh` begins anew. A winner of a run on other images, of another size or with
+    another encoder is taken, and told. Raises UserError where the folder holds a training with
     other settings or a damaged one, and where the loss is no number.
     """
     fold = read(run_dir / "ledger.jsonl")
     winner = fold.trials.get(fold.winner(method) or "")
     hyperparameters = dict(winner.hyperparameters if winner else recipe)
     print(f"{method}, {epochs} epochs, " + (f"as it won in {run_dir}" if winner else "as published"), flush=True)
+    if winner and (other := _otherwise(fold, settings)):
+        print(f"note: the run there was {other}", flush=True)
     folder = run_dir / "trained" / method
     unfinished, result, encoder = (folder / name for name in ("checkpoint.pt", "training.json", "encoder.pt"))
     asked = plain({"method": method, "hyperparameters": hyperparameters, "epochs": epochs} | dict(settings))
+    asked |= {"seed": seed} if seed else {}  # so that a training begun before there was such an option continues
     before = kept = None
     if not fresh:
         before = _read_result(result) if result.exists() and encoder.exists() else None
@@ -51,7 +61,8 @@ def train(
         return encoder
 
     set_determinism({**settings, **local})
-    trial = {"method": method, "stage": "confirm", "seed": 0, "hyperparameters": hyperparameters}
+    torch.set_num_threads(min(torch.get_num_threads(), cores()))
+    trial = {"method": method, "stage": "confirm", "seed": seed, "hyperparameters": hyperparameters}
     trainer = build(trial | {"epochs": epochs, "evaluate_at": [epochs]}, {**settings, **local})
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
@@ -68,11 +79,27 @@ def train(
         print(_line(report, epochs), flush=True)
         if report.epoch < epochs:
             keeper.write_if_due(lambda: {"asked": asked, "trainer": trainer.state_dict()})
+    if not report.feature_std >= COLLAPSED:
+        print(f"warning: {method} has collapsed: all images have nearly the same features", file=sys.stderr)
     checkpoint.write(encoder, trainer.method.judged_encoder.state_dict())
     content = {"asked": asked, "facts": trainer.facts, "report": vars(report)}
     write_atomically(result, json.dumps(plain(content), indent=1) + "\n")
     unfinished.unlink(missing_ok=True)
     return encoder
+
+
+def _otherwise(fold: Fold, settings: Mapping[str, Any]) -> str | None:
+    """In which of its images, their size and its encoder a run differs from these settings; None if in nothing."""
+    there, parts = fold.settings, []
+    if there.get("dataset") != settings.get("dataset"):
+        parts.append(f"on {there.get('dataset')}")
+    elif there.get("dataset_fingerprint") != settings.get("dataset_fingerprint"):
+        parts.append(f"on other images called {there.get('dataset')}")
+    if there.get("image_size") != settings.get("image_size"):
+        parts.append(f"at {there.get('image_size')} px")
+    if there.get("encoder") != settings.get("encoder"):
+        parts.append(f"with {there.get('encoder')}")
+    return " ".join(parts) or None
 
 
 def _read_result(path: Path) -> dict[str, Any]:

@@ -38,7 +38,6 @@ from typing import Any
 import ray
 from ray import tune
 from ray._private import ray_constants, services
-from ray._private import utils as ray_utils
 from ray._raylet import AuthenticationTokenLoader, Config
 from ray.tune import tune as loop
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -51,6 +50,9 @@ from bench.ledger import FORMAT, Fold, Ledger
 from bench.plan import Plan, check_identity
 from bench.progress import Progress
 from bench.search import DONE, Search
+
+# Ray puts the command line on record, and does not start where a path in it is not UTF-8.
+ray._private.utils.get_entrypoint_name = lambda: "run_bench.py"
 
 HEARTBEAT = 2.0
 """Seconds between heartbeats in the ledger: the most that a power cut or a full disk leaves uncharged of a slot."""
@@ -77,7 +79,6 @@ _ENVIRONMENT = {
 }
 
 
-ray_utils.get_entrypoint_name = lambda: "run_bench.py"  # instead of all words, which Ray wants to be UTF-8
 loop._setup_signal_catching = threading.Event  # Tune takes SIGUSR1, and then waits for workers that are starting
 
 
@@ -121,6 +122,8 @@ def run(
             ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
         check_identity(ledger.fold, plan.experiment, plan.budget, run_dir)
         _settle(ledger, run_dir)
+        measured = {name: getattr(plan, name) for name in ("calibration", "calibration_seconds", "startup")}
+        known = {name: ledger.fold.plan[name] for name in measured}
         ledger.append(
             "session",
             number=len(ledger.fold.sessions),
@@ -129,6 +132,7 @@ def run(
             rate=plan.rate,
             share=plan.share,
             facts=facts or {},
+            **({"plan": measured} if measured != known else {}),
         )
         session = _Session(plan, ledger, run_dir, on_results, cluster=address is not None)
         if session.search.work_left():

@@ -150,7 +150,8 @@ def broken(trial: dict[str, Any], settings: dict[str, Any]) -> BrokenTrainer:
 
 
 def calibrate(trial: dict[str, Any], settings: dict[str, Any]) -> dict[str, float]:
-    return {"epoch": settings.get("seconds", 0.1), "evaluation": 0.0}
+    memory = {"memory": settings["memory"], "device_memory": 2**33} if "memory" in settings else {}
+    return {"epoch": settings.get("seconds", 0.1), "evaluation": 0.0} | memory
 
 
 class TinyTrainer:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.budget import Budget, slots
+from bench.budget import MOST_SECONDS, Budget, charged_rate, slots, trials_per_device
 from bench.errors import UserError
 
 
@@ -30,7 +30,20 @@ def test_what_is_no_budget_is_refused_with_an_example(text):
     assert "\n" not in str(error.value)
 
 
-@given(st.integers(1, 10_000_000), st.sampled_from(["gpu", "cpu"]))
+@pytest.mark.parametrize("text", ["9" * 17 + "cpu-days", "9" * 400 + "gpu-hours", "1000001gpu-days"])
+def test_a_budget_beyond_all_clocks_is_refused_in_one_line(text):
+    with pytest.raises(UserError, match="more than 1,000,000 days") as error:
+        Budget.parse(text)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["infgpu-hours", "nangpu-hours", "1e3gpu-hours"])
+def test_only_digits_are_a_number(text):
+    with pytest.raises(UserError, match="not understood"):
+        Budget.parse(text)
+
+
+@given(st.integers(1, MOST_SECONDS - 60), st.sampled_from(["gpu", "cpu"]))
 def test_a_rounded_budget_is_enough_and_can_be_typed(seconds, device):
     rounded = Budget(device, seconds).rounded_up()
     assert seconds <= rounded.seconds < seconds + 60
@@ -58,3 +71,11 @@ def test_a_budget_is_said_as_people_write_it(text):
 )
 def test_slots_are_what_whole_devices_hold(devices, rate, expected):
     assert slots(devices, rate) == expected
+
+
+@given(st.floats(0.001, 1), st.integers(1, 64))
+def test_trials_that_share_a_device_are_charged_the_whole_of_it_whatever_part_they_ask_for(part, devices):
+    rate = charged_rate(part)
+    assert slots(devices, rate) * rate == pytest.approx(devices)
+    assert trials_per_device(rate) == trials_per_device(part)
+    assert rate >= part * (1 - 1e-5)

@@ -283,12 +283,12 @@ def test_a_clock_that_jumps_changes_no_charge_and_no_decision(tmp_path, monkeypa
     assert jumping.fold.spent == steady.fold.spent
 
 
-@pytest.mark.parametrize("first", ['{"event":"run","format":0,"settings":{}}\n', "not a ledger\n"])
+@pytest.mark.parametrize("first", ['{"event":"run","format":0,"settings":{}}\n', 'not a ledger\n{"event":"session"}\n'])
 def test_a_folder_of_another_version_is_refused_in_one_line_and_left_alone(tmp_path, first):
     path = tmp_path / "ledger.jsonl"
     path.write_text(first)
     done = drive(tmp_path, "50cpu-seconds", methods=METHODS, epochs=3)
     assert done.returncode == 2
-    assert re.fullmatch(r"error: .*(format 0, this version reads 1|line 1 is damaged).*--fresh.*\n", done.stdout)
+    assert re.fullmatch(r"error: .*(format 0, this version reads 1 and 2|line 1 is damaged).*--fresh.*\n", done.stdout)
     assert path.read_text() == first
     assert [entry.name for entry in tmp_path.iterdir()] == ["ledger.jsonl"]

@@ -1,5 +1,10 @@
 import dataclasses
+import json
+import math
 import subprocess
+import sys
+import types
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -8,11 +13,13 @@ from hypothesis import strategies as st
 from bench import plan as planning
 from bench.budget import Budget
 from bench.errors import UserError
-from bench.ledger import Ledger
-from bench.plan import Experiment, Plan, describe, make
+from bench.ledger import FORMAT, Ledger, read
+from bench.plan import EPOCHS, Experiment, Plan, describe, make, mixture
 from bench.simulate import Space
 
 FAKE = "tests.bench.fake_trainer:factory"
+CALIBRATING = 7.0
+"""Seconds that a calibration takes in these tests."""
 SPACES = {method: Space(method) for method in ("simclr", "byol", "moco")}
 
 
@@ -25,11 +32,18 @@ def calibrated(monkeypatch):
     """Calibration as the fake trainer would give it, without its process."""
     calls = []
 
+    now = [100.0]
+    clock = types.SimpleNamespace(monotonic=lambda: now[0], time=planning.time.time, strftime=planning.time.strftime)
+    clock.localtime = planning.time.localtime
+
     def calibrate(experiment):
         calls.append(experiment)
+        now[0] += CALIBRATING
         names = [*experiment.spaces, *experiment.baselines]
-        return {name: {"epoch": 0.5, "evaluation": 0.1} for name in names}, 2.0
+        seconds = {name: {"epoch": 0.5, "evaluation": 0.1, "start": 0.0} for name in names}
+        return {"calibration": seconds, "startup": 2.0}
 
+    monkeypatch.setattr(planning, "time", clock)
     monkeypatch.setattr(planning, "calibrate", calibrate)
     return calls
 
@@ -52,8 +66,9 @@ def test_chosen_epochs_leave_most_of_every_share_to_search(seconds, evaluation, 
     if plan.epochs > 1:
         assert max(parts) <= planning.MOST_CONFIRM_PART
         assert sum(parts) / len(parts) <= planning.CONFIRM_PART
-    if 1 < plan.epochs < 200:  # and it is the longest that does
-        longer = dataclasses.replace(plan, epochs=plan.epochs + 1)
+    assert plan.epochs in EPOCHS
+    if 1 < plan.epochs < 200:  # and it is the longest of them that does
+        longer = dataclasses.replace(plan, epochs=next(epochs for epochs in EPOCHS if epochs > plan.epochs))
         parts = [longer.confirming(method) / longer.share for method in spaces]
         assert (
             longer.share <= 0
@@ -64,6 +79,7 @@ def test_chosen_epochs_leave_most_of_every_share_to_search(seconds, evaluation, 
 
 def test_the_budget_is_shared_equally_after_baselines_start_up_and_calibration(calibrated):
     plan = make(experiment(), Budget.parse("1cpu-hours"), slots=2)
+    assert plan.calibration_seconds == CALIBRATING
     whole = len(SPACES) * plan.share + plan.allowance + plan.calibration_seconds
     assert whole == pytest.approx(3600)
     training = plan.cost("supervised", "baseline", 0, plan.epochs)
@@ -81,6 +97,11 @@ def test_a_budget_too_small_is_refused_and_the_smallest_that_would_do_does(calib
     assert plan.share >= plan.least_share()
 
 
+def test_no_budget_is_suggested_that_would_itself_be_refused(calibrated):
+    with pytest.raises(UserError, match="fewer --epochs or --seeds would do"):
+        make(experiment(epochs=10**5, seeds=10**6), Budget.parse("1cpu-hours"), slots=2)
+
+
 def test_what_beginning_a_trial_takes_is_part_of_its_first_epoch():
     calibration = {"m": {"epoch": 2.0, "evaluation": 1.0, "start": 5.0}}
     asked = Experiment({"m": Space("m")}, FAKE, baselines=(), seeds=1, scheduler="full")
@@ -93,7 +114,7 @@ def test_what_beginning_a_trial_takes_is_part_of_its_first_epoch():
 def test_trials_that_share_a_gpu_are_planned_as_if_that_gained_nothing_until_it_is_measured(calibrated):
     half = make(experiment(epochs=10), Budget.parse("1gpu-hours"), slots=2, rate=0.5)
     whole = make(experiment(epochs=10), Budget.parse("1gpu-hours"), slots=1, rate=1.0)
-    assert half.calibration["byol"] == {"epoch": 1.0, "evaluation": 0.2}
+    assert half.calibration["byol"] == {"epoch": 1.0, "evaluation": 0.2, "start": 0.0}
     assert half.training("byol") == pytest.approx(whole.training("byol"))
 
 
@@ -108,7 +129,7 @@ def start(run_dir, plan):
     ledger = Ledger(run_dir)
     names = ("epochs", "calibration", "calibration_seconds", "startup")
     values = {name: getattr(plan, name) for name in names}
-    ledger.append("run", format=1, settings=plan.experiment.identity(), plan=values)
+    ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
     ledger.close()
 
 
@@ -164,6 +185,186 @@ def test_what_is_asked_is_checked_before_anything_is_prepared(calibrated, tmp_pa
     assert prepared == [1]
 
 
+def test_a_calibration_is_charged_to_the_budget_at_the_rate_of_the_slot_that_it_had(calibrated, tmp_path):
+    for rate in (1.0, 0.5):
+        plan = make(experiment(epochs=4), Budget.parse("1gpu-hours"), slots=2, rate=rate)
+        assert plan.calibration_seconds == rate * CALIBRATING
+        start(tmp_path / str(rate), plan)
+        assert read(tmp_path / str(rate) / "ledger.jsonl").charged == rate * CALIBRATING
+
+
+H100 = {"device": "NVIDIA H100 in bfloat16", "versions": {"torch": "2.11.0", "ray": "2.60"}}
+T4 = {"device": "Tesla T4 in float32", "versions": {"torch": "2.11.0", "ray": "2.60"}}
+NEWER = {"device": "Tesla T4 in float32", "versions": {"torch": "2.12.0", "ray": "2.60"}}
+
+
+def session(run_dir, facts, **values):
+    """Adds a session to the run in the folder, with the `plan` that it calibrated anew (as `bench.tune.run` does)."""
+    ledger = Ledger(run_dir)
+    budget = {"device": "gpu", "seconds": 3600}
+    number = len(ledger.fold.sessions)
+    ledger.append("session", number=number, budget=budget, slots=1, rate=1.0, share=1.0, facts=facts, **values)
+    ledger.close()
+
+
+def test_a_run_continued_as_if_on_another_machine_calibrates_anew_and_says_so(calibrated, tmp_path):
+    budget = Budget.parse("1gpu-hours")
+    first = make(experiment(), budget, 1, run_dir=tmp_path, facts=H100)
+    start(tmp_path, first)
+    session(tmp_path, H100)
+    path = tmp_path / "ledger.jsonl"
+    assert make(experiment(), budget, 1, run_dir=tmp_path, facts=H100) == first
+    assert mixture(read(path), H100) is None
+    assert len(calibrated) == 1
+
+    second = make(experiment(), budget, 1, run_dir=tmp_path, facts=T4)
+    assert len(calibrated) == 2
+    assert second.calibration_seconds == 2 * CALIBRATING
+    assert second.epochs == first.epochs
+    said = mixture(read(path), T4)
+    assert "device NVIDIA H100 in bfloat16, and goes on with device Tesla T4 in float32" in said
+    assert "PyTorch" not in said
+    anew = {"calibration": {"byol": {"epoch": 9.0}}, "calibration_seconds": second.calibration_seconds, "startup": 3.0}
+    session(tmp_path, T4, plan=anew)
+    fold = read(path)
+    assert fold.charged == 2 * CALIBRATING
+    assert fold.plan["calibration"] == anew["calibration"]
+    assert fold.plan["epochs"] == first.epochs
+
+    assert "PyTorch 2.11.0, and goes on with device Tesla T4 in float32, PyTorch 2.12.0" in mixture(fold, NEWER)
+
+
+def test_a_run_that_continues_on_the_device_of_its_last_session_uses_the_calibration_of_that(calibrated, tmp_path):
+    budget = Budget.parse("1gpu-hours")
+    plan = make(experiment(), budget, 1, facts=H100)
+    start(tmp_path, plan)
+    session(tmp_path, H100)
+    names = [*plan.experiment.spaces, *plan.experiment.baselines]
+    slow = {name: {"epoch": 0.75, "evaluation": 0.1, "start": 0.0} for name in names}
+    session(tmp_path, T4, plan={"calibration": slow, "calibration_seconds": 20.0, "startup": 3.0})
+    calibrated.clear()
+    for facts in (T4, NEWER, {}):  # where the session's device is not told, nothing is made of it
+        assert make(experiment(), budget, 1, run_dir=tmp_path, facts=facts).calibration == slow
+    assert not calibrated
+    make(experiment(), budget, 1, run_dir=tmp_path, facts=H100)
+    assert len(calibrated) == 1
+
+
+def test_a_run_of_the_first_version_is_refused_before_anything_is_prepared(calibrated, tmp_path):
+    plan = make(experiment(), Budget.parse("1cpu-hours"), 1)
+    start(tmp_path, plan)
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(path.read_text().replace(f'"format":{FORMAT}', '"format":1'))
+    prepared: list[int] = []
+    with pytest.raises(UserError, match=r"version 0\.1 began"):
+        make(experiment(), plan.budget, 1, run_dir=tmp_path, prepare=lambda: prepared.append(1))
+    assert not prepared
+    make(experiment(), plan.budget, 1, run_dir=tmp_path, fresh=True)
+
+
+def test_what_a_dry_run_measured_is_what_the_run_that_follows_goes_by(calibrated, tmp_path, monkeypatch):
+    budget = Budget.parse("1gpu-hours")
+    make(experiment(), budget, 1, run_dir=tmp_path, facts=H100)
+    assert not list(tmp_path.iterdir())
+    planned = make(experiment(), budget, 1, run_dir=tmp_path, facts=H100, keep=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["calibration.json"]
+    calibrated.clear()
+    monkeypatch.setattr(planning, "calibrate", None)
+    assert make(experiment(), budget, 1, run_dir=tmp_path, facts=H100) == planned
+    pinned = make(experiment(epochs=planned.epochs), budget, 1, run_dir=tmp_path, facts=H100)
+    assert (pinned.share, pinned.calibration_seconds) == (planned.share, CALIBRATING)
+    larger = make(experiment(), Budget.parse("2gpu-hours"), 1, run_dir=tmp_path, facts=H100)
+    assert larger.calibration == planned.calibration
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"asked": experiment(settings={"seconds": 0.7})},
+        {"facts": T4},
+        {"facts": H100 | {"versions": {"torch": "2.12.0"}}},
+        {"rate": 0.5},
+        {"fresh": True},
+        {"damage": b"{"},
+        {"damage": b"[]"},
+        {"damage": b""},
+        {"damage": b'{"depends_on": null}'},
+    ],
+)
+def test_a_calibration_that_is_not_of_the_same_experiment_and_machine_is_made_anew(calibrated, tmp_path, change):
+    budget, options = Budget.parse("1gpu-hours"), {"run_dir": tmp_path, "facts": H100, "rate": 1.0}
+    make(experiment(), budget, 1, **options, keep=True)
+    calibrated.clear()
+    if (damage := change.pop("damage", None)) is not None:
+        (tmp_path / "calibration.json").write_bytes(damage)
+    make(change.pop("asked", experiment()), budget, 1, **(options | change))
+    assert len(calibrated) == 1
+
+
+def test_a_kept_calibration_with_figures_that_are_none_is_made_anew(calibrated, tmp_path):
+    budget, options = Budget.parse("1gpu-hours"), {"run_dir": tmp_path, "facts": H100}
+    make(experiment(), budget, 1, **options, keep=True)
+    content = json.loads((tmp_path / "calibration.json").read_text())
+    for wrong in ("fast", None, math.nan, math.inf, -1.0):
+        calibrated.clear()
+        content["calibration"]["byol"]["epoch"] = wrong
+        (tmp_path / "calibration.json").write_text(json.dumps(content))
+        make(experiment(), budget, 1, **options)
+        assert len(calibrated) == 1
+    del content["calibration"]["byol"]
+    (tmp_path / "calibration.json").write_text(json.dumps(content))
+    make(experiment(), budget, 1, **options)
+    assert len(calibrated) == 2
+
+
+def test_the_description_says_how_to_pin_epochs_that_were_chosen_and_only_those(calibrated):
+    chosen = make(experiment(), Budget.parse("1cpu-hours"), 2)
+    assert f"{chosen.epochs} epochs a training (--epochs {chosen.epochs} pins this)" in describe(chosen)
+    assert "pins" not in describe(make(experiment(epochs=chosen.epochs), Budget.parse("1cpu-hours"), 2))
+
+
+@pytest.mark.parametrize(("rate", "use"), [(1 / 2, None), (1 / 3, "--gpus-per-trial 0.5"), (1 / 4, "0.5")])
+def test_trials_that_do_not_fit_together_into_a_gpus_memory_are_refused(calibrated, tmp_path, monkeypatch, rate, use):
+    def with_memory(experiment, calibrate=planning.calibrate):
+        memory = {"byol": 30 * 2**30, "simclr": 5 * 2**30, "supervised": 2**30}
+        return calibrate(experiment) | {"memory": memory, "device_memory": 80 * 2**30}
+
+    monkeypatch.setattr(planning, "calibrate", with_memory)
+    options = {"rate": rate, "run_dir": tmp_path, "keep": True}
+    if use is None:
+        make(experiment(), Budget.parse("1gpu-hours"), 8, **options)
+        return
+    with pytest.raises(UserError, match="trials of byol take") as error:
+        make(experiment(), Budget.parse("1gpu-hours"), 8, **options)
+    assert str(error.value) == (
+        f"{round(1 / rate)} trials of byol take {round(1 / rate)} x 30.0 GiB on a GPU that has 80.0; "
+        "use --gpus-per-trial 0.5"
+    )
+    assert not list(tmp_path.iterdir())
+    make(experiment(), Budget.parse("1gpu-hours"), 2, rate=1.0)  # alone each fits
+
+
+def test_nothing_in_the_working_directory_is_taken_for_a_module_of_the_calibration(tmp_path, monkeypatch):
+    for name in ("bench/__init__.py", "algorithms/__init__.py", "queue.py", "profile.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('raise SystemExit("a file of the user was imported")')
+    (tmp_path / "mine.py").write_text(
+        "def calibrate(trial, settings): return {'epoch': 1.0, 'evaluation': 0.0}\ndef factory(*_): pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))  # as `python -m` and a PYTHONPATH with an empty entry do
+    monkeypatch.syspath_prepend("")
+    assert planning.calibrate(experiment())["calibration"]["byol"]["epoch"] == 0.5
+    assert planning.calibrate(experiment(factory="mine:factory"))["calibration"]["byol"]["epoch"] == 1.0
+
+
+def test_modules_are_found_where_the_project_lies_when_it_is_called_there(monkeypatch):
+    project = str(Path(planning.__file__).resolve().parent.parent)
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "path", ["/elsewhere", project, "/usr/lib"])
+    assert planning.import_path() == f"/elsewhere:{project}:/usr/lib"
+
+
 def test_a_plugin_that_cannot_be_imported_is_told_in_one_line(calibrated, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "broken_plugin.py").write_text("1 +")
@@ -190,15 +391,24 @@ def test_folders_and_threads_may_change_between_sessions(calibrated, tmp_path):
 def test_the_description_has_slots_costs_trials_and_the_end(calibrated):
     plan = make(experiment(), Budget.parse("1cpu-hours"), slots=2)
     text = describe(plan)
-    for part in ("2 slots", f"{plan.epochs} epochs", "30.0 min", "byol", "0.5", "trials", "It ends in about"):
+    half = f"{(3600 - CALIBRATING) / 2 / 60:.1f} min"
+    for part in ("2 slots", f"{plan.epochs} epochs", half, "byol", "0.5", "trials", "It ends in about"):
         assert part in text
 
 
+@pytest.mark.parametrize(("slots", "rate", "said"), [(4, 1.0, "4 slots (1 trial"), (8, 0.5, "8 slots (2 trials")])
+def test_the_description_says_how_many_trials_share_a_gpu(calibrated, slots, rate, said):
+    assert f"{said} per GPU)" in describe(make(experiment(), Budget.parse("1gpu-hours"), slots, rate))
+
+
 def test_calibration_runs_in_a_process_of_its_own_and_tells_what_went_wrong():
-    calibration, startup = planning.calibrate(experiment(settings={"seconds": 0.5, "start": 0.1}))
+    found = planning.calibrate(experiment(settings={"seconds": 0.5, "start": 0.1, "memory": 2**30}))
+    calibration = found["calibration"]
     assert calibration["byol"] == {"epoch": 0.5, "evaluation": 0.0, "start": pytest.approx(0.1, abs=10)}
     assert calibration["byol"]["start"] >= 0.1
     assert set(calibration) == {*SPACES, "pixels", "random", "supervised"}
-    assert startup >= 0
+    assert found["startup"] >= 0
+    assert found["memory"] == dict.fromkeys(calibration, 2**30)
+    assert found["device_memory"] == 2**33
     with pytest.raises(UserError, match=r"calibration failed: .*no_such_module"):
         planning.calibrate(experiment(factory="no_such_module:factory"))

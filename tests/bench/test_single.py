@@ -84,17 +84,26 @@ def test_a_folder_with_another_training_is_left_alone_unless_told(data, tmp_path
     assert json.loads((tmp_path / "trained" / "simclr" / "training.json").read_text())["asked"]["epochs"] == 2
 
 
-def test_what_won_a_search_is_trained_rather_than_the_published_recipe(data, tmp_path, capsys):
-    ledger = Ledger(tmp_path)
-    ledger.append("run", format=FORMAT, settings={}, plan={})
+def searched(run_dir, settings, version=FORMAT):
+    """A run in the folder that simclr has won with these hyper-parameters."""
+    ledger = Ledger(run_dir)
+    ledger.append("run", format=version, settings=settings, plan={})
     won = load("simclr").defaults | {"temperature": 0.125}
     trial = {"uid": "simclr-0003", "method": "simclr", "stage": "search", "seed": 3, "number": 3, "parameters": {}}
     trial |= {"published": False, "of": None, "epochs": 1, "evaluate_at": [1], "hyperparameters": won}
     ledger.append("suggested", **trial)
     ledger.append("chosen", method="simclr", winner="simclr-0003", share=1.0)
     ledger.close()
+    return won
+
+
+@pytest.mark.parametrize("version", [1, FORMAT])
+def test_what_won_a_search_is_trained_rather_than_the_published_recipe(data, tmp_path, capsys, version):
+    won = searched(tmp_path, {"encoder": "resnet8"}, version)
     path = train(data, tmp_path, "simclr", epochs=1)
-    assert "as it won in" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "as it won in" in told
+    assert "note:" not in told
     assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won
 
 
@@ -110,3 +119,43 @@ def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):
             run_dir=tmp_path,
         )
     assert not list(tmp_path.rglob("encoder.pt"))
+
+
+HERE = {"dataset": "shapes", "dataset_fingerprint": "12", "image_size": 8, "encoder": "resnet8"}
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        (HERE, None),
+        (
+            HERE | {"dataset": "imagenette", "image_size": 224, "encoder": "resnet50"},
+            "on imagenette at 224 px with resnet50",
+        ),
+        (HERE | {"dataset_fingerprint": "34"}, "on other images called shapes"),
+        (HERE | {"image_size": 16}, "at 16 px"),
+        (HERE | {"encoder": "resnet18"}, "with resnet18"),
+    ],
+)
+def test_a_winner_of_another_run_is_used_and_it_is_told_what_differs(data, tmp_path, capsys, there, told):
+    won = searched(tmp_path, there)
+    local = {"data": data, "device": "cpu"}
+    path = single.train("simclr", load("simclr").defaults, HERE, local, epochs=1, run_dir=tmp_path)
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert notes == ([f"note: the run there was {told}"] if told else [])
+    assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won
+
+
+def test_another_seed_is_another_training(data, tmp_path):
+    weights = [torch.load(train(data, tmp_path / str(seed), epochs=1, seed=seed), weights_only=True) for seed in (0, 7)]
+    assert not all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    with pytest.raises(UserError, match="other settings"):
+        train(data, tmp_path / "7", epochs=1)
+
+
+def test_an_encoder_that_collapsed_is_kept_with_a_warning(data, tmp_path, capsys, monkeypatch):
+    train(data, tmp_path / "well", epochs=1)
+    assert "collapsed" not in capsys.readouterr().err
+    monkeypatch.setattr(single, "COLLAPSED", 2.0)
+    assert train(data, tmp_path / "collapsed", epochs=1).exists()
+    assert capsys.readouterr().err == "warning: dino has collapsed: all images have nearly the same features\n"

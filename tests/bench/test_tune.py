@@ -365,6 +365,7 @@ def test_an_end_of_rays_loop_that_nobody_asked_for_is_an_error_and_no_signal(ses
 
     monkeypatch.setattr(tune.tune, "Tuner", Tuner)
     monkeypatch.setattr(tune, "_ray", lambda *_: contextlib.nullcontext("/nowhere"))
+    monkeypatch.setattr(tune.ray, "nodes", list)
     session.run(None)
     assert session.signal is None
     with pytest.raises(RuntimeError, match="though there was work left"):
