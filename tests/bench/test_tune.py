@@ -347,7 +347,7 @@ def test_nodes_of_different_gpus_are_named_in_a_warning():
     assert "(A100, T4)" in tune._different_gpus([node("T4"), node("A100"), node("T4")])
 
 
-def test_a_signals_handler_says_nothing_as_it_may_come_in_the_middle_of_a_word(session, capsys):
+def test_a_signals_handler_says_nothing_as_it_may_come_in_the_middle_of_a_word(capsys, session):
     session._signalled(signal.SIGINT)
     assert capsys.readouterr().out == ""
     assert session.signal == signal.SIGINT
