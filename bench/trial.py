@@ -116,7 +116,7 @@ class Attempt:
         process ends.
         """
         answer: dict[str, Any] = {"reports": []}
-        with self._open_note(answer) as file:
+        with self._open_note() as file:
             faulthandler.dump_traceback_later(self.time_limit, exit=True, file=file)
             try:
                 if self._trainer is None:
@@ -147,20 +147,21 @@ class Attempt:
         try:
             self._checkpoint.write_if_due(self._content)
         except OSError as error:
-            answer["warning"] = self._unwritable(error)
+            self._unwritable = self._unwritable or error
+        if self._unwritable is not None:
+            reason = self._unwritable.strerror or self._unwritable
+            answer["warning"] = f"no checkpoint can be written to {self.folder.parent}: {reason}"
         return answer
 
-    def _open_note(self, answer: dict[str, Any]) -> TextIO:
-        """The attempt's note; nowhere, and `answer` warns, where none can be written."""
+    def _open_note(self) -> TextIO:
+        """The attempt's note; nowhere, where none can be written."""
+        self._unwritable: OSError | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             return open(self.folder / f"attempt-{self.number}.note", "w")
         except OSError as error:
-            answer["warning"] = self._unwritable(error)
+            self._unwritable = error
             return open(os.devnull, "w")
-
-    def _unwritable(self, error: OSError) -> str:
-        return f"no checkpoint can be written to {self.folder.parent}: {error.strerror or error}"
 
     def _begin(self) -> dict[str, Any]:
         clean_process(self.trial["seed"])

@@ -38,7 +38,6 @@ from typing import Any
 import ray
 from ray import tune
 from ray._private import ray_constants, services
-from ray._private import utils as ray_utils
 from ray._raylet import AuthenticationTokenLoader, Config
 from ray.tune import tune as loop
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -80,7 +79,6 @@ _ENVIRONMENT = {
 }
 
 
-ray_utils.get_entrypoint_name = lambda: "run_bench.py"  # instead of all words, which Ray wants to be UTF-8
 loop._setup_signal_catching = threading.Event  # Tune takes SIGUSR1, and then waits for workers that are starting
 
 

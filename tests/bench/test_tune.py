@@ -347,7 +347,7 @@ def test_nodes_of_different_gpus_are_named_in_a_warning():
     assert "(A100, T4)" in tune._different_gpus([node("T4"), node("A100"), node("T4")])
 
 
-def test_a_signals_handler_says_nothing_as_it_may_come_in_the_middle_of_a_word(session, capsys):
+def test_a_signals_handler_says_nothing_as_it_may_come_in_the_middle_of_a_word(capsys, session):
     session._signalled(signal.SIGINT)
     assert capsys.readouterr().out == ""
     assert session.signal == signal.SIGINT
@@ -365,6 +365,7 @@ def test_an_end_of_rays_loop_that_nobody_asked_for_is_an_error_and_no_signal(ses
 
     monkeypatch.setattr(tune.tune, "Tuner", Tuner)
     monkeypatch.setattr(tune, "_ray", lambda *_: contextlib.nullcontext("/nowhere"))
+    monkeypatch.setattr(tune.ray, "nodes", list)
     session.run(None)
     assert session.signal is None
     with pytest.raises(RuntimeError, match="though there was work left"):
