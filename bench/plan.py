@@ -381,8 +381,8 @@ def _duration(seconds: float) -> str:
 
 def calibrate(experiment: Experiment) -> dict[str, Any]:
     """`calibration`, {method or baseline: {"epoch", "evaluation", "start": seconds}}; `startup`, a worker's seconds;
-    `choices`, those that are left of the search spaces (`Plan.choices`); `memory`, {method or baseline: peak bytes on the device};
-    `device_memory`, its bytes (both 0 where not told).
+    `choices`, those that are left of the search spaces (`Plan.choices`); `memory`, {method or baseline: peak bytes on
+    the device}; `device_memory`, its bytes (both 0 where not told).
 
     Measured in a process of its own on one slot, so that nothing stays behind in this one. Raises UserError with
     the process's last line if it fails.
