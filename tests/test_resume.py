@@ -5,6 +5,7 @@ same bits, in attempts alone and in a run on Ray.
 """
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -79,12 +80,12 @@ def attempt(folder: Path, number: int) -> None:
 def run(folder: Path) -> None:
     """A run on Ray, up to the end of a confirming trial whose worker has been killed; its reports on stdout."""
     calibration = {METHOD: {"epoch": 0.2, "evaluation": 0.1, "start": 0.1}}
-    experiment = plan.Experiment(
-        {METHOD: load(METHOD)}, FACTORY, local=settings(folder), baselines=(), epochs=EPOCHS, seeds=1
-    )
-    # Much time for workers to start, which is no method's, and little to search.
-    start, share = 300.0, 8.0
-    made = plan.Plan(experiment, Budget("cpu", 2 * start + share), 2, 1.0, EPOCHS, calibration, 0.0, start)
+    # Nothing to search, so that confirming comes after one trial, and a budget that no slow machine spends on it.
+    space = load(METHOD)
+    fixed = {name: {key: entry[key] for key in ("default", "source")} for name, entry in space.entries.items()}
+    spaces = {METHOD: dataclasses.replace(space, entries=fixed)}
+    experiment = plan.Experiment(spaces, FACTORY, local=settings(folder), baselines=(), epochs=EPOCHS, seeds=1)
+    made = plan.Plan(experiment, Budget("cpu", 3600.0), 2, 1.0, EPOCHS, calibration, 0.0, 300.0)
 
     def ended(fold: Fold) -> list[str]:
         return [one.uid for one in fold.trials.values() if one.stage != "search" and one.final and one.attempts > 1]
