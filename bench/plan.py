@@ -207,7 +207,8 @@ def make(
             measured = _measure(experiment, rate)
         known = known | measured
         known["calibration_seconds"] += earlier.plan["calibration_seconds"] if earlier else 0.0
-    fields = {key: known[key] for key in ("calibration", "startup", "calibration_seconds", "choices")}
+    fields = {key: known[key] for key in ("calibration", "startup", "calibration_seconds")}
+    fields |= {"choices": (earlier.plan if earlier else known)["choices"]}  # a run keeps those that it began with
     plan = Plan(experiment, budget, slots, rate, epochs or 1, **fields)
     if plan.share < plan.least_share():
         needed = plan.least_share() * len(experiment.spaces) + plan.allowance + plan.calibration_seconds

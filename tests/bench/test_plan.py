@@ -443,6 +443,15 @@ def test_choices_that_train_the_same_are_one_before_the_search_and_the_default_s
     assert make(asked, Budget.parse("20cpu-minutes"), slots=1, run_dir=tmp_path).choices == found
 
 
+def test_a_run_that_is_calibrated_anew_keeps_the_choices_that_it_began_with(calibrated, tmp_path):
+    plan = dataclasses.replace(make(experiment(), Budget.parse("1gpu-hours"), 1), choices={"byol": {"heads": [1]}})
+    start(tmp_path, plan)
+    session(tmp_path, H100)
+    calibrated.clear()
+    assert make(experiment(), plan.budget, 1, run_dir=tmp_path, facts=T4).choices == plan.choices
+    assert len(calibrated) == 1
+
+
 def test_a_search_proposes_the_choices_that_are_left():
     asked = Experiment({"simsiam": load("simsiam")}, FAKE, baselines=(), searcher="random")
     calibration = {"simsiam": {"epoch": 1.0, "evaluation": 0.0}}
