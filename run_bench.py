@@ -384,6 +384,8 @@ def run(options: argparse.Namespace) -> int:
         status = 128 + interruption.signal
     page = report.write(run_dir)
     found = results.load(run_dir)
+    if found.run["given_up"].keys() >= spaces.keys():
+        status = status or 1  # nothing could be trained: a script that waits for results must see it
     print(table.terminal(found))
     print(f"Report: {page}\nTable:  {run_dir / 'table.md'}\nData:   {run_dir / 'trials.parquet'}")
     if settings["dataset"] == "cifar10":

@@ -122,7 +122,7 @@ def facts(fold: Fold, name: str) -> dict:
             for each in fold.sessions
         ],
         "winners": {method: event.get("winner") for method, event in fold.chosen.items()},
-        "given_up": {method: reason for method, event in fold.chosen.items() if (reason := event.get("reason"))},
+        "given_up": fold.given_up,
         "charged": fold.charged,
         "closed": fold.closed,
     }

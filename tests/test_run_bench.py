@@ -227,6 +227,17 @@ def test_the_images_are_written_once_into_the_runs_folder_and_before_the_calibra
     assert list((tmp_path / "run" / "data").rglob("*")) == data, "what is refused has removed the images of a run"
 
 
+def test_a_run_of_which_all_methods_were_given_up_fails(begun, tmp_path, capfd):
+    run_dir = tmp_path / "run"
+    words = [*SMALL, "--run-dir", str(run_dir)]
+    assert run_bench.main(words) == 0
+    ledger = Ledger(run_dir)
+    ledger.append("chosen", method="simclr", winner=None, share=1.0, reason="5 trials failed: no memory")
+    ledger.close()
+    assert run_bench.main(words) == 1
+    assert "simclr was given up: 5 trials failed: no memory" in capfd.readouterr().out
+
+
 def test_a_run_begins_with_the_plan_of_the_dry_run_before_it(begun, tmp_path, capfd):
     words = [*SMALL, "--run-dir", str(tmp_path / "run")]
     assert run_bench.main([*words, "--dry-run"]) == 0
