@@ -70,6 +70,9 @@ FORMAT = 2
 READABLE = (1, 2)
 """Format 1 is that of version 0.1. Its runs can be read, but not continued: it recorded batch sizes, effective
 hyper-parameters and failures otherwise."""
+PAUSES = (0.1, 0.4, 1.5)
+"""Seconds before a line is tried again that met a full disk: what a worker cannot write whole, such as a checkpoint,
+takes the last of it until the worker removes it."""
 FINAL = ("complete", "pruned", "failed")
 OF_THE_RECIPE = ("diverged", "collapsed", "memory", "error")
 OF_THE_MACHINE = ("hung", "lost", "device")
@@ -351,23 +354,32 @@ class Ledger:
         """Make one event durable, then fold it. Raises UserError on a full disk; the file stays whole."""
         entry = {"event": event, "time": round(time.time(), 3), **plain(values)}
         line = (json.dumps(entry, separators=(",", ":"), allow_nan=False) + "\n").encode()
+        for pause in (*PAUSES, None):
+            try:
+                self._write(line)
+                break
+            except OSError as error:
+                if pause is None or error.errno != errno.ENOSPC:
+                    raise UserError(
+                        f"{self.path} cannot be written ({error.strerror or error}); "
+                        "free some space and run the same command again (without --fresh), it continues"
+                    ) from error
+                time.sleep(pause)
+        self._size += len(line)
+        self.fold.apply(entry)
+
+    def _write(self, line: bytes) -> None:
         try:
             self._cut_torn()
             self._torn = True
-            written = os.write(self._file, line)
-            if written < len(line):
+            if os.write(self._file, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file)
             self._torn = False
-        except OSError as error:
+        except OSError:
             with contextlib.suppress(OSError):  # else the next append cuts it, or the next driver drops it
                 self._cut_torn()
-            raise UserError(
-                f"{self.path} cannot be written ({error.strerror or error}); "
-                "free some space and run the same command again (without --fresh), it continues"
-            ) from error
-        self._size += len(line)
-        self.fold.apply(entry)
+            raise
 
     def _cut_torn(self) -> None:
         """Remove what an append that failed has left, or the next line would be glued to it."""

@@ -218,6 +218,21 @@ def test_a_line_that_could_not_be_written_is_in_no_ones_way(tmp_path, monkeypatc
     ledger.close()
 
 
+def test_a_disk_that_was_full_for_an_instant_costs_nothing(tmp_path, monkeypatch):
+    ledger = Ledger(tmp_path)
+    write_whole, calls = os.write, []
+
+    def write_half_at_first(descriptor, line):
+        calls.append(line)
+        return write_whole(descriptor, line[: len(line) // 2] if len(calls) < 3 else line)
+
+    monkeypatch.setattr(os, "write", write_half_at_first)
+    ledger.append("run", format=FORMAT, settings={}, plan={})
+    assert len(calls) == 3
+    assert [event["event"] for event in read_events(ledger.path)[0]] == ["run"]
+    ledger.close()
+
+
 def test_a_run_of_the_first_version_is_read_but_not_continued(tmp_path):
     path, events = tmp_path / "ledger.jsonl", SMALL_RUN
     assert events[0]["format"] == FORMAT == 2
