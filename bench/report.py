@@ -432,7 +432,7 @@ def _compute(page: Page) -> str:
         "yref": "paper",
     }
     return (
-        '<p class="lead">Every method gets the same share (dotted line), and everything counts: start-up, '
+        '<p class="lead">Every method gets the same share (dotted line), and everything counts: '
         "evaluation, pruned, failed and repeated work. A share that was not used stays unused.</p>"
         + page.chart(
             "spent",
