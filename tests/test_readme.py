@@ -89,16 +89,25 @@ def check_pip(words: list[str]) -> None:
 def check_ray(words: list[str]) -> None:
     from ray.scripts.scripts import cli
 
+    words = words[: words.index(">")] if ">" in words else words
     cli.commands[words[0]].make_context(words[0], words[1:])
 
 
 def check_export(words: list[str]) -> None:
-    """A variable that the product sets itself, where it starts Ray."""
-    name, value = words[0].split("=")
-    assert tune._ENVIRONMENT[name] == value
+    """Variables that the product sets itself, where it starts Ray."""
+    for name, value in (word.split("=") for word in words):
+        assert (tune._ENVIRONMENT | {"RAY_AUTH_MODE": "token"})[name] == value
 
 
-PROGRAMS = {"pip": check_pip, "ray": check_ray, "export": check_export}
+def check_chmod(words: list[str]) -> None:
+    """The file in which Ray keeps its token, for its user alone."""
+    from ray._private.authentication import authentication_token_setup as setup
+
+    assert words[0] == "600"
+    assert Path(words[1]).expanduser() == setup._get_default_token_path()
+
+
+PROGRAMS = {"pip": check_pip, "ray": check_ray, "export": check_export, "chmod": check_chmod}
 
 
 @pytest.mark.parametrize("command", commands())
