@@ -413,7 +413,7 @@ class _Decoder:
         kept: list[int] = []
         began = told = time.monotonic()
         items = zip(places, listing.read(places), strict=True)
-        with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool, warnings.catch_warnings():
+        with ThreadPoolExecutor(min(8, machine.cores())) as pool, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             done = 0
