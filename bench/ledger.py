@@ -70,7 +70,7 @@ FORMAT = 2
 READABLE = (1, 2)
 """Format 1 is that of version 0.1. Its runs can be read, but not continued: it recorded batch sizes, effective
 hyper-parameters and failures otherwise."""
-PAUSES = (0.1, 0.4, 1.5)
+PAUSES = (0.05, 0.25)
 """Seconds before a line is tried again that met a full disk: what a worker cannot write whole, such as a checkpoint,
 takes the last of it until the worker removes it."""
 FINAL = ("complete", "pruned", "failed")
@@ -344,7 +344,7 @@ class Ledger:
             events, self._size = read_own_events(self.path)
             self.fold = fold_events(events, self.path)
             self._file = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-            self._torn = True
+            self._torn, self._full = True, False
             sync_folder(self.run_dir)  # before the first line: the file's name, and that of the former one
         except BaseException:
             os.close(self._lock)
@@ -357,9 +357,11 @@ class Ledger:
         for pause in (*PAUSES, None):
             try:
                 self._write(line)
+                self._full = False
                 break
             except OSError as error:
-                if pause is None or error.errno != errno.ENOSPC:
+                if self._full or pause is None or error.errno != errno.ENOSPC:
+                    self._full = True  # and no later line waits: trials hold their slots meanwhile
                     raise UserError(
                         f"{self.path} cannot be written ({error.strerror or error}); "
                         "free some space and run the same command again (without --fresh), it continues"
