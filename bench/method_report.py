@@ -1,6 +1,7 @@
 """The report on each single method: its winner, its trials' curves, and what its hyper-parameters did."""
 
 import json
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -445,7 +446,10 @@ def importances(space: Mapping, settings: pd.DataFrame, accuracy: pd.Series) -> 
     for _ in range(BOOTSTRAPS):
         study = optuna.create_study(direction="maximize")
         study.add_trials([trials[at] for at in generator.integers(len(trials), size=size)])
-        for name, value in optuna.importance.get_param_importances(study).items():
+        with warnings.catch_warnings():  # of trials that are as good as each other: shown as equal importances
+            warnings.simplefilter("ignore", UserWarning)
+            found = optuna.importance.get_param_importances(study)
+        for name, value in found.items():
             samples.setdefault(name.removeprefix("one_minus_"), []).append(value)
     return {
         name: tuple(float(v) for v in np.quantile(np.pad(values, (0, BOOTSTRAPS - len(values))), [0.5, 0, 1]))

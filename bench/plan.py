@@ -354,8 +354,9 @@ def describe(plan: Plan, spent: float = 0.0) -> str:
     pinned = "" if experiment.epochs else f" (--epochs {plan.epochs} pins this)"
     each = trials_per_device(plan.rate)
     sharing = f" ({each} trial{'s' * (each > 1)} per GPU)" if plan.budget.device == "gpu" else ""
+    slots = f"{plan.slots} slot{'s' * (plan.slots > 1)}{sharing}"
     lines = [
-        f"Plan: {len(experiment.spaces)} methods, {plan.budget} on {plan.slots} slots{sharing}, {plan.epochs} epochs "
+        f"Plan: {len(experiment.spaces)} methods, {plan.budget} on {slots}, {plan.epochs} epochs "
         f"a training{pinned}, pruning at {', '.join(map(str, plan.milestones)) or 'no epoch'}, "
         f"{experiment.seeds} seeds.",
         f"Each method has {_duration(plan.share)} of device time; baselines and start-up have "

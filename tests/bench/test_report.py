@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -378,6 +379,9 @@ def test_importance_finds_the_hyperparameter_that_matters_and_needs_enough_trial
     assert set(found) == {"temperature", "ema_momentum", "learning_rate", "weight_decay", "prototypes"}
     assert max(found, key=found.get) == "temperature"
     assert all(low <= middle <= high for middle, low, high in found.values())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nobody who runs a benchmark is to read Optuna's
+        method_report.importances(synthetic_run.search_space("byol"), settings, accuracy * 0)
     page = make(tmp_path, ("byol",), trials=20)[1]
     assert not any(name.startswith("importance") for name in charts(page))
     assert "unreliable below 40 full trials" in page
