@@ -142,7 +142,7 @@ def _trial(trial: Trial, fold: Fold, run: str) -> dict:
         "stage": fold.stage(trial),
         "state": trial.state,
         "reason": trial.reason,
-        "failure": getattr(trial, "kind", None) if trial.state == "failed" else None,
+        "failure": trial.kind if trial.state == "failed" else None,
         "seed": trial.seed,
         "hyperparameters": json.dumps(trial.hyperparameters, sort_keys=True),
         "effective": _effective(trial),
