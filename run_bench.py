@@ -428,6 +428,4 @@ def name_of(dataset: str) -> str:
 
 if __name__ == "__main__":
     sys.path.append(os.getcwd())  # last, so that a searcher of the user's is found and nothing else is hidden by a file
-    # Workers of a local Ray find the packages where this file stands, from wherever it is called.
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     sys.exit(main())

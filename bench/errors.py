@@ -11,6 +11,6 @@ class UserError(Exception):
         super().__init__("".join(shown))
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """What an error says, on one line; its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

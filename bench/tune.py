@@ -45,9 +45,9 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from bench.budget import slots, trials_per_device
-from bench.errors import UserError
+from bench.errors import UserError, one_line
 from bench.ledger import FORMAT, Fold, Ledger
-from bench.plan import Plan, check_identity
+from bench.plan import Plan, check_identity, import_path
 from bench.progress import Progress
 from bench.search import DONE, Search
 
@@ -564,7 +564,7 @@ def _private_environment(folder: str) -> Iterator[None]:
     with open(os.open(token, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
         file.write(secrets.token_hex(32))
     values = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": token, "RAY_AUTH_TOKEN": None}
-    values["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+    values["PYTHONPATH"] = import_path()
     before = {name: os.environ.get(name) for name in values}
 
     def put(values: dict[str, str | None]) -> None:
@@ -652,8 +652,8 @@ def _init(address: str, **options: Any) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
 
 
-def _line(error: Any) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def _line(error: BaseException | str) -> str:
+    return one_line(error)[:300]
 
 
 @contextlib.contextmanager

@@ -424,13 +424,19 @@ def test_failures_of_the_recipe_are_told_as_the_worst_that_was_pruned_and_those_
     assert list(seen.intermediate_values.values()) == pytest.approx(values)
 
 
+def diverging(curve, method):
+    """The curve, but for the trainings of a method, which diverge."""
+
+    def changed(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        return (math.nan if trial["method"] == method else accuracy), seconds
+
+    return changed
+
+
 def test_a_method_whose_trials_all_fail_is_given_up_at_once_and_the_others_have_their_share():
     plan, curve = small(methods=3, slots=3, trials=120)
-
-    def first_diverges(trial, epoch):
-        accuracy, seconds = curve(trial, epoch)
-        return (math.nan if trial["method"] == "method00" else accuracy), seconds
-
+    first_diverges = diverging(curve, "method00")
     ledger = MemoryLedger(keep=True)
     fold, _ = simulate(plan, first_diverges, ledger)
     own = list(fold.by_method["method00"])
@@ -466,11 +472,7 @@ def test_a_run_in_which_all_trials_fail_ends_soon_and_says_why_in_a_line(slots):
 
 def test_a_run_that_is_killed_gives_up_what_the_uninterrupted_one_does():
     plan, curve = small(methods=2, slots=1, trials=40)
-
-    def first_diverges(trial, epoch):
-        accuracy, seconds = curve(trial, epoch)
-        return (math.nan if trial["method"] == "method00" else accuracy), seconds
-
+    first_diverges = diverging(curve, "method00")
     whole = MemoryLedger(keep=True)
     given_up = simulate(plan, first_diverges, whole)[0].given_up
     for kept in range(2, len(whole.events), 5):
@@ -507,11 +509,7 @@ def test_that_a_method_is_given_up_is_said_once_as_soon_as_it_is():
 
 def test_a_larger_budget_does_not_try_again_what_was_given_up():
     plan, curve = small(methods=2, slots=2, trials=60)
-
-    def first_diverges(trial, epoch):
-        accuracy, seconds = curve(trial, epoch)
-        return (math.nan if trial["method"] == "method00" else accuracy), seconds
-
+    first_diverges = diverging(curve, "method00")
     ledger = MemoryLedger()
     fold, _ = simulate(plan, first_diverges, ledger)
     count = len(fold.by_method["method00"])
