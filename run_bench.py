@@ -262,7 +262,6 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"--{'profile' if options.profile else 'train'} takes one method")
     if options.update_readme and (single or options.dry_run):
         raise UserError("--update-readme needs a run; leave out --dry-run, --profile and --train")
-    spaces = {name: load(name) for name in names}
 
     # Heavy imports come after what can be refused without them.
     import torch
@@ -289,6 +288,7 @@ def run(options: argparse.Namespace) -> int:
     if not single:
         images.check_enough(dataset)
     size = dataset.train.pixels.shape[-1]
+    spaces = {name: load(name, size) for name in names}
     settings = {
         "dataset": dataset.name,
         "dataset_fingerprint": dataset.fingerprint,
@@ -365,7 +365,12 @@ def run(options: argparse.Namespace) -> int:
         "commit": commit(),
         "command": shlex.join(["run_bench.py", *sys.argv[1:]]),
         "search_spaces": {
-            name: {"paper": space.paper, "hash": space.hash, "hyperparameters": space.entries}
+            name: {
+                "paper": space.paper,
+                "hash": space.hash,
+                "recipe": space.recipe,
+                "hyperparameters": space.entries,
+            }
             for name, space in spaces.items()
         },
     }

@@ -1,4 +1,8 @@
-"""Search spaces: for each method one YAML file with every hyper-parameter's default, its source and its range."""
+"""Search spaces: for each method one YAML file with every hyper-parameter's default, its source and its range.
+
+`recipe` says whose recipe it is: its `source` and, where the code cannot train it to the letter, how it is `adapted`. A
+hyper-parameter whose default is ours has the source's value as `published`. `small` is the default for small images.
+"""
 
 import dataclasses
 import difflib
@@ -13,6 +17,7 @@ import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from algorithms import METHODS, method_class
+from algorithms.encoders import SMALL_IMAGE
 from algorithms.trainer import hyperparameter_names
 from bench.errors import UserError
 
@@ -23,6 +28,7 @@ FORMS = (
     {"default", "source", "low", "high", "scale"},
     {"default", "source", "choices"},
 )
+OPTIONAL = {"published", "small"}
 COMPLEMENT = "one_minus_"
 """A parameter on the scale log1m is searched as its distance from 1, under this prefix, on a log scale."""
 LARGEST = 1e12
@@ -33,21 +39,48 @@ NARROWEST = 1e-6
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The hyper-parameters of one method: the published recipe, and the ranges around it."""
+    """The hyper-parameters of one method: the published recipe, ours where it differs, and the ranges around them."""
 
     method: str
     paper: str
+    recipe: dict[str, str]
     entries: dict[str, dict]
     merged: Mapping[str, list] = field(default_factory=dict)
     """By hyper-parameter: what is left of its choices, where several train the same (`narrowed`)."""
 
     @property
     def defaults(self) -> dict:
-        """The published recipe: every hyper-parameter by name."""
-        return {
-            name: float(entry["default"]) if "scale" in entry and not _whole(entry) else entry["default"]
-            for name, entry in self.entries.items()
-        }
+        """Our recipe, which a search varies: every hyper-parameter by name."""
+        return self._values("default")
+
+    @property
+    def published(self) -> dict:
+        """The published recipe: every hyper-parameter by name; as ours but for what ours has otherwise."""
+        return self._values("published")
+
+    @property
+    def recipes(self) -> list[dict]:
+        """The published recipe, and ours where it is another one."""
+        return [self.published] if self.published == self.defaults else [self.published, self.defaults]
+
+    def _values(self, key: str) -> dict:
+        values = {name: entry.get(key, entry["default"]) for name, entry in self.entries.items()}
+        ranges = {name for name, entry in self.entries.items() if "scale" in entry and not _whole(entry)}
+        return {name: float(value) if name in ranges else value for name, value in values.items()}
+
+    def proposes(self, hyperparameters: dict) -> bool:
+        """Whether a search may propose these: the fixed ones at their defaults, the others within their ranges."""
+        for name, entry in self.entries.items():
+            value = hyperparameters[name]
+            if name not in self.searched:
+                inside = value == entry["default"]
+            elif "choices" in entry:
+                inside = value in self.choices[name]
+            else:
+                inside = entry["low"] <= value <= entry["high"]
+            if not inside:
+                return False
+        return True
 
     @property
     def searched(self) -> list[str]:
@@ -125,8 +158,8 @@ def check_methods(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def load(method: str, folder: Path = FOLDER) -> SearchSpace:
-    """The search space of `method` from `folder`/METHOD.yaml, checked.
+def load(method: str, image_size: int, folder: Path = FOLDER) -> SearchSpace:
+    """The search space of `method` for images of `image_size` px, from `folder`/METHOD.yaml, checked.
 
     Raises UserError for a file that is not YAML in UTF-8, an unknown or missing hyper-parameter, and an entry that
     `check_entry` refuses.
@@ -143,11 +176,17 @@ def load(method: str, folder: Path = FOLDER) -> SearchSpace:
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date that is none, or endless brackets
         where = getattr(error, "problem_mark", None)
         raise UserError(f"{path} is not YAML{f', line {where.line + 1}' if where else ''}.") from None
-    if not isinstance(content, dict) or set(content) != {"method", "paper", "hyperparameters"}:
-        raise UserError(f"{path} must have exactly the keys method, paper and hyperparameters.")
+    if not isinstance(content, dict) or set(content) != {"method", "paper", "recipe", "hyperparameters"}:
+        raise UserError(f"{path} must have exactly the keys method, paper, recipe and hyperparameters.")
     if content["method"] != method:
         raise UserError(f"{path} is for {content['method']!r}; its file name says '{method}'.")
-    entries = content["hyperparameters"]
+    recipe, entries = content["recipe"], content["hyperparameters"]
+    if (
+        not isinstance(recipe, dict)
+        or not {"source"} <= set(recipe) <= {"source", "adapted"}
+        or not all(isinstance(words, str) and words.strip() for words in recipe.values())
+    ):
+        raise UserError(f"{path}: recipe must have a source and, where it is not to the letter, how it is adapted.")
     if not isinstance(entries, dict):
         raise UserError(f"{path}: hyperparameters must be a mapping from names to entries.")
     required, known = hyperparameter_names(method_class(method))
@@ -159,23 +198,31 @@ def load(method: str, folder: Path = FOLDER) -> SearchSpace:
         check_entry(f"{path}: {name}", entries[name])
     if missing := required - set(entries):
         raise UserError(f"{path} lacks {', '.join(sorted(missing))}.")
-    return SearchSpace(method, str(content["paper"]), entries)
+    if image_size <= SMALL_IMAGE:
+        entries = {name: entry | {"default": entry.get("small", entry["default"])} for name, entry in entries.items()}
+    entries = {name: {key: entry[key] for key in entry if key != "small"} for name, entry in entries.items()}
+    return SearchSpace(method, str(content["paper"]), recipe, entries)
 
 
 def check_entry(where: str, entry: object) -> None:
     """Raises UserError unless `entry` has one of the three forms and Optuna takes what it says: a range that is not
-    empty, or choices that differ, and the default among them."""
-    if not isinstance(entry, dict) or set(entry) not in FORMS:
+    empty, or choices that differ, and the defaults among them. A published value may lie outside."""
+    if not isinstance(entry, dict) or set(entry) - OPTIONAL not in FORMS:
         raise UserError(
-            f"{where} must have default and source, and either nothing more, or low, high and scale, or choices."
+            f"{where} must have default and source, and either nothing more, or low, high and scale, or choices; "
+            "beside them it may have published and small."
         )
-    default = entry["default"]
-    if not _plain(default):
-        raise UserError(f"{where}: the default must be a text, a finite number, true, false or null, not {default!r}.")
-    if "choices" in entry:
-        _check_choices(where, entry["choices"], default)
-    elif "scale" in entry:
-        _check_range(where, entry["low"], entry["high"], entry["scale"], default)
+    for key in ("default", *OPTIONAL.intersection(entry)):
+        if not _plain(value := entry[key]):
+            raise UserError(
+                f"{where}: {'the default' if key == 'default' else key} must be a text, a finite number, true, false "
+                f"or null, not {value!r}."
+            )
+    for default in {key: entry[key] for key in ("default", "small") if key in entry}.values():
+        if "choices" in entry:
+            _check_choices(where, entry["choices"], default)
+        elif "scale" in entry:
+            _check_range(where, entry["low"], entry["high"], entry["scale"], default)
 
 
 def _plain(value: object) -> bool:

@@ -149,7 +149,7 @@ def measure(methods: list[str], epochs: int = 4) -> None:
             trainer = Trainer(
                 method_class(name),
                 pixels,
-                load(name).defaults,
+                load(name, pixels.shape[-1]).defaults,
                 epochs=epochs if name in methods else 0,
                 encoder="resnet8",
                 seed=seed,

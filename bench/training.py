@@ -59,22 +59,23 @@ def set_determinism(settings: dict) -> None:
         torch.backends.cudnn.benchmark = True
 
 
-def recipe(trial: dict) -> dict:
+def recipe(trial: dict, image_size: int) -> dict:
     """The hyper-parameters that are asked of the trial; a baseline's are those of its search space."""
-    return trial["hyperparameters"] or load(trial["method"]).defaults
+    return trial["hyperparameters"] or load(trial["method"], image_size).defaults
 
 
 def effective(trial: dict, settings: dict) -> dict:
     """The hyper-parameters with which the trial is trained (`effective_hyperparameters`), at whatever stage: by the
     number of images that a search trains on, so that the winner is confirmed as it won. Raises UserError."""
-    method, given = method_class(trial["method"]), recipe(trial)
+    dataset = images.open_saved(settings["data"])
+    size = dataset.train.pixels.shape[-1]
+    method, given = method_class(trial["method"]), recipe(trial, size)
     if most := settings.get("batch_size"):
         given = given | {"batch_size": min(most, given.get("batch_size", Recipe.batch_size))}
-    dataset = images.open_saved(settings["data"])
     count = len(dataset.train.labels) - dataset.validation
     try:
         with torch.device("meta"):  # its width is all that is asked for
-            width = method.build_encoder(settings["encoder"], dataset.train.pixels.shape[-1]).width
+            width = method.build_encoder(settings["encoder"], size).width
         return effective_hyperparameters(method, given, width=width, images=count)
     except ValueError as error:
         raise UserError(str(error)) from None
@@ -99,7 +100,8 @@ def build(trial: dict, settings: dict) -> Trainer:
         packed=True,
         compiled=settings.get("compile") == "on",
     )
-    trainer.facts["hyperparameters"] = differing(recipe(trial), trainer.hyperparameters)
+    asked = recipe(trial, trainer.method.setting.image_size)
+    trainer.facts["hyperparameters"] = differing(asked, trainer.hyperparameters)
     return trainer
 
 

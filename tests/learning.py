@@ -77,7 +77,7 @@ def learn(name: str, encoder: str, epochs: int, seed: int, changed: dict) -> dic
     trainer = Trainer(
         method_class(name),
         evaluation.bank,
-        search_space.load(name).defaults | changed,
+        search_space.load(name, evaluation.bank.shape[-1]).defaults | changed,
         epochs=epochs,
         encoder=encoder,
         seed=seed,

@@ -56,7 +56,7 @@ def one_thread():
 def trained(folder: str, method: str, stage: str = "published") -> tuple[Trainer, dict[str, float | None]]:
     """The method as a worker of a run trains it, for two epochs, and the last one's report."""
     trial = {"uid": "t", "method": method, "stage": stage, "seed": 1, "epochs": 2, "evaluate_at": [2]}
-    trial["hyperparameters"] = load(method).defaults
+    trial["hyperparameters"] = load(method, 32).defaults
     trainer = training.build(trial, {"data": folder, "encoder": "resnet8", "device": "cpu"})
     return trainer, vars([*trainer][-1])
 

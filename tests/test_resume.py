@@ -63,7 +63,7 @@ def build(asked: dict[str, Any], settings: dict[str, Any]) -> Trainer | Mortal:
 
 def confirming() -> dict[str, Any]:
     values = {"uid": "alone", "method": METHOD, "stage": "published", "seed": 900_001, "epochs": EPOCHS}
-    return values | {"evaluate_at": [2, EPOCHS], "hyperparameters": load(METHOD).defaults}
+    return values | {"evaluate_at": [2, EPOCHS], "hyperparameters": load(METHOD, 32).defaults}
 
 
 def attempt(folder: Path, number: int) -> None:
@@ -81,7 +81,7 @@ def run(folder: Path) -> None:
     """A run on Ray, up to the end of a confirming trial whose worker has been killed; its reports on stdout."""
     calibration = {METHOD: {"epoch": 0.2, "evaluation": 0.1, "start": 0.1}}
     # Nothing to search, so that confirming comes after one trial, and a budget that no slow machine spends on it.
-    space = load(METHOD)
+    space = load(METHOD, 32)
     fixed = {name: {key: entry[key] for key in ("default", "source")} for name, entry in space.entries.items()}
     spaces = {METHOD: dataclasses.replace(space, entries=fixed)}
     experiment = plan.Experiment(spaces, FACTORY, local=settings(folder), baselines=(), epochs=EPOCHS, seeds=1)

@@ -54,7 +54,7 @@ def trainer(name: str, flag: bool, *, seed: int = 0, images: int = 64, epochs: i
     return Trainer(
         method_class(name),
         pixels,
-        load(name).defaults | {"batch_size": 8} | ({"negatives": 16} if name == "pirl" else {}) | hyperparameters,
+        load(name, 32).defaults | {"batch_size": 8} | ({"negatives": 16} if name == "pirl" else {}) | hyperparameters,
         epochs=epochs,
         encoder="resnet8",
         seed=seed,
@@ -100,7 +100,7 @@ def test_compiled_steps_train_as_plain_ones_and_one_graph_serves_other_values_im
     assert_same_training(name, 3, 1e-4)
     assert counters["stats"]["unique_graphs"] == 1
     # A recompilation would be an error here.
-    searched = {key: 0.9 * value for key, value in load(name).defaults.items() if key in SEARCHED}
+    searched = {key: 0.9 * value for key, value in load(name, 32).defaults.items() if key in SEARCHED}
     for changed in (searched, {"images": 72, "epochs": 6}):
         other = trainer(name, True, seed=1, **changed)
         train(other, 1)
@@ -205,7 +205,7 @@ import os, sys, torch
 from algorithms import method_class
 from algorithms.trainer import Trainer
 from bench.search_space import load
-trainer = Trainer(method_class("simsiam"), torch.zeros(8, 3, 8, 8, dtype=torch.uint8), load("simsiam").defaults,
+trainer = Trainer(method_class("simsiam"), torch.zeros(8, 3, 8, 8, dtype=torch.uint8), load("simsiam", 32).defaults,
                   epochs=1, encoder="resnet8", device="cpu", compiled=True)
 import torch._inductor.config
 torch._inductor.config.cpp.cxx = ("no-such-compiler",)

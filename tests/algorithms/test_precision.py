@@ -39,7 +39,7 @@ def test_training_and_evaluation_compute_in_what_the_device_computes_in(bfloat16
     images, labels = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8), torch.arange(64) % 2
     evaluation = Evaluation(pack(images), labels, pack(images), labels, 2)
     made = Trainer(
-        method_class("simclr"), images, load("simclr").defaults, epochs=1, encoder="resnet8", device="cpu",
+        method_class("simclr"), images, load("simclr", 32).defaults, epochs=1, encoder="resnet8", device="cpu",
         evaluation=evaluation,
     )  # fmt: skip
     kinds = set()

@@ -28,7 +28,7 @@ def trainer(name: str, *, seed: int = 0, images: int = 96, epochs: int = EPOCHS,
     return Trainer(
         method_class(name),
         pixels,
-        load(name).defaults | {"batch_size": 8} | arguments.pop("hyperparameters", {}),
+        load(name, 32).defaults | {"batch_size": 8} | arguments.pop("hyperparameters", {}),
         epochs=epochs,
         encoder=arguments.pop("encoder", "resnet8"),
         seed=seed,
@@ -227,7 +227,7 @@ def test_one_image_is_too_few():
 @pytest.mark.parametrize("name", METHODS)
 def test_heads_are_at_most_eight_times_as_wide_as_the_encoder(name: str):
     wide = {"projector_hidden": 10**4, "projector_width": 10**4, "predictor_hidden": 10**4}
-    given = load(name).defaults
+    given = load(name, 32).defaults
     given |= {name: width for name, width in wide.items() if name in given}
     found = effective_hyperparameters(method_class(name), given, width=64, images=10**6)
     expected = wide.keys() & given.keys()
@@ -272,7 +272,7 @@ def test_a_trainer_names_the_hyperparameters_that_are_in_effect_where_others_wer
 @settings(max_examples=40)
 def test_effective_hyperparameters_stay_as_they_are_with_as_many_images_or_more(name: str, data):
     """So what a search has chosen is trained alike on all images."""
-    space = load(name)
+    space = load(name, 32)
     given = space.defaults | {"batch_size": data.draw(st.integers(2, 1024))}
     for key, entry in space.entries.items():
         if "choices" in entry:
@@ -289,7 +289,7 @@ def test_peak_memory_is_that_of_a_training_alone():
     pixels = torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8, device="cuda")
 
     def peak() -> int:
-        given = load("simclr").defaults | {"batch_size": 8}
+        given = load("simclr", 32).defaults | {"batch_size": 8}
         (report,) = Trainer(method_class("simclr"), pixels, given, epochs=1, encoder="resnet8", device="cuda")
         return report.peak_memory_bytes
 

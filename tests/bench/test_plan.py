@@ -453,7 +453,7 @@ def test_a_run_that_is_calibrated_anew_keeps_the_choices_that_it_began_with(cali
 
 
 def test_a_search_proposes_the_choices_that_are_left():
-    asked = Experiment({"simsiam": load("simsiam")}, FAKE, baselines=(), searcher="random")
+    asked = Experiment({"simsiam": load("simsiam", 32)}, FAKE, baselines=(), searcher="random")
     calibration = {"simsiam": {"epoch": 1.0, "evaluation": 0.0}}
     left = {"simsiam": {"predictor_hidden": [128, 512]}}
     plan = Plan(asked, Budget("gpu", 1e6), 20, 1.0, 10, calibration, 0.0, 0.0, left)

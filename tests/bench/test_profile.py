@@ -27,7 +27,7 @@ def test_a_profile_tells_every_phase_and_what_they_add_up_to(tmp_path, monkeypat
     split = Split(pixels, torch.arange(100) % 2)
     images.save(Dataset("tiny", split, split, ("a", "b"), "0" * 64, "", ()), tmp_path)
     settings = {"data": str(tmp_path), "encoder": "resnet8", "device": "cpu"}
-    text = profile.profile(method, load(method).defaults, settings)
+    text = profile.profile(method, load(method, 32).defaults, settings)
     numbers = {
         name: float(found[1])
         for name in ("augmentation", "forward", "backward", "optimiser", "EMA and rest", "together", "unbroken")

@@ -18,12 +18,12 @@ from bench.search_space import SearchSpace, check_entry, check_methods, load
 @pytest.mark.parametrize("name", [*METHODS, *BASELINES])
 def test_every_method_has_a_search_space_that_its_constructor_takes(name: str):
     required, known = hyperparameter_names(method_class(name))
-    assert required <= set(load(name).defaults) <= known
+    assert required <= set(load(name, 32).defaults) <= known
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_learning_rate_weight_decay_and_the_papers_own_parameters_are_searched(name: str):
-    space = load(name)
+    space = load(name, 32)
     always = {"learning_rate", "weight_decay", "temperature", "ema_momentum", "prototypes"}
     assert always & set(space.defaults) <= set(space.searched)
     if "ema_momentum" in space.defaults:
@@ -32,7 +32,7 @@ def test_learning_rate_weight_decay_and_the_papers_own_parameters_are_searched(n
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_published_recipe_survives_the_way_to_optuna_and_back(name: str):
-    space = load(name)
+    space = load(name, 32)
     there_and_back = space.from_params(space.to_params(space.defaults))
     assert there_and_back.keys() == space.defaults.keys()
     for key, value in space.defaults.items():
@@ -45,7 +45,7 @@ def test_the_published_recipe_survives_the_way_to_optuna_and_back(name: str):
 @settings(max_examples=5)
 @given(seed=st.integers(0, 10**6))
 def test_what_optuna_proposes_lies_in_the_ranges(name: str, seed: int):
-    space = load(name)
+    space = load(name, 32)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     found = space.from_params(study.ask(space.distributions()).params)
     for key, entry in space.entries.items():
@@ -59,7 +59,7 @@ def test_what_optuna_proposes_lies_in_the_ranges(name: str, seed: int):
 
 
 def test_a_narrowed_space_has_the_choices_that_are_left_and_fixes_what_has_a_single_one():
-    space = load("swav")
+    space = load("swav", 32)
     assert space.choices == {"prototypes": [64, 128, 256, 512, 1024], "queue_length": [0, 3840]}
     narrow = space.narrowed({"prototypes": [128, 512], "queue_length": [0]})
     assert narrow.choices == {"prototypes": [128, 512], "queue_length": [0]}
@@ -72,7 +72,7 @@ def test_a_narrowed_space_has_the_choices_that_are_left_and_fixes_what_has_a_sin
 
 def test_the_distance_of_the_ema_momentum_from_one_is_sampled_on_a_log_scale():
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    space = load("byol")
+    space = load("byol", 32)
     momenta = [space.from_params(study.ask(space.distributions()).params)["ema_momentum"] for _ in range(400)]
     distances = [math.log10(1 - momentum) for momentum in momenta]
     assert sum(-4 <= d < -2.5 for d in distances) == pytest.approx(200, abs=45)
@@ -81,18 +81,18 @@ def test_the_distance_of_the_ema_momentum_from_one_is_sampled_on_a_log_scale():
 def test_the_hash_follows_what_decides_a_search_and_not_the_words_about_it(tmp_path):
     content = yaml.safe_load(yaml.safe_dump(space_content()))
     (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
-    first = load("simclr", tmp_path).hash
+    first = load("simclr", 32, tmp_path).hash
     content["hyperparameters"]["temperature"]["source"] = "elsewhere"
     (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
-    assert load("simclr", tmp_path).hash == first
+    assert load("simclr", 32, tmp_path).hash == first
     content["hyperparameters"]["temperature"]["high"] = 0.9
     (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
-    assert load("simclr", tmp_path).hash != first
+    assert load("simclr", 32, tmp_path).hash != first
 
 
 def space_content() -> dict:
-    space = load("simclr")
-    return {"method": "simclr", "paper": space.paper, "hyperparameters": space.entries}
+    space = load("simclr", 32)
+    return {"method": "simclr", "paper": space.paper, "recipe": space.recipe, "hyperparameters": space.entries}
 
 
 FAULTS = {
@@ -122,6 +122,15 @@ FAULTS = {
         "holds the default",
     ),
     "unknown top key": (lambda c: c.update(trials=3), "exactly the keys"),
+    "no recipe": (lambda c: c.pop("recipe"), "exactly the keys"),
+    "recipe without source": (lambda c: c.update(recipe={"adapted": "the heads"}), "must have a source"),
+    "recipe that says nothing": (lambda c: c.update(recipe={"source": "x", "adapted": " "}), "must have a source"),
+    "recipe of other words": (lambda c: c.update(recipe={"source": "x", "changed": "y"}), "must have a source"),
+    "small outside": (lambda c: c["hyperparameters"]["temperature"].update(small=7.0), "outside the range"),
+    "published that is no value": (
+        lambda c: c["hyperparameters"]["temperature"].update(published=[1]),
+        "published must be a text",
+    ),
     "another method's": (lambda c: c.update(method="byol"), "its file name says"),
     "not a mapping": (lambda c: c.update(hyperparameters=[1]), "must be a mapping"),
 }
@@ -134,7 +143,7 @@ def test_a_faulty_file_gets_one_line_that_says_what_is_wrong(fault: str, tmp_pat
     spoil(content)
     (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(UserError, match=expected) as caught:
-        load("simclr", tmp_path)
+        load("simclr", 32, tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -156,18 +165,55 @@ def test_a_file_that_is_not_yaml_gets_one_line(content, told, tmp_path):
     path = tmp_path / "simclr.yaml"
     path.mkdir() if content is None else path.write_bytes(content)
     with pytest.raises(UserError, match=told) as caught:
-        load("simclr", tmp_path)
+        load("simclr", 32, tmp_path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match="has no search space"):
-        load("byol", tmp_path)
+        load("byol", 32, tmp_path)
+
+
+def test_a_small_image_has_a_default_of_its_own(tmp_path):
+    content = yaml.safe_load(yaml.safe_dump(space_content()))
+    content["hyperparameters"]["temperature"]["small"] = 0.25
+    (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
+    assert load("simclr", 64, tmp_path).defaults["temperature"] == 0.25
+    large = load("simclr", 65, tmp_path)
+    assert large.defaults["temperature"] == content["hyperparameters"]["temperature"]["default"]
+    assert large.hash == load("simclr", 224).hash
+
+
+def test_what_was_published_is_a_recipe_of_its_own_where_ours_differs(tmp_path):
+    content = yaml.safe_load(yaml.safe_dump(space_content()))
+    (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
+    space = load("simclr", 32, tmp_path)
+    assert space.published == space.defaults
+    assert space.recipes == [space.defaults]
+    content["hyperparameters"]["temperature"]["published"] = 0.125
+    content["hyperparameters"]["optimizer"]["published"] = "adamw"
+    (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
+    other = load("simclr", 32, tmp_path)
+    assert other.defaults == space.defaults
+    assert other.published == space.defaults | {"temperature": 0.125, "optimizer": "adamw"}
+    assert other.recipes == [other.published, other.defaults]
+    assert other.hash != space.hash
+
+
+@pytest.mark.parametrize(
+    ("changed", "inside"),
+    [({}, True), ({"temperature": 0.2}, True), ({"temperature": 7.0}, False), ({"batch_size": 64}, False)],
+)
+def test_a_search_proposes_what_lies_within_its_ranges_and_nothing_of_what_is_fixed(changed, inside):
+    space = load("simclr", 32)
+    assert space.proposes(space.defaults | changed) is inside
 
 
 def space_of(entry: dict) -> SearchSpace:
-    return SearchSpace("simclr", "2002.05709", {"temperature": entry, "batch_size": {"default": 512, "source": "x"}})
+    return SearchSpace(
+        "simclr", "2002.05709", {"source": "x"}, {"temperature": entry, "batch_size": {"default": 512, "source": "x"}}
+    )
 
 
 numbers = st.integers(-(10**13), 10**13) | st.floats() | st.sampled_from([0, 1, 0.5, 1.0, 0.05, 4.0, 0.9, 0.999])
@@ -264,7 +310,7 @@ HASHES = {
 
 @pytest.mark.parametrize("name", HASHES)
 def test_runs_that_were_made_with_a_space_that_ships_can_be_continued(name):
-    assert load(name).hash == HASHES[name]
+    assert load(name, 32).hash == HASHES[name]
 
 
 def test_an_unknown_method_is_answered_with_the_nearest_names():

@@ -48,7 +48,9 @@ def test_self_supervision_beats_raw_pixels_and_a_random_encoder_by_ten_points():
     torch.set_num_threads(1)
 
     def accuracy(name: str, train: bool) -> float:
-        trainer = Trainer(method_class(name), pixels, load(name).defaults, epochs=4, encoder="resnet8", device="cpu")
+        trainer = Trainer(
+            method_class(name), pixels, load(name, 32).defaults, epochs=4, encoder="resnet8", device="cpu"
+        )
         if train:
             assert all(report.loss > 0 for report in trainer)
         return evaluation(trainer.method)["knn_200"]

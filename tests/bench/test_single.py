@@ -23,7 +23,7 @@ def data(tmp_path_factory):
 def train(data, run_dir, method="dino", epochs=3, **options):
     local = {"data": data, "device": "cpu"}
     return single.train(
-        method, load(method).defaults, {"encoder": "resnet8"}, local, epochs=epochs, run_dir=run_dir, **options
+        method, load(method, 32).defaults, {"encoder": "resnet8"}, local, epochs=epochs, run_dir=run_dir, **options
     )
 
 
@@ -31,7 +31,7 @@ def test_the_encoder_that_was_judged_is_kept_with_what_it_reached(data, tmp_path
     path = train(data, tmp_path)
     assert path == tmp_path / "trained" / "dino" / "encoder.pt"
     content = json.loads((path.parent / "training.json").read_text())
-    assert content["asked"]["hyperparameters"] == load("dino").defaults
+    assert content["asked"]["hyperparameters"] == load("dino", 32).defaults
     assert 0 < content["report"]["knn_200"] <= 1
     assert "epoch 3 of 3" in capsys.readouterr().out
     encoder = encoders.build_encoder("resnet8", 8)
@@ -88,7 +88,7 @@ def searched(run_dir, settings, version=FORMAT):
     """A run in the folder that simclr has won with these hyper-parameters."""
     ledger = Ledger(run_dir)
     ledger.append("run", format=version, settings=settings, plan={})
-    won = load("simclr").defaults | {"temperature": 0.125}
+    won = load("simclr", 32).defaults | {"temperature": 0.125}
     trial = {"uid": "simclr-0003", "method": "simclr", "stage": "search", "seed": 3, "number": 3, "parameters": {}}
     trial |= {"published": False, "of": None, "epochs": 1, "evaluate_at": [1], "hyperparameters": won}
     ledger.append("suggested", **trial)
@@ -108,7 +108,7 @@ def test_what_won_a_search_is_trained_rather_than_the_published_recipe(data, tmp
 
 
 def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):
-    wild = load("simclr").defaults | {"learning_rate": 1e30}
+    wild = load("simclr", 32).defaults | {"learning_rate": 1e30}
     with pytest.raises(UserError, match=r"loss is (nan|inf) at epoch \d; lower the default of learning_rate"):
         single.train(
             "simclr",
@@ -140,7 +140,7 @@ HERE = {"dataset": "shapes", "dataset_fingerprint": "12", "image_size": 8, "enco
 def test_a_winner_of_another_run_is_used_and_it_is_told_what_differs(data, tmp_path, capsys, there, told):
     won = searched(tmp_path, there)
     local = {"data": data, "device": "cpu"}
-    path = single.train("simclr", load("simclr").defaults, HERE, local, epochs=1, run_dir=tmp_path)
+    path = single.train("simclr", load("simclr", 32).defaults, HERE, local, epochs=1, run_dir=tmp_path)
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
     assert notes == ([f"note: the run there was {told}"] if told else [])
     assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won

@@ -35,7 +35,7 @@ def settings(tmp_path) -> dict:
 
 
 def trial(stage: str, method: str = "simclr", epochs: int = 1) -> dict:
-    hyperparameters = load(method).defaults if stage != "baseline" else {}
+    hyperparameters = load(method, 32).defaults if stage != "baseline" else {}
     values = {"uid": "t", "method": method, "stage": stage, "seed": 0, "hyperparameters": hyperparameters}
     return values | {"epochs": epochs, "evaluate_at": [epochs]}
 
@@ -144,7 +144,7 @@ def test_a_winner_is_confirmed_as_it_won_though_on_more_images(tmp_path, count, 
 def test_of_every_data_set_the_search_and_its_confirmation_train_alike(count: int, method: str):
     searched_on = count - len(validation_split(torch.arange(count) % 10)[1])
     of = partial(effective_hyperparameters, method_class(method), width=64)
-    searched = of(load(method).defaults, images=searched_on)
+    searched = of(load(method, 32).defaults, images=searched_on)
     assert of(searched, images=count) == searched
 
 
@@ -160,7 +160,9 @@ def test_of_every_data_set_the_search_and_its_confirmation_train_alike(count: in
 )
 def test_choices_that_build_the_same_network_are_one(tmp_path, count, method, left):
     settings = saved(tmp_path, count)
-    assert _distinct(trial("search", method), load(method).choices, lambda t: training.effective(t, settings)) == left
+    assert (
+        _distinct(trial("search", method), load(method, 32).choices, lambda t: training.effective(t, settings)) == left
+    )
 
 
 def test_facts_name_what_differs_from_the_hyperparameters_on_record(settings):

@@ -70,7 +70,7 @@ def trainer(
     return kind(
         method_class(name),
         images,
-        search_space.load(name).defaults | {"batch_size": options.batch} | changed,
+        search_space.load(name, 32).defaults | {"batch_size": options.batch} | changed,
         epochs=100,
         encoder=encoder,
         device=options.device,
@@ -113,7 +113,7 @@ def measure(name: str, options: argparse.Namespace) -> dict:
     first = time.perf_counter() - began
     if compiled.notice:
         return {"notice": compiled.notice}
-    defaults = search_space.load(name).defaults
+    defaults = search_space.load(name, 32).defaults
     for factor in (0.9, 0.8):
         searched = ("learning_rate", "weight_decay", "temperature", "ema_momentum")
         train(trainer(name, options, True, **{key: factor * defaults[key] for key in searched if key in defaults}), 1)

@@ -73,7 +73,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def trainer(self, name: str, **options) -> Trainer:
-        hyperparameters = search_space.load(name).defaults | {"batch_size": self.batch}
+        hyperparameters = search_space.load(name, 32).defaults | {"batch_size": self.batch}
         labels = torch.zeros(self.images, dtype=torch.long, device=self.device)
         return Trainer(
             method_class(name),

@@ -35,7 +35,7 @@ def lightly_loop(name: str, net: str, batch: int, steps: int, workers: int, devi
     small = [view.size for view in trainer.method.views if view.size < int(size)]
     widths = {
         key: min(value, 8 * network.width) if key.endswith(("_hidden", "_width")) else value
-        for key, value in search_space.load(name).defaults.items()
+        for key, value in search_space.load(name, 32).defaults.items()
     }
     crops = (small[0] if small else int(size) // 2, len(small))
     return LightlyLoop(name, images[: batch * steps], network, crops, widths, batch, workers, device)

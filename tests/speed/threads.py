@@ -30,7 +30,7 @@ def make_trainer(
     encoder, size = net.split("@")
     # Trainer makes the batches of small data sets smaller.
     images = torch.randint(0, 256, (batch * max(64, steps), 3, int(size), int(size)), dtype=torch.uint8)
-    hyperparameters = search_space.load(method).defaults | {"batch_size": batch}
+    hyperparameters = search_space.load(method, 32).defaults | {"batch_size": batch}
     options = {"epochs": 1000, "encoder": encoder, "device": device, "compiled": compiled}
     trainer = Trainer(method_class(method), images, hyperparameters, **options)
     assert trainer.batch_size == batch
