@@ -11,6 +11,7 @@ from algorithms.heads import Prototypes, by_size, mlp, narrowed
 from algorithms.losses import cross_view_entropy
 from algorithms.memory import averaged_copy, cosine_to_one, update_average
 from algorithms.method import Method, Setting
+from algorithms.optimizers import early_phase
 from algorithms.views import asymmetric_views
 
 
@@ -21,7 +22,8 @@ class DINO(Method):
     The centre c follows the mean of the teacher's outputs (eq. 4), after the loss. t_t < t_s sharpens; it rises
     from `first_teacher_temperature` in the share `temperature_warmup` of the training. The teacher is an average
     of the student whose momentum rises to 1 on a cosine. The last layer is weight-normalised with gain 1 on
-    normalised inputs, which makes its rows prototypes; it is fixed in the first `frozen_share` of the training.
+    normalised inputs, which makes its rows prototypes; it is fixed in the first `frozen_share` of the training
+    (`early_phase`).
     The head has batch norm, as in lightly's and solo-learn's recipes for ResNets; the paper's has none."""
 
     def __init__(
@@ -53,7 +55,8 @@ class DINO(Method):
         self.scalar("teacher_temperature", first_teacher_temperature)
         self.scalar("ema_momentum", ema_momentum)
         self.scalar("centre_momentum", centre_momentum)
-        self.temperature_warmup, self.frozen_share = temperature_warmup, frozen_share
+        self.temperature_warmup = temperature_warmup
+        self.scalar("frozen_share", early_phase(frozen_share, setting.steps))
         head = mlp([encoder.width, projector_hidden, projector_hidden, projector_width], activation=nn.GELU)
         self.student = nn.Sequential(encoder, head, Prototypes(projector_width, prototypes))
         self.teacher = averaged_copy(self.student)

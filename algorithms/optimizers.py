@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 OPTIMIZERS = ("sgd", "lars", "larc", "adamw")
 SCHEDULES = ("cosine", "step", "constant")
+EARLY_STEPS = 100
+"""The least steps of an early phase, in a training of ten times as many or more."""
 
 
 @dataclass
@@ -44,6 +46,15 @@ def each(factor: Tensor, tensors: Sequence[Tensor]) -> Tensor | list[Tensor]:
     return [factor] * len(tensors) if torch.compiler.is_compiling() else factor
 
 
+def early_phase(share: float, steps: int) -> float:
+    """The share of a training of `steps` that an early phase takes, such as a warm-up, where `share` is asked for.
+
+    Of a long training it is `share`. In a short one that would be a step or two of the hundreds that the phase has in a
+    long one: it lasts at least 100 steps, though for that no more than a tenth of the training. 0 stays 0.
+    """
+    return max(share, min(EARLY_STEPS / max(steps, 1), 0.1)) if share > 0 else 0.0
+
+
 def learning_rates(
     base: float,
     steps: int,
@@ -54,11 +65,11 @@ def learning_rates(
 ) -> tuple[Tensor, Tensor]:
     """The learning rate of every step, float32 [steps]: as scheduled, and with the warm-up alone.
 
-    It rises linearly over the first `warmup` (a share of the steps), then follows half a cosine to 0, or is divided
-    by ten after 60 % and 80 % of the steps ("step"), or stays ("constant").
+    It rises linearly over the first `warmup` (a share of the steps; `early_phase`), then follows half a cosine to 0, or
+    is divided by ten after 60 % and 80 % of the steps ("step"), or stays ("constant").
     """
     step = torch.arange(steps, dtype=torch.float64)
-    rising = round(warmup * steps)
+    rising = round(early_phase(warmup, steps) * steps)
     warm = base * ((step + 1) / max(rising, 1)).clamp(max=1)
     progress = ((step - rising) / max(steps - rising, 1)).clamp(min=0)
     factor = {

@@ -8,6 +8,7 @@ from algorithms.heads import Prototypes, by_size, mlp, narrowed
 from algorithms.losses import cross_view_entropy, sinkhorn
 from algorithms.memory import Queue, fitting_length
 from algorithms.method import Batches, Method, Setting
+from algorithms.optimizers import early_phase
 from algorithms.views import colour_view
 
 
@@ -17,7 +18,7 @@ class SwAV(Method):
     The codes q of the two global views come from Sinkhorn-Knopp on their own scores (eq. 3-4) and are predicted
     from every other crop (eq. 6, multi-crop; here the mean of its terms). A queue of earlier embeddings, one for
     each global view, joins the batch when codes are computed (section 4.1); prototypes stay fixed in the first
-    `frozen_share` of the training.
+    `frozen_share` of the training (`early_phase`).
 
     Small images get larger crops (those of solo-learn's cifar-multicrop recipe) and half the colour jitter
     (facebookresearch/swav, issue 23)."""
@@ -41,11 +42,8 @@ class SwAV(Method):
         super().__init__(setting, encoder)
         self.scalar("temperature", temperature)
         self.scalar("epsilon", epsilon)
-        self.sinkhorn_iterations, self.queue_start, self.frozen_share = (
-            sinkhorn_iterations,
-            queue_start,
-            frozen_share,
-        )
+        self.scalar("frozen_share", early_phase(frozen_share, setting.steps))
+        self.sinkhorn_iterations, self.queue_start = sinkhorn_iterations, queue_start
         self.projector = self.head(encoder.width, projector_hidden, projector_width)
         self.prototypes = Prototypes(projector_width, prototypes)
         self.register_buffer("frozen", torch.tensor(frozen_share > 0))

@@ -129,6 +129,17 @@ def test_the_last_layer_is_frozen_at_first_and_then_learns():
         assert method.student[1][0].weight.grad.any()
 
 
+def test_the_last_layer_is_frozen_for_a_tenth_of_a_short_training_where_the_share_would_be_a_step():
+    method = dino(frozen_share=0.001)
+    steps = method.setting.steps
+    frozen = [bool(method.frozen)]
+    for step in range(1, steps):
+        method.after_step(torch.tensor(step) / steps)
+        frozen.append(bool(method.frozen))
+    tenth = math.ceil(steps / 10)
+    assert frozen == [True] * tenth + [False] * (steps - tenth)
+
+
 def test_the_last_layers_gain_is_fixed():
     method, z = dino(), torch.randn(8, 8)
     before = method.student[2](z)

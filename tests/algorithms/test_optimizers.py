@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from algorithms.optimizers import Optimizer, clip_gradients, learning_rates, parameter_groups
+from algorithms.optimizers import Optimizer, clip_gradients, early_phase, learning_rates, parameter_groups
 
 
 def network() -> nn.Module:
@@ -101,7 +101,7 @@ def test_parameters_named_constant_take_the_rate_that_never_decays():
 @given(steps=st.integers(1, 300), warmup=st.floats(0, 0.9), base=st.floats(1e-4, 10))
 def test_cosine_rises_to_the_base_rate_and_falls_to_nearly_nothing(steps: int, warmup: float, base: float):
     rates, constant = learning_rates(base, steps, warmup=warmup)
-    rising = round(warmup * steps)
+    rising = round(max(warmup, 0.1) * steps) if warmup else 0  # a tenth of so few steps is less than a hundred
     assert len(rates) == len(constant) == steps
     assert (rates >= 0).all()
     assert rates.max().item() <= base * (1 + 1e-6)
@@ -115,6 +115,33 @@ def test_cosine_rises_to_the_base_rate_and_falls_to_nearly_nothing(steps: int, w
             base * (1 + math.cos(math.pi * (left - 1) / left)) / 2, abs=1e-6 * base
         )
     assert (constant[rising:] == constant[-1]).all()
+
+
+@given(steps=st.integers(1, 10**6), share=st.floats(1e-6, 1))
+def test_an_early_phase_has_a_hundred_steps_but_at_most_a_tenth_or_its_share(steps: int, share: float):
+    asked, lasts = share * steps, early_phase(share, steps) * steps
+    assert lasts >= asked
+    if asked >= min(100, steps / 10):  # a long training, or a long phase: as it was asked for
+        assert lasts == pytest.approx(asked, rel=1e-12)
+    else:
+        assert lasts == pytest.approx(min(100, steps / 10))
+    assert early_phase(0.0, steps) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("warmup", "steps", "rising"),
+    [
+        (0.01, 312, 31),  # four epochs of 78 steps: three steps would be no warm-up
+        (0.01, 5_000, 100),
+        (0.01, 20_000, 200),
+        (0.1, 312, 31),
+        (0.0, 312, 0),
+    ],
+)
+def test_the_warm_up_of_a_short_training_is_still_one(warmup: float, steps: int, rising: int):
+    _, warm = learning_rates(2.0, steps, warmup=warmup)
+    assert (warm < 2.0).sum().item() == max(rising - 1, 0)  # the last of the rising ones is the rate itself
+    torch.testing.assert_close(warm[:rising], 2.0 * torch.arange(1, rising + 1) / max(rising, 1))
 
 
 def test_the_step_schedule_divides_by_ten_after_three_fifths_and_four_fifths():

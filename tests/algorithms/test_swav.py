@@ -107,6 +107,16 @@ def test_prototypes_are_frozen_at_first_and_then_learn():
         assert bool(method.prototypes.weight.grad.any()) is not frozen
 
 
+def test_prototypes_are_frozen_for_a_tenth_of_a_short_training_where_the_share_would_be_a_step():
+    method = swav(frozen_share=0.001)
+    steps = method.setting.steps
+    frozen = [bool(method.frozen)]
+    for step in range(1, steps):
+        method.after_step(torch.tensor(step) / steps)
+        frozen.append(bool(method.frozen))
+    assert frozen == [True] * (steps // 10) + [False] * (steps - steps // 10)
+
+
 def test_each_global_view_has_a_queue_of_its_own_written_after_its_codes():
     method = swav()
     method.before_epoch(3, lambda: ())
