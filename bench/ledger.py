@@ -11,15 +11,17 @@ only: no charge is computed from it.
 `run`        the first line. `format` (int); `settings` (dict: what identifies the run, compared when it is
              continued, `bench.plan.Experiment.identity`); `plan` (dict: `epochs`, `calibration`
              {method: {"epoch", "evaluation", "start": seconds}}, `calibration_seconds` charged, `startup`, `choices`
-             {method: {hyper-parameter: [those left of its choices, as the others train the same]}})
+             {method: {hyper-parameter: [those left of its choices, as the others train the same]}}, `halved`
+             [methods and baselines that have half the batch, as the device's memory does not hold the whole])
 `session`    a driver begins: `number` (from 0), `budget` {"device": "gpu"|"cpu", "seconds": float},
              `slots`, `rate` (device-seconds per second of a slot), `share` (device-seconds per method),
              `facts` (dict: whatever the command wants on record: device name, versions, commit, ...) and, where
              it calibrated anew, `plan` (dict: what is new of the run's: `calibration`, `calibration_seconds`
-             of all calibrations, `startup`)
+             of all calibrations, `startup`, `halved`)
 `suggested`  a trial exists: `uid`, `method`, `stage`, `seed`, `number` (0, 1, ... within method and stage),
              `hyperparameters`, `parameters` (as Optuna stores them; search only), `published` (bool),
-             `of` (uid of the search trial that a confirm trial repeats, or null), `epochs`, `evaluate_at`
+             `of` (uid of the search trial that a confirm trial repeats, or null), `epochs`, `evaluate_at`,
+             `halved` (whether it has half the images in a step)
 `assigned`   a slot is kept for it: `uid`, `attempt` (1, 2, ...); charging begins, on a cluster with its
              worker's first sign of life
 `started`    a worker has it: `uid`, `held`, `startup`
@@ -30,6 +32,8 @@ only: no charge is computed from it.
 `held`       heartbeat: `held` {uid: device-seconds}, `startup`
 `lost`       its worker died without a word: `uid`, `held`, `startup`, `reason`. The trial is tried again.
 `cut`        the budget, the user or the driver's death stopped it: the same fields. It stays open.
+`halved`     memory was out before its first report: the same fields. It stays open, and is tried again with half the
+             images in a step; so have all search trials of its method that begin later
 `failed`     it ended between two reports: the same fields, and its `kind`
 `chosen`     search ended for a method: `method`, `winner` (uid or null), `share`; where it was given up, because its
              trials fail, the `reason`
@@ -97,6 +101,7 @@ class Trial:
     of: str | None
     epochs: int
     evaluate_at: list[int]
+    halved: bool = False
     state: str = "running"
     reason: str | None = None
     kind: str | None = None  # of its failure
@@ -141,6 +146,7 @@ class Fold:
         self.by_method: dict[str, list[Trial]] = {}
         self.arrivals: list[tuple[str, int]] = []  # (uid, epoch) of every report, in order
         self.chosen: dict[str, dict[str, Any]] = {}
+        self.halved: set[str] = set()  # methods and baselines of which new trials have half the batch
         self.spent: dict[str, float] = {}  # device-seconds by method and baseline
         self.startup: float = 0.0  # device-seconds in which slots waited for workers
         self.open: dict[str, Trial] = {}
@@ -186,18 +192,23 @@ class Fold:
             trial = self.trials[event["uid"]]
             self._hold(trial, event["held"])
             trial.held_at_start = trial.held
-        elif kind in ("lost", "cut", "failed"):
+        elif kind in ("lost", "cut", "halved", "failed"):
             trial = self.trials[event["uid"]]
             trial.fruitless += kind == "lost"
+            if kind == "halved":
+                trial.halved = True
+                self.halved.add(trial.method)
             self._hold(trial, event["held"])
             self._end(trial, "failed" if kind == "failed" else "cut", event)
         elif kind == "chosen":
             self.chosen[event["method"]] = event
         elif kind == "run":
             self.settings, self.plan = event["settings"], event["plan"]
+            self.halved.update(self.plan.get("halved", ()))
         elif kind == "session":
             self.sessions.append(event)
             self.plan = self.plan | event.get("plan", {})
+            self.halved.update(self.plan.get("halved", ()))
             self.closed = None
         elif kind == "closed":
             self.closed = event["reason"]

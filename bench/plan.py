@@ -92,7 +92,8 @@ class Plan:
 
     `calibration` maps method -> {"epoch": seconds, "evaluation": seconds, "start": seconds} on one slot; `start` is
     what beginning a trial takes in a warm worker (0 where it is not there). `choices` maps method -> {hyper-parameter:
-    the choices that are left}, where some of a search space train the same.
+    the choices that are left}, where some of a search space train the same. `halved` names the methods and baselines
+    that have half the images in a step, as the device's memory does not hold the whole batch.
     """
 
     experiment: Experiment
@@ -104,6 +105,7 @@ class Plan:
     calibration_seconds: float
     startup: float
     choices: dict[str, dict[str, list]] = field(default_factory=dict)
+    halved: list[str] = field(default_factory=list)
 
     @cached_property
     def spaces(self) -> dict[str, Any]:
@@ -205,10 +207,12 @@ def make(
         if measured is None:
             prepare()
             measured = _measure(experiment, rate)
+        measured["halved"] = sorted({*known.get("halved", ()), *measured["halved"]})
         known = known | measured
         known["calibration_seconds"] += earlier.plan["calibration_seconds"] if earlier else 0.0
     fields = {key: known[key] for key in ("calibration", "startup", "calibration_seconds")}
     fields |= {"choices": (earlier.plan if earlier else known)["choices"]}  # a run keeps those that it began with
+    fields |= {"halved": known.get("halved", [])}
     plan = Plan(experiment, budget, slots, rate, epochs or 1, **fields)
     if plan.share < plan.least_share():
         needed = plan.least_share() * len(experiment.spaces) + plan.allowance + plan.calibration_seconds
@@ -241,7 +245,7 @@ def _measure(experiment: Experiment, rate: float) -> dict[str, Any]:
         )
     # It had a device to itself. What trials do to each other on a shared one, the run will measure.
     calibration = {m: {name: sharing * cost for name, cost in of.items()} for m, of in found["calibration"].items()}
-    told = {name: found[name] for name in ("startup", "choices")}
+    told = {name: found[name] for name in ("startup", "choices")} | {"halved": found.get("halved", [])}
     return {"calibration": calibration, "calibration_seconds": round(seconds, 3)} | told
 
 
@@ -257,7 +261,7 @@ def _read_kept(path: Path, depends: dict[str, Any]) -> dict[str, Any] | None:
         }
         choices = {method: dict(content["choices"][method]) for method in content["choices"]}
         seconds = {name: _seconds(content[name]) for name in ("startup", "calibration_seconds")}
-        return {"calibration": calibration, "choices": choices} | seconds
+        return {"calibration": calibration, "choices": choices, "halved": list(content["halved"])} | seconds
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return None
 
@@ -365,6 +369,8 @@ def describe(plan: Plan, spent: float = 0.0) -> str:
         "",
         f"  {'method':<12} {'s/epoch':>8} {'s/evaluation':>13} {'training':>9} {'confirming':>11} {'trials':>7}",
     ]
+    if plan.halved:
+        lines.insert(3, f"Memory does not hold a whole batch of {', '.join(plan.halved)}: it has half of it.")
     for method in experiment.spaces:
         cost = plan.calibration[method]
         lines.append(
@@ -383,8 +389,9 @@ def _duration(seconds: float) -> str:
 
 def calibrate(experiment: Experiment) -> dict[str, Any]:
     """`calibration`, {method or baseline: {"epoch", "evaluation", "start": seconds}}; `startup`, a worker's seconds;
-    `choices`, those that are left of the search spaces (`Plan.choices`); `memory`, {method or baseline: peak bytes on
-    the device}; `device_memory`, its bytes (both 0 where not told).
+    `choices`, those that are left of the search spaces (`Plan.choices`); `halved`, what is measured with half the
+    images in a step, as the memory was out with all; `memory`, {method or baseline: peak bytes on the device};
+    `device_memory`, its bytes (both 0 where not told).
 
     Measured in a process of its own on one slot, so that nothing stays behind in this one. Raises UserError with
     the process's last line if it fails.
@@ -450,22 +457,42 @@ def _calibration_process(answer: str) -> None:
     if hasattr(sys.modules[module], "prepare"):
         sys.modules[module].prepare(task["settings"])
     startup = time.monotonic() - began
-    calibration, choices, memory, device_memory = {}, {}, {}, 0
+    calibration, choices, halved, memory, device_memory = {}, {}, [], {}, 0
     effective = getattr(sys.modules[module], "effective", None)
-    for trial in task["trials"]:
-        every = task["choices"].get(trial["method"], {}) if effective else {}
-        if left := _distinct(trial, every, lambda trial: effective(trial, task["settings"])):
-            choices[trial["method"]] = left
-        print(f" {trial['method']}", end="", flush=True)
+
+    def measure(trial: dict) -> dict[str, float]:
         found = hook(trial, task["settings"])
         before = time.monotonic()  # data and imports are in place now, as they are in a warm worker
         getattr(sys.modules[module], function)(trial, task["settings"])
-        seconds = found | {"start": time.monotonic() - before}
-        calibration[trial["method"]] = {name: float(seconds[name]) for name in ("epoch", "evaluation", "start")}
-        memory[trial["method"]] = int(found.get("memory", 0))
+        return found | {"start": time.monotonic() - before}
+
+    for trial in task["trials"]:
+        method = trial["method"]
+        print(f" {method}", end="", flush=True)
+        found = None
+        try:
+            found = measure(trial)
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+        if found is None:  # here, where the error no longer keeps what filled the memory
+            halved.append(method)
+            trial["halved"] = True
+            found = measure(trial)
+        every = task["choices"].get(method, {}) if effective else {}
+        if left := _distinct(trial, every, lambda trial: effective(trial, task["settings"])):
+            choices[method] = left
+        calibration[method] = {name: float(found[name]) for name in ("epoch", "evaluation", "start")}
+        memory[method] = int(found.get("memory", 0))
         device_memory = max(device_memory, int(found.get("device_memory", 0)))
-    content = {"calibration": calibration, "startup": startup, "choices": choices}
+    content = {"calibration": calibration, "startup": startup, "choices": choices, "halved": halved}
     Path(answer).write_text(json.dumps(content | {"memory": memory, "device_memory": device_memory}))
+
+
+def _out_of_memory(error: Exception) -> bool:
+    from bench.trial import kind_of_error  # with PyTorch, whose import is part of no start
+
+    return kind_of_error(error) == "memory"
 
 
 def _distinct(trial: dict, choices: dict[str, list], effective: Callable[[dict], dict]) -> dict[str, list]:

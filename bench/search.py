@@ -16,6 +16,10 @@ its last epoch cannot win. Only when none runs that can win, the rest of a share
 that get as far as they can: so that all methods have the same device time, to a milestone's. No configuration is
 searched twice: where all of a method's were tried, its search ends.
 
+A search trial that runs out of memory before its first report is tried once more, with half the images in a step; all
+search trials of its method that begin later have half of them too. What confirms a search trial has the batch that it
+had.
+
 A method whose trials fail is given up: after so many failures of one kind no other trial is proposed, unless one has
 come through its first evaluation, and when those that run have failed too, its search ends without a winner, and
 nothing confirms it.
@@ -512,10 +516,16 @@ class Search:
                 number=k,
                 parameters={},
                 evaluate_at=[values["epochs"]],
+                halved=self._halved(values["method"], values["hyperparameters"]),
                 **values,
             )
             trial = self.fold.trials[uid]
         return None if trial.final or uid in self.running else trial
+
+    def _halved(self, method: str, hyperparameters: dict[str, Any]) -> bool:
+        """Whether a trial that is not of the search has half the batch: as the search trial that it repeats, if any."""
+        repeated = (t.halved for t in self.fold.of(method, "search") if t.hyperparameters == hyperparameters)
+        return next(repeated, method in self.fold.halved)
 
     def _propose(self, method: str) -> Trial | None:
         """A new search trial: the published recipe first, then what Optuna asks for; None where that is nothing new."""
@@ -545,6 +555,7 @@ class Search:
             of=None,
             epochs=self.plan.epochs,
             evaluate_at=[*self.schedulers[method].milestones, self.plan.epochs],
+            halved=method in self.fold.halved,
         )
         return self.fold.trials[uid]
 
@@ -567,6 +578,7 @@ class Search:
                 "hyperparameters": trial.hyperparameters,
                 "epochs": trial.epochs,
                 "evaluate_at": trial.evaluate_at,
+                "halved": trial.halved,
             },
             "attempt": attempt,
             "known": trial.epoch,
@@ -705,8 +717,13 @@ class Search:
         return "continue", None, None
 
     def failed(self, uid: str, reason: str, kind: str = "error") -> None:
-        """The trial ended with a failure that would come again; of its kinds `bench.ledger` tells."""
-        self._interrupt("failed", uid, reason, kind=kind)
+        """The trial ended with a failure that would come again; of its kinds `bench.ledger` tells. One that ran out of
+        memory before its first report may have room with half the batch: it stays open."""
+        trial = self.fold.trials[uid]
+        if kind == "memory" and trial.stage == "search" and not trial.halved and not trial.reports:
+            self._interrupt("halved", uid, reason)
+        else:
+            self._interrupt("failed", uid, reason, kind=kind)
 
     def lost(self, uid: str, reason: str) -> None:
         """The trial's worker died of something else: it is tried again, but not for ever."""

@@ -24,9 +24,9 @@ from bench.ledger import FORMAT, Fold
 from bench.plan import CONFIRM_IMAGES, Experiment, Plan
 from bench.search import DONE, Search
 
-Curve = Callable[[dict[str, Any], int], tuple[float, float]]
+Curve = Callable[[dict[str, Any], int], tuple[float | None, float]]
 """(trial as the factory gets it, epoch) -> (accuracy, seconds of the epoch on the images of the search); where the
-accuracy is NaN, the training diverges in that epoch."""
+accuracy is NaN, the training diverges in that epoch; where it is None, the memory is out."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,12 @@ def simulate(plan: Plan, curve: Curve, ledger: Any = None, until: float = math.i
     now = 0.0
     ledger.clock = lambda: now
     if not ledger.fold.settings:
-        ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan={"epochs": plan.epochs})
+        ledger.append(
+            "run",
+            format=FORMAT,
+            settings=plan.experiment.identity(),
+            plan={"epochs": plan.epochs, "halved": plan.halved},
+        )
     ledger.append("session", number=len(ledger.fold.sessions), slots=plan.slots, share=plan.share, facts={})
     search = Search(plan, ledger, clock=lambda: now)
     coming: list[tuple[float, int, dict[str, Any], int]] = []  # (when, tie-break, assignment, epoch)
@@ -87,6 +92,9 @@ def simulate(plan: Plan, curve: Curve, ledger: Any = None, until: float = math.i
         now, _, assignment, epoch = heapq.heappop(coming)
         trial = assignment["trial"]
         accuracy = curve(trial, epoch)[0]
+        if accuracy is None:
+            search.failed(trial["uid"], "out of memory", "memory")
+            continue
         loss = math.nan if math.isnan(accuracy) else 1.0
         evaluated = accuracy if epoch in trial["evaluate_at"] else None
         report = {"epoch": epoch, "loss": loss, "knn_200": evaluated, "feature_std": None}

@@ -48,7 +48,8 @@ def train(
         print(f"note: the run there was {other}", flush=True)
     folder = run_dir / "trained" / method
     unfinished, result, encoder = (folder / name for name in ("checkpoint.pt", "training.json", "encoder.pt"))
-    asked = plain({"method": method, "hyperparameters": hyperparameters, "epochs": epochs} | dict(settings))
+    halved = {"halved": True} if winner and winner.halved else {}
+    asked = plain({"method": method, "hyperparameters": hyperparameters, "epochs": epochs} | halved | dict(settings))
     asked |= {"seed": seed} if seed else {}  # so that a training begun before there was such an option continues
     before = kept = None
     if not fresh:
@@ -62,7 +63,7 @@ def train(
 
     set_determinism({**settings, **local})
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
-    trial = {"method": method, "stage": "confirm", "seed": seed, "hyperparameters": hyperparameters}
+    trial = {"method": method, "stage": "confirm", "seed": seed, "hyperparameters": hyperparameters} | halved
     trainer = build(trial | {"epochs": epochs, "evaluate_at": [epochs]}, {**settings, **local})
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)

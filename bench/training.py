@@ -10,7 +10,7 @@ from torch import Tensor
 from algorithms import method_class
 from algorithms.augment import pack
 from algorithms.knn import Evaluation
-from algorithms.trainer import Recipe, Trainer, differing, effective_hyperparameters
+from algorithms.trainer import Recipe, Trainer, batch_size_for, differing, effective_hyperparameters
 from bench import images
 from bench.errors import UserError
 from bench.search_space import load
@@ -73,6 +73,9 @@ def effective(trial: dict, settings: dict) -> dict:
     if most := settings.get("batch_size"):
         given = given | {"batch_size": min(most, given.get("batch_size", Recipe.batch_size))}
     count = len(dataset.train.labels) - dataset.validation
+    if trial.get("halved"):  # of the batch that did not fit: a small data set has a smaller one than is asked for
+        whole = batch_size_for(count, given.get("batch_size", Recipe.batch_size))
+        given = given | {"batch_size": max(2, whole // 2)}
     try:
         with torch.device("meta"):  # its width is all that is asked for
             width = method.build_encoder(settings["encoder"], size).width
@@ -82,9 +85,9 @@ def effective(trial: dict, settings: dict) -> dict:
 
 
 def build(trial: dict, settings: dict) -> Trainer:
-    """The trainer of a trial (`uid, method, stage, seed, hyperparameters, epochs, evaluate_at`) in a run whose
-    settings name the `data` (a folder of `images.save`), the `encoder` and the `device`, and may limit the
-    `batch_size` and have steps compiled (`compile`: "on")."""
+    """The trainer of a trial (`uid, method, stage, seed, hyperparameters, epochs, evaluate_at`, and `halved` where half
+    the images are in a step) in a run whose settings name the `data` (a folder of `images.save`), the `encoder` and the
+    `device`, and may limit the `batch_size` and have steps compiled (`compile`: "on")."""
     pixels, labels, evaluation = stage_data(settings["data"], trial["stage"] == "search", settings["device"])
     trainer = Trainer(
         method_class(trial["method"]),

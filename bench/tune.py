@@ -117,13 +117,13 @@ def run(
     ledger = Ledger(run_dir, fresh=fresh)
     try:
         if not ledger.fold.settings:
-            chosen = ("epochs", "milestones", "calibration", "calibration_seconds", "startup", "choices")
+            chosen = ("epochs", "milestones", "calibration", "calibration_seconds", "startup", "choices", "halved")
             values = {name: getattr(plan, name) for name in chosen}
             ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
         check_identity(ledger.fold, plan.experiment, plan.budget, run_dir)
         _settle(ledger, run_dir)
-        measured = {name: getattr(plan, name) for name in ("calibration", "calibration_seconds", "startup")}
-        known = {name: ledger.fold.plan[name] for name in measured}
+        measured = {name: getattr(plan, name) for name in ("calibration", "calibration_seconds", "startup", "halved")}
+        known = {name: ledger.fold.plan.get(name, []) for name in measured}
         ledger.append(
             "session",
             number=len(ledger.fold.sessions),
@@ -334,7 +334,10 @@ class _Session:
         trial = self.ledger.fold.trials[uid]
         self._unreported += 1
         self.progress.ended(trial)
-        if trial.final:
+        halved = trial.halved and not trial.reports
+        if halved:
+            self._warn(f"memory does not hold a whole batch of {trial.method}; its trials go on with half of it")
+        if trial.final or halved:  # with half the batch it begins anew
             shutil.rmtree(self.run_dir / "checkpoints" / uid, ignore_errors=True)
 
     def beat(self) -> None:

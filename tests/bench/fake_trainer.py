@@ -1,9 +1,10 @@
 """Trainers for tests of the harness: curves without a network (`factory`), and a real small network (`tiny`).
 
 A fake trial's hyper-parameters: `quality` (its accuracy goes towards it), `learning_rate` (best at 0.1), and `fault`,
-which names what goes wrong, at the third epoch. `settings["seconds"]` is how long an epoch takes, `settings["start"]`
-what goes before the first, `settings["trace"]` a file to which every life sign is appended: {"uid", "pid", "epoch",
-"now": monotonic seconds, "niceness"}.
+which names what goes wrong: at the third epoch, but for "batch", with which memory is out before the first, unless the
+trial is halved. Memory holds a `batch_size` of at most `settings["holds"]`. `settings["seconds"]` is how long an epoch
+takes, `settings["start"]` what goes before the first, `settings["trace"]` a file to which every life sign is appended:
+{"uid", "pid", "epoch", "now": monotonic seconds, "niceness"}.
 """
 
 import itertools
@@ -40,6 +41,16 @@ def accuracy(hyperparameters: dict[str, Any], seed: int, epoch: int, epochs: int
     return round(max(0.0, top) * (1 - math.exp(-3 * epoch / epochs)), 6)
 
 
+def allocate(trial: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Raises where memory does not hold a batch of the trial."""
+    asked, halved = trial["hyperparameters"], trial.get("halved", False)
+    too_large = asked.get("batch_size", 0) // (2 if halved else 1) > settings.get("holds", math.inf)
+    if too_large or (asked.get("fault") == "batch" and not halved):
+        import torch
+
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB.")
+
+
 class FakeTrainer:
     def __init__(self, trial: dict[str, Any], settings: dict[str, Any]) -> None:
         self.trial, self.settings, self.epoch = trial, settings, 0
@@ -63,6 +74,7 @@ class FakeTrainer:
         if self.begins:
             self._trace(self.begins)
             self.begins = None
+        allocate(self.trial, self.settings)
         self._sleep(self.settings.get("seconds", 0.1))
         self.epoch += 1
         loss, spread = 1.0 / self.epoch, 0.9
@@ -150,6 +162,7 @@ def broken(trial: dict[str, Any], settings: dict[str, Any]) -> BrokenTrainer:
 
 
 def calibrate(trial: dict[str, Any], settings: dict[str, Any]) -> dict[str, float]:
+    allocate(trial, settings)
     memory = {"memory": settings["memory"], "device_memory": 2**33} if "memory" in settings else {}
     return {"epoch": settings.get("seconds", 0.1), "evaluation": 0.0} | memory
 

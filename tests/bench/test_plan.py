@@ -44,7 +44,7 @@ def calibrated(monkeypatch):
         now[0] += CALIBRATING
         names = [*experiment.spaces, *experiment.baselines]
         seconds = {name: {"epoch": 0.5, "evaluation": 0.1, "start": 0.0} for name in names}
-        return {"calibration": seconds, "startup": 2.0, "choices": {}}
+        return {"calibration": seconds, "startup": 2.0, "choices": {}, "halved": []}
 
     monkeypatch.setattr(planning, "time", clock)
     monkeypatch.setattr(planning, "calibrate", calibrate)
@@ -130,7 +130,7 @@ def test_an_unknown_searcher_or_scheduler_is_refused_before_anything_runs(calibr
 
 def start(run_dir, plan):
     ledger = Ledger(run_dir)
-    names = ("epochs", "calibration", "calibration_seconds", "startup", "choices")
+    names = ("epochs", "calibration", "calibration_seconds", "startup", "choices", "halved")
     values = {name: getattr(plan, name) for name in names}
     ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
     ledger.close()
@@ -409,13 +409,15 @@ class Choices(Space):
 
 
 def calibrate(trial, settings):
+    if settings.get("holds half") and not trial.get("halved"):
+        raise MemoryError
     return {"epoch": 1.0, "evaluation": 0.0, "memory": 5, "device_memory": 7}
 
 
 def effective(trial, settings):
-    """At most two heads, and the queue that the settings name, if any."""
-    given = trial["hyperparameters"]
-    return {"x": given["x"], "heads": min(given["heads"], 2), "queue": settings["queue"] or given["queue"]}
+    """At most two heads, of a halved trial three, and the queue that the settings name, if any."""
+    given, most = trial["hyperparameters"], 3 if trial.get("halved") else 2
+    return {"x": given["x"], "heads": min(given["heads"], most), "queue": settings["queue"] or given["queue"]}
 
 
 def factory(trial, settings):
@@ -469,6 +471,54 @@ def test_a_choice_of_which_no_value_makes_a_difference_is_left_with_the_default(
     assert planning.calibrate(asked)["choices"] == {"byol": {"heads": [1, 2], "queue": [16]}}
 
 
+def test_the_choices_of_a_method_with_half_the_batch_are_those_that_differ_with_it():
+    space = Choices("byol", defaults={"x": 0.5, "heads": 1, "queue": 8})
+    own = {"queue": 0, "holds half": True}
+    asked = experiment(spaces={"byol": space}, factory="tests.bench.test_plan:factory", settings=own, baselines=())
+    found = planning.calibrate(asked)
+    assert found["halved"] == ["byol"]
+    assert found["choices"] == {"byol": {"heads": [1, 2, 3]}}
+
+
+def with_batches(**sizes):
+    """Methods with these batches, in a memory that holds 64 images."""
+    spaces = {method: Space(method, defaults={"x": 0.5, "batch_size": size}) for method, size in sizes.items()}
+    return experiment(spaces=spaces, settings={"seconds": 0.5, "holds": 64}, baselines=("random",))
+
+
+def test_a_method_whose_batch_memory_does_not_hold_is_planned_with_half_of_it_and_keeps_it(tmp_path, monkeypatch):
+    asked, budget = with_batches(byol=128, moco=64), Budget.parse("1gpu-hours")
+    options = {"run_dir": tmp_path, "facts": H100}
+    planned = make(asked, budget, 1, **options, keep=True)
+    assert planned.halved == ["byol"]
+    assert planned.calibration["byol"]["epoch"] == 0.5
+    assert "Memory does not hold a whole batch of byol: it has half of it." in describe(planned).splitlines()
+    monkeypatch.setattr(planning, "calibrate", None)
+    assert make(asked, budget, 1, **options) == planned  # by calibration.json
+    start(tmp_path, planned)
+    session(tmp_path, H100)
+    assert make(asked, budget, 1, **options).halved == ["byol"]
+    search = Search(planned, types.SimpleNamespace(fold=read(tmp_path / "ledger.jsonl"), append=None))
+    assert search.fold.halved == {"byol"}
+
+
+def test_on_a_device_with_more_memory_a_run_keeps_the_halves_and_on_one_with_less_it_adds_some(calibrated, tmp_path):
+    plan = dataclasses.replace(make(experiment(), Budget.parse("1gpu-hours"), 1), halved=["byol"])
+    start(tmp_path, plan)
+    session(tmp_path, H100)
+    with pytest.MonkeyPatch.context() as patch:
+        assert make(experiment(), plan.budget, 1, run_dir=tmp_path, facts=T4).halved == ["byol"]
+        calibrate = planning.calibrate
+        patch.setattr(planning, "calibrate", lambda experiment: calibrate(experiment) | {"halved": ["moco"]})
+        assert make(experiment(), plan.budget, 1, run_dir=tmp_path, facts=T4).halved == ["byol", "moco"]
+
+
+def test_a_method_of_which_memory_does_not_hold_half_a_batch_ends_the_calibration_in_a_line():
+    with pytest.raises(UserError, match=r"^calibration failed: .*out of memory") as error:
+        planning.calibrate(with_batches(byol=130))
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(("slots", "rate", "said"), [(4, 1.0, "4 slots (1 trial"), (8, 0.5, "8 slots (2 trials")])
 def test_the_description_says_how_many_trials_share_a_gpu(calibrated, slots, rate, said):
     assert f"{said} per GPU)" in describe(make(experiment(), Budget.parse("1gpu-hours"), slots, rate))
@@ -482,6 +532,7 @@ def test_calibration_runs_in_a_process_of_its_own_and_tells_what_went_wrong():
     assert set(calibration) == {*SPACES, "pixels", "random", "supervised"}
     assert found["startup"] >= 0
     assert not found["choices"]
+    assert not found["halved"]
     assert found["memory"] == dict.fromkeys(calibration, 2**30)
     assert found["device_memory"] == 2**33
     with pytest.raises(UserError, match=r"calibration failed: .*no_such_module"):

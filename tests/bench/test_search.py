@@ -212,10 +212,128 @@ def test_a_published_winner_is_not_confirmed_twice_but_with_twice_the_seeds():
         assert len({trial.seed for trial in fold.confirming(method)}) == 6
 
 
+def holding_half(curve, method, above=0.0):
+    """The curve, where the memory does not hold a whole batch of the method's trials whose `x` is not below `above`."""
+
+    def changed(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        out = trial["method"] == method and trial["hyperparameters"]["x"] >= above and not trial["halved"]
+        return (None if out else accuracy), seconds
+
+    return changed
+
+
+def assert_halved_alike(fold, events):
+    """Each trial is halved once at most, search trials that begin after one of their method are halved from the first,
+    and what confirms a search trial is halved where that is."""
+    halved, searched = set(), {}
+    for event in events:
+        if event["event"] == "halved":
+            assert event["uid"] not in halved
+            halved.add(event["uid"])
+            searched[fold.trials[event["uid"]].method] = True
+        if event["event"] == "suggested" and event["stage"] == "search":
+            assert event["halved"] == searched.get(event["method"], False)
+    for trial in fold.trials.values():
+        if trial.stage != "search":
+            repeated = fold.trials[trial.of or f"{trial.method}-0000"]
+            assert trial.halved == repeated.halved
+            assert trial.uid not in halved
+
+
+def test_a_method_whose_batch_memory_does_not_hold_goes_on_with_half_of_it_at_its_own_cost():
+    plan, curve = small(slots=1, trials=60)
+    ledger = MemoryLedger(keep=True)
+    fold, _ = simulate(plan, holding_half(curve, "method00"), ledger)
+    (event,) = [event for event in ledger.events if event["event"] == "halved"]
+    first = fold.trials[event["uid"]]
+    assert (first.uid, first.state, first.attempts) == ("method00-0000", "complete", 2)
+    assert (event["reason"], first.reason, first.kind) == ("out of memory", None, None)
+    seconds = curve({**vars(first)}, 1)[1]
+    assert event["held"] == pytest.approx(seconds)
+    assert first.held == pytest.approx((1 + plan.epochs) * seconds)
+    assert {trial.method for trial in fold.trials.values() if trial.halved} == {"method00"}
+    assert all(trial.halved for trial in fold.by_method["method00"])
+    assert len(fold.confirming("method00")) >= 3
+    assert all(trial.state == "complete" for trial in fold.confirming("method00"))
+    assert_halved_alike(fold, ledger.events)
+    assert fairness(fold, plan) <= 1.1
+
+
+def test_trials_that_memory_held_with_the_whole_batch_keep_their_results_and_are_confirmed_with_it():
+    plan, _ = small(methods=1, slots=2, trials=60)
+
+    def best_at_a_third(trial, epoch):
+        return (1 - abs(trial["hyperparameters"]["x"] - 1 / 3)) * epoch / plan.epochs, 1.0
+
+    found = set()
+    for seed in range(6):
+        seeded = dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, seed=seed))
+        ledger = MemoryLedger(keep=True)
+        fold, _ = simulate(seeded, holding_half(best_at_a_third, "method00", above=0.96), ledger)
+        assert not fold.trials["method00-0000"].halved
+        assert fold.trials["method00-0000"].state == "complete"
+        assert_halved_alike(fold, ledger.events)
+        winner = fold.trials[fold.winner("method00")]
+        assert not winner.published
+        assert {trial.halved for trial in fold.confirming("method00")} == {winner.halved}
+        found.add(winner.halved)
+    assert found == {False, True}
+
+
+def test_memory_that_is_out_with_half_the_batch_too_is_a_failure_and_the_method_is_given_up():
+    plan, curve = small(methods=2, slots=1, trials=60)
+
+    def never(trial, epoch):
+        return (None if trial["method"] == "method00" else curve(trial, epoch)[0]), 1.0
+
+    ledger = MemoryLedger(keep=True)
+    fold, _ = simulate(plan, never, ledger)
+    assert [event["uid"] for event in ledger.events if event["event"] == "halved"] == ["method00-0000"]
+    own = fold.by_method["method00"]
+    assert [(trial.state, trial.kind, trial.halved) for trial in own] == [("failed", "memory", True)] * FAILURES
+    assert [trial.attempts for trial in own] == [2] + [1] * (FAILURES - 1)
+    assert fold.given_up.keys() == {"method00"}
+
+
+def test_a_trial_that_memory_held_for_an_epoch_is_not_tried_with_half_the_batch(search):
+    uid, assignment = next_trial(search)
+    search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5})
+    search.failed(uid, "out of memory", "memory")
+    assert (search.fold.trials[uid].state, search.fold.trials[uid].kind) == ("failed", "memory")
+    assert not search.fold.halved
+
+
+def test_what_confirms_is_never_halved_by_itself():
+    plan, curve = small(methods=1, slots=1, trials=40)
+
+    def out_when_confirming(trial, epoch):
+        return (curve(trial, epoch)[0] if trial["stage"] == "search" else None), 1.0
+
+    fold, _ = simulate(plan, out_when_confirming)
+    confirming = list(fold.of("method00", "confirm", "published"))
+    assert {(trial.state, trial.kind, trial.halved) for trial in confirming} == {("failed", "memory", False)}
+    assert not fold.halved
+
+
+def test_a_method_that_was_calibrated_with_half_the_batch_begins_with_it_and_so_does_a_baseline():
+    plan, curve = small(methods=2, slots=2, trials=40)
+    plan = dataclasses.replace(with_baselines(plan, "supervised"), halved=["method01", "supervised"])
+    ledger = MemoryLedger(keep=True)
+    fold, _ = simulate(
+        plan, lambda trial, epoch: curve(trial, epoch) if trial["hyperparameters"] else (0.5, 1.0), ledger
+    )
+    assert not [event for event in ledger.events if event["event"] == "halved"]
+    assert {trial.method for trial in fold.trials.values() if trial.halved} == {"method01", "supervised"}
+    assert all(trial.halved == (trial.method != "method00") for trial in fold.trials.values())
+
+
 @given(st.data())
 @slow
 def test_a_run_killed_after_any_event_and_continued_loses_nothing_and_repeats_nothing(data):
     plan, curve = small(slots=data.draw(st.integers(1, 5), label="slots"))
+    for method in data.draw(st.sets(st.sampled_from(list(plan.spaces))), label="short of memory"):
+        curve = holding_half(curve, method, data.draw(st.sampled_from([0.0, 0.6]), label=f"{method} from"))
     whole = MemoryLedger(keep=True)
     simulate(plan, curve, whole)
     ledger, events = MemoryLedger(keep=True), whole.events
@@ -235,6 +353,7 @@ def test_a_run_killed_after_any_event_and_continued_loses_nothing_and_repeats_no
         for uid, reports in before.items():
             assert dict(list(fold.trials[uid].reports.items())[: len(reports)]) == reports
         assert {uid: fold.trials[uid].state for uid in ended} == ended
+        assert_halved_alike(fold, events)
     told = collections.Counter((e["uid"], e["report"]["epoch"]) for e in events if e["event"] == "reported")
     assert set(told.values()) == {1}
     suggested = collections.Counter(e["uid"] for e in events if e["event"] == "suggested")

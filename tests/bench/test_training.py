@@ -119,6 +119,25 @@ def test_a_limit_of_the_batch_size_holds_for_every_method_and_the_ceiling(settin
     assert training.build(trial(stage, method), settings | {"batch_size": 10**6}).batch_size == 32
 
 
+@pytest.mark.parametrize(("stage", "method"), [("search", "simclr"), ("confirm", "simclr"), ("baseline", "supervised")])
+def test_a_halved_trial_has_half_the_images_in_a_step_and_half_the_learning_rate(settings, stage, method):
+    whole, half = (training.build(trial(stage, method) | {"halved": halved}, settings) for halved in (False, True))
+    assert (whole.batch_size, half.batch_size) == (32, 16)  # so few images allow 32 of the recipe's
+    assert half.steps == len(half.pixels) // 16
+    assert half.constant_rates.max().item() == pytest.approx(whole.constant_rates.max().item() / 2)
+    assert half.facts["batch_size"] == half.facts["hyperparameters"].get("batch_size", 16) == 16
+    (report,) = half
+    assert report.knn_200 is not None
+
+
+def test_half_a_batch_is_half_of_what_the_limit_leaves_and_never_less_than_two_images(settings):
+    def batch_size(most: int) -> int:
+        halved = training.effective(trial("search", "moco") | {"halved": True}, settings | {"batch_size": most})
+        return halved["batch_size"]
+
+    assert [batch_size(most) for most in (2, 3, 16, 10**6)] == [2, 2, 8, 16]
+
+
 def saved(folder: Path, count: int) -> dict:
     """The settings of a run on `count` training images of two classes."""
     split = Split(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.arange(count) % 2)
