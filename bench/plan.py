@@ -370,7 +370,7 @@ def describe(plan: Plan, spent: float = 0.0) -> str:
         f"  {'method':<12} {'s/epoch':>8} {'s/evaluation':>13} {'training':>9} {'confirming':>11} {'trials':>7}",
     ]
     if plan.halved:
-        lines.insert(3, f"Memory does not hold a whole batch of {', '.join(plan.halved)}: it has half of it.")
+        lines.insert(3, f"With half the batch, as memory does not hold the whole: {', '.join(plan.halved)}.")
     for method in experiment.spaces:
         cost = plan.calibration[method]
         lines.append(

@@ -211,6 +211,7 @@ class _Session:
         self._assignments: dict[str, dict[str, Any]] = {}  # by Tune's name of the trial
         self._errors: dict[str, str] = {}  # of workers, by Tune's name of the trial
         self._warned: set[str] = set()
+        self._halved = set(ledger.fold.halved)  # those of which the user knows
         self._cluster = cluster
         self._done = False
 
@@ -334,10 +335,10 @@ class _Session:
         trial = self.ledger.fold.trials[uid]
         self._unreported += 1
         self.progress.ended(trial)
-        halved = trial.halved and not trial.reports
-        if halved:
-            self._warn(f"memory does not hold a whole batch of {trial.method}; its trials go on with half of it")
-        if trial.final or halved:  # with half the batch it begins anew
+        for method in self.ledger.fold.halved - self._halved:
+            self._warn(f"memory does not hold a whole batch of {method}; its trials go on with half of it")
+            self._halved.add(method)
+        if trial.final or (trial.halved and not trial.reports):  # what a whole batch has left is no beginning of half
             shutil.rmtree(self.run_dir / "checkpoints" / uid, ignore_errors=True)
 
     def beat(self) -> None:

@@ -492,7 +492,7 @@ def test_a_method_whose_batch_memory_does_not_hold_is_planned_with_half_of_it_an
     planned = make(asked, budget, 1, **options, keep=True)
     assert planned.halved == ["byol"]
     assert planned.calibration["byol"]["epoch"] == 0.5
-    assert "Memory does not hold a whole batch of byol: it has half of it." in describe(planned).splitlines()
+    assert "With half the batch, as memory does not hold the whole: byol." in describe(planned).splitlines()
     monkeypatch.setattr(planning, "calibrate", None)
     assert make(asked, budget, 1, **options) == planned  # by calibration.json
     start(tmp_path, planned)

@@ -84,17 +84,27 @@ def test_a_folder_with_another_training_is_left_alone_unless_told(data, tmp_path
     assert json.loads((tmp_path / "trained" / "simclr" / "training.json").read_text())["asked"]["epochs"] == 2
 
 
-def searched(run_dir, settings, version=FORMAT):
+def searched(run_dir, settings, version=FORMAT, **values):
     """A run in the folder that simclr has won with these hyper-parameters."""
     ledger = Ledger(run_dir)
     ledger.append("run", format=version, settings=settings, plan={})
     won = load("simclr", 32).defaults | {"temperature": 0.125}
     trial = {"uid": "simclr-0003", "method": "simclr", "stage": "search", "seed": 3, "number": 3, "parameters": {}}
     trial |= {"published": False, "of": None, "epochs": 1, "evaluate_at": [1], "hyperparameters": won}
-    ledger.append("suggested", **trial)
+    ledger.append("suggested", **trial, **values)
     ledger.append("chosen", method="simclr", winner="simclr-0003", share=1.0)
     ledger.close()
     return won
+
+
+def test_what_won_with_half_the_batch_is_trained_with_half_of_it(data, tmp_path):
+    sizes = []
+    for values in ({}, {"halved": True}):
+        run_dir = tmp_path / str(len(values))
+        searched(run_dir, {"encoder": "resnet8"}, **values)
+        path = train(data, run_dir, "simclr", epochs=1)
+        sizes.append(json.loads((path.parent / "training.json").read_text())["facts"]["batch_size"])
+    assert sizes[1] == sizes[0] / 2
 
 
 @pytest.mark.parametrize("version", [1, FORMAT])

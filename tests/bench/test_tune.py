@@ -171,7 +171,7 @@ def test_a_run_in_which_every_trial_fails_ends_by_itself_and_says_why(tmp_path):
 
 
 def test_a_method_whose_batch_memory_does_not_hold_goes_on_with_half_of_it_in_the_same_run(tmp_path):
-    went_on = "sum(trial.halved and trial.state == 'complete' for trial in fold.of('large', 'search')) > 3"
+    went_on = "any(trial.attempts == 2 and trial.state == 'complete' for trial in fold.of('large', 'search'))"
     options = {"methods": {"large": "batch"}, "epochs": 2, "seeds": 1, "scheduler": "full", "until": went_on}
     done = drive(tmp_path / "run", "9cpu-hours", **options)
     assert done.returncode == 130, done.stdout + done.stderr
@@ -179,7 +179,7 @@ def test_a_method_whose_batch_memory_does_not_hold_goes_on_with_half_of_it_in_th
     published, *others = [trial for trial in fold.of("large", "search") if trial.final]
     assert (published.halved, published.state, published.attempts) == (False, "complete", 1)  # it has no fault
     assert {(trial.halved, trial.state) for trial in others} == {(True, "complete")}
-    assert {trial.attempts for trial in others} == {1, 2}
+    assert 2 in {trial.attempts for trial in others}
     told = re.findall(r"(large-\d+): cut at epoch 0 of 2, search, .*\(out of memory: CUDA out of memory", done.stdout)
     assert {trial.uid for trial in others if trial.attempts == 2} <= set(told)
     warning = "warning: memory does not hold a whole batch of large; its trials go on with half of it"
