@@ -204,7 +204,6 @@ class Fold:
             self.chosen[event["method"]] = event
         elif kind == "run":
             self.settings, self.plan = event["settings"], event["plan"]
-            self.halved.update(self.plan.get("halved", ()))
         elif kind == "session":
             self.sessions.append(event)
             self.plan = self.plan | event.get("plan", {})
