@@ -153,6 +153,8 @@ def gain(rows: list[dict], over: str) -> float:
 def difference(rows: list[dict], others: list[dict]) -> str:
     """The mean accuracy of `rows` less that of the `others`, in points, and half of its 95 % interval by Welch's t."""
     ours, theirs = (values(some, "knn_after") for some in (rows, others))
+    if ours == theirs:
+        return "none"
     change = 100 * (statistics.fmean(ours) - statistics.fmean(theirs))
     if min(len(ours), len(theirs)) < 2:
         return f"{change:+.1f}"
