@@ -308,7 +308,8 @@ def read_own_events(path: str | Path) -> tuple[list[dict[str, Any]], int]:
     if events and (found := events[0]["format"]) != FORMAT:
         raise UserError(
             f"{Path(path).parent} holds a run that an earlier version began (format {found}), and recipes and heads "
-            "are others now; continue it with that version, or use --fresh to begin it anew or --run-dir for another place"
+            "are others now; continue it with that version, or use --fresh to begin it anew, or --run-dir for another "
+            "place"
         )
     return events, good
 
