@@ -78,7 +78,7 @@ def parser() -> Parser:
         help="tell where the time of this method's training step goes, and stop",
     )
     add("--train", type=text, metavar="METHOD", help="train this method alone, keep its encoder, and stop; with the "
-        "hyper-parameters that won in --run-dir, else as published")  # fmt: skip
+        "hyper-parameters that won in --run-dir, else by the search space's recipe")  # fmt: skip
     add(
         "--gpus-per-trial",
         type=share,
@@ -227,13 +227,12 @@ def machine_facts(on_gpu: bool) -> dict[str, Any]:
 
 def train_or_profile(
     options: argparse.Namespace,
-    method: str,
-    recipe: dict[str, Any],
+    space: Any,
     settings: dict[str, Any],
     local: dict[str, Any],
     run_dir: Path,
 ) -> None:
-    """What --train and --profile ask for. Raises UserError."""
+    """What --train and --profile ask for, of the method with this search space. Raises UserError."""
     from bench.plan import MOST_EPOCHS
     from bench.profile import profile
     from bench.single import train
@@ -241,11 +240,11 @@ def train_or_profile(
     settings = settings | ({"compile": options.compile} if options.compile else {})
     local = local | {"compile": options.compile or ("on" if local["device"] == "cuda" else "off")}
     if options.profile:
-        print(profile(method, recipe, settings | local))
+        print(profile(space.method, space.defaults, settings | local))
         return
     epochs = options.epochs or MOST_EPOCHS
     about = {"epochs": epochs, "seed": options.seed, "run_dir": run_dir, "fresh": options.fresh}
-    print(f"Encoder: {train(method, recipe, settings, local, **about)}")
+    print(f"Encoder: {train(space, settings, local, **about)}")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -285,6 +284,11 @@ def run(options: argparse.Namespace) -> int:
     )
     for remark in dataset.remarks:
         print(f"note: {table.one_line(remark, 1000)}")
+    if encoder.startswith("vit"):
+        print(
+            f"note: {encoder} is a ViT, and the recipes of the search spaces are for convolutional networks: for a ViT "
+            "none is published here, and what is called a published recipe is not one for it"
+        )
     if not single:
         images.check_enough(dataset)
     size = dataset.train.pixels.shape[-1]
@@ -325,7 +329,7 @@ def run(options: argparse.Namespace) -> int:
         undo.callback(remove_if_new(data))
         if single:
             save_images()
-            train_or_profile(options, names[0], spaces[names[0]].defaults, settings, local, run_dir)
+            train_or_profile(options, spaces[names[0]], settings, local, run_dir)
             return 0
         before = ledger.Fold() if options.fresh else ledger.read(run_dir / "ledger.jsonl")
         settings["compile"] = compiling(options.compile, before.settings, on_gpu, budget.seconds / len(names))

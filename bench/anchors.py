@@ -2,7 +2,7 @@
 
 Each published number stands in `bench/anchors.yaml` with its source and setting. It is comparable with a run only
 where kind, encoder, epochs, image size and training images are the same; else the page says what differs.
-Nor is a recipe comparable that was fitted to the encoder or the data set, or failed with a seed.
+Nor is a recipe comparable that is adapted, was fitted to the encoder or the data set, or failed with a seed.
 """
 
 import sys
@@ -54,6 +54,8 @@ def setting(found: results.Results, method: str) -> dict:
         for recipe in [table.recipe_trial(trials)]
         for name, (asked, trained) in ({} if recipe is None else table.fitted(recipe)).items()
     ]
+    adapted = table.origin(found.run, method).get("adapted")
+    own += [f"the recipe is adapted: {table.markdown_text(table.one_line(adapted, 400))}"] if adapted else []
     failed = int(((trials.stage == "published") & (trials.state == "failed")).sum())
     own += [f"{failed} of the recipe's seeds failed"] if failed else []
     return values | {"images": images.get("train"), "dataset": trials.dataset.iloc[0], "own": own}
@@ -88,10 +90,9 @@ def ours(found: results.Results, method: str, kind: str) -> tuple[float | None, 
     """Mean test accuracy over seeds, in percent, of the published recipe and of the winner."""
     column = "test_purity_20" if kind == "purity" else "test_knn_200"
     done = found.trials[(found.trials.method == method) & (found.trials.state == "complete")]
-    recipe, tuned = (done[done.stage == stage][column].dropna() for stage in ("published", "confirm"))
     winner = table.winning_trial(found.trials[found.trials.method == method], found.run)
-    if winner is not None and winner.published_recipe:
-        tuned = recipe
+    won = (None if winner is None else table.recipe_of(winner)) or "confirm"
+    recipe, tuned = (done[done.stage == stage][column].dropna() for stage in ("published", won))
     return tuple(100 * float(values.mean()) if len(values) else None for values in (recipe, tuned))
 
 

@@ -19,8 +19,9 @@ only: no charge is computed from it.
              it calibrated anew, `plan` (dict: what is new of the run's: `calibration`, `calibration_seconds`
              of all calibrations, `startup`, `halved`)
 `suggested`  a trial exists: `uid`, `method`, `stage`, `seed`, `number` (0, 1, ... within method and stage),
-             `hyperparameters`, `parameters` (as Optuna stores them; search only), `published` (bool),
-             `of` (uid of the search trial that a confirm trial repeats, or null), `epochs`, `evaluate_at`,
+             `hyperparameters`, `parameters` (as Optuna stores them; search only), `published` (bool: the published
+             recipe), `ours` (true for our recipe where it is another one, else left out), `of` (uid of the search
+             trial that a confirm trial repeats, or null), `epochs`, `evaluate_at`,
              `halved` (whether it has half the images in a step)
 `assigned`   a slot is kept for it: `uid`, `attempt` (1, 2, ...); charging begins, on a cluster with its
              worker's first sign of life
@@ -70,9 +71,10 @@ from typing import Any
 from bench.errors import UserError
 from bench.files import make_folder, sync_folder
 
-FORMAT = 2
-READABLE = (1, 2)
-"""Format 1 is that of version 0.1. Its runs can be read, but not continued: it recorded batch sizes, effective
+FORMAT = 3
+READABLE = (1, 2, 3)
+"""Runs of formats 1 and 2 can be read, but not continued: their methods had other recipes and heads, and one recipe
+each, where ours may stand beside the published one; format 1, that of version 0.1, also recorded batch sizes, effective
 hyper-parameters and failures otherwise."""
 PAUSES = (0.05, 0.25)
 """Seconds before a line is tried again that met a full disk: what a worker cannot write whole, such as a checkpoint,
@@ -114,6 +116,12 @@ class Trial:
     held_at_start: float = 0.0  # of which before the present attempt's worker had it
     started: float | None = None  # wall clock
     ended: float | None = None
+    ours: bool = False
+
+    @property
+    def recipe(self) -> str | None:
+        """`published` or `ours` where the trial is of a recipe, as the stage is called that confirms it; else None."""
+        return "published" if self.published else "ours" if self.ours else None
 
     @property
     def final(self) -> bool:
@@ -242,12 +250,12 @@ class Fold:
         return "superseded" if former else trial.stage
 
     def confirming(self, method: str) -> list[Trial]:
-        """The trials that confirm the method's winner; the published ones where the winner is published."""
+        """The trials that confirm the method's winner; those of the recipe where the winner is one."""
         winner = self.winner(method)
         if winner is None:
             return []
-        if self.trials[winner].published:
-            return list(self.of(method, "published"))
+        if recipe := self.trials[winner].recipe:
+            return list(self.of(method, recipe))
         return [trial for trial in self.of(method, "confirm") if trial.of == winner]
 
     @property
@@ -307,10 +315,11 @@ def read_events(path: str | Path) -> tuple[list[dict[str, Any]], int]:
 def read_own_events(path: str | Path) -> tuple[list[dict[str, Any]], int]:
     """`read_events` of a run that is to be continued. Raises UserError also where an earlier version began it."""
     events, good = read_events(path)
-    if events and events[0]["format"] != FORMAT:
+    if events and (found := events[0]["format"]) != FORMAT:
         raise UserError(
-            f"{Path(path).parent} holds a run that version 0.1 began, and this version decides batch sizes otherwise; "
-            "continue it with version 0.1, or use --fresh to begin it anew or --run-dir for another place"
+            f"{Path(path).parent} holds a run that an earlier version began (format {found}), and recipes and heads "
+            "are others now; continue it with that version, or use --fresh to begin it anew, or --run-dir for another "
+            "place"
         )
     return events, good
 

@@ -43,7 +43,7 @@ def methods_section(page: Page) -> str:
         return empty("No method has been tried yet.")
     blocks = [_method(page, place, row) for place, row in enumerate(page.methods)]
     return (
-        "<p class=\"lead\">For each method: the winner's configuration beside the published recipe, every trial's "
+        "<p class=\"lead\">For each method: the winner's configuration beside the recipes, every trial's "
         "curve, and what each hyper-parameter did. "
         '<button class="plain" id="open-all">open all</button></p>' + _best_curves(page) + "".join(blocks)
     )
@@ -103,7 +103,8 @@ def _method(page: Page, place: int, row: Row) -> str:
         complete = trials[(trials.state == "complete") & trials.validation_knn_200.notna()]
         winner = trials.loc[complete.validation_knn_200.idxmax()] if len(complete) else None
     inside = (
-        _settings_table(space, page.trials[page.trials.method == row.method], winner)
+        _origin(page, row)
+        + _settings_table(space, page.trials[page.trials.method == row.method], winner)
         + _curves(page, place, row, trials, winner)
         + _parallel(page, place, row, trials, settings, space)
         + _slices(page, place, row, trials, settings, space, winner)
@@ -122,16 +123,33 @@ def _whole(page: Page) -> dict:
     return {"dtick": 1} if page.trials.epochs.max() <= 10 else {}
 
 
+def _origin(page: Page, row: Row) -> str:
+    """Whose the published recipe is, and how it is adapted."""
+    origin = table.origin(page.run, row.method)
+    if not origin:
+        return ""
+    adapted = f"; adapted: {text(row.adapted, 400)}" if row.adapted else ""
+    return f'<p class="lead">Published recipe: {text(origin.get("source", table.DASH), 400)}{adapted}.</p>'
+
+
+def _searched(space: Mapping, settings: pd.DataFrame) -> list[str]:
+    """The hyper-parameters that have a range or a choice."""
+    return [name for name, entry in space.items() if entry.keys() & {"low", "choices"} and name in settings]
+
+
 def _settings_table(space: Mapping, trials: pd.DataFrame, winner: pd.Series | None) -> str:
-    """The best configuration beside the published recipe, both as they were trained."""
-    recipe, best = table.recipe_trial(trials), winner
-    confirming = trials[(trials.stage == "confirm") & (trials.epoch > 0)]
-    if winner is not None:  # the trials that confirm it have all training images, as those of the recipe
-        best = recipe if winner.published_recipe else confirming.iloc[0] if len(confirming) else winner
-    trained, published = _as_trained(best, "asked for"), _as_trained(recipe, "published:")
+    """The best configuration beside the published recipe, and ours where it is another one, as they were trained."""
+    recipes = {recipe: table.recipe_trial(trials, recipe) for recipe in ("published", "ours")}
+    best, confirming = winner, trials[(trials.stage == "confirm") & (trials.epoch > 0)]
+    if winner is not None:  # the trials that confirm it have all training images, as those of the recipes
+        won = recipes.get(table.recipe_of(winner))
+        best = won if won is not None else confirming.iloc[0] if len(confirming) else winner
+    two = any("published" in entry for entry in space.values()) or recipes["ours"] is not None
+    trained, published = _as_trained(best, "asked for"), _as_trained(recipes["published"], "published:")
+    ours = _as_trained(recipes["ours"], "asked for")
     asked = {} if best is None else json.loads(best.hyperparameters)
     lines = []
-    for name in dict.fromkeys([*space, *trained, *published]):
+    for name in dict.fromkeys([*space, *trained, *published, *ours]):
         entry = space.get(name, {})
         searched = "fixed"
         if "choices" in entry:
@@ -140,18 +158,19 @@ def _settings_table(space: Mapping, trials: pd.DataFrame, winner: pd.Series | No
             low, high = table.value_text(entry["low"]), table.value_text(entry["high"])
             searched = f"{low} to {high}, {entry.get('scale', 'linear')}"
         chosen = trained.get(name, table.DASH) + (_flag(_edge(entry, asked[name])) if name in asked else "")
-        default = published.get(name) or text(table.value_text(entry.get("default")))
         source = text(entry.get("source", table.DASH), 200)
-        lines.append([text(name), chosen, default, text(searched), source])
+        theirs = published.get(name) or text(table.value_text(entry.get("published", entry.get("default"))))
+        own = [ours.get(name) or text(table.value_text(entry.get("default")))] if two else []
+        lines.append([text(name), chosen, theirs, *own, text(searched), source])
     if not lines:
         return ""
-    heads = ["hyper-parameter", "best", "published recipe", "searched", "source of the recipe"]
-    fitted = any(table.fitted(trial) for trial in (best, recipe) if trial is not None)
+    heads = ["hyper-parameter", "best", "published recipe", *(["our recipe"] if two else []), "searched", "source"]
+    fitted = any(table.fitted(trial) for trial in (best, *recipes.values()) if trial is not None)
     note = (
         '<p class="lead">Best and recipe are as they were trained, fitted to this encoder and data set. '
         "The charts below place a trial at what was asked for.</p>"
     )
-    return html_table(heads, lines, range(1, 5)) + (note if fitted else "")
+    return html_table(heads, lines, range(1, len(heads))) + (note if fitted else "")
 
 
 def _as_trained(trial: pd.Series | None, word: str) -> dict[str, str]:
@@ -228,7 +247,7 @@ def _curves(page: Page, place: int, row: Row, trials: pd.DataFrame, winner: pd.S
 
 def _parallel(page: Page, place: int, row: Row, trials: pd.DataFrame, settings: pd.DataFrame, space: Mapping) -> str:
     drawn = _sample(trials[trials.validation_knn_200.notna()], MARKS)
-    names = [name for name, entry in space.items() if len(entry) > 2 and name in settings]
+    names = _searched(space, settings)
     title = "<h3>Parallel coordinates</h3>"
     if not names or not len(drawn):
         return title + empty("No trial of a searched hyper-parameter has reported an accuracy.")
@@ -316,7 +335,7 @@ def _slices(
     winner: pd.Series | None,
 ) -> str:
     drawn = _sample(trials[trials.validation_knn_200.notna()], MARKS)
-    names = [name for name, entry in space.items() if len(entry) > 2 and name in settings]
+    names = _searched(space, settings)
     if not names or not len(drawn):
         return ""
     color = page.color(row.method)
@@ -341,9 +360,11 @@ def _slices(
             for label, part, mark, symbol, size in groups
             if len(part)
         ]
-        recipe = float(np.asarray(_dimension(name, entry, pd.Series([entry["default"]]))["values"], dtype=float)[0])
         low, high = dimension["range"]
         pad = 0.06 * (high - low)
+        of = {"dash": entry["default"], "dot": entry.get("published", entry["default"])}  # of equals the dots stay
+        places = {dash: float(_dimension(name, entry, pd.Series([value]))["values"][0]) for dash, value in of.items()}
+        recipes = {place: dash for dash, place in places.items() if low - pad <= place <= high + pad}
         flag = _edge(entry, settings[name][winner.name]) if winner is not None else ""
         charts.append(
             f'<div class="slice"><b>{text(name.replace("_", " "))}</b> <span class="flag">{flag}</span>'
@@ -362,8 +383,9 @@ def _slices(
                         "y0": 0,
                         "y1": 1,
                         "yref": "paper",
-                        "line": {"dash": "dot", "width": 1.2},
+                        "line": {"dash": dash, "width": 1.2},
                     }
+                    for recipe, dash in recipes.items()
                 ],
                 xaxis={
                     "range": [low - pad, high + pad],
@@ -376,8 +398,9 @@ def _slices(
         )
     return (
         "<h3>Validation accuracy by hyper-parameter</h3>"
-        '<p class="lead">The star is the best trial, the dotted line the published recipe; open circles did not '
-        "finish. A best value at the edge of its range says that the range may be too narrow.</p>"
+        '<p class="lead">The star is the best trial, the dotted line the published recipe and a dashed one ours where '
+        "it is another one, as far as they lie in the range; open circles did not finish. A best value at the edge of "
+        "its range says that the range may be too narrow.</p>"
         f'<div class="grid small">{"".join(charts)}</div>'
     )
 
@@ -431,10 +454,12 @@ def importances(space: Mapping, settings: pd.DataFrame, accuracy: pd.Series) -> 
     from bench.search_space import SearchSpace
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    search = SearchSpace("", "", dict(space["hyperparameters"]))
+    search = SearchSpace("", "", {}, dict(space["hyperparameters"]))
     distributions = search.distributions()
     trials = []
     for entry, value in zip(settings.to_dict("records"), accuracy, strict=True):
+        if not search.proposes(entry):
+            continue
         params = search.to_params(dict(entry))
         for name, distribution in distributions.items():
             if hasattr(distribution, "low"):  # 1 - (1 - x) may lie a rounding outside

@@ -34,7 +34,10 @@ CONFIRM_IMAGES = 10 / 9
 """Confirming trains on train + validation, and validation is a tenth."""
 CONFIRM_PART = 0.3
 MOST_CONFIRM_PART = 0.65
-"""Epochs are chosen so that confirming takes at most the first of the shares on average, and the second of any."""
+"""Epochs are chosen so that confirming winner and published recipe takes at most the first of the shares on average,
+and the second of any."""
+BOTH_RECIPES_PART = 0.5
+"""Our recipe is confirmed beside winner and published recipe where all three take at most this part of a share."""
 UNTRAINED = ("pixels", "random")
 """Baselines that are evaluated only, in one epoch."""
 SINGLE = ("pixels",)
@@ -155,19 +158,34 @@ class Plan:
         """Device-seconds of one search trial that runs to its last epoch."""
         return self.cost(method, "search", 0, self.epochs)
 
-    def confirming(self, method: str) -> float:
-        """Device-seconds kept back: the winner and the published recipe with every seed."""
-        return 2 * self.experiment.seeds * self.cost(method, "confirm", 0, self.epochs)
+    def recipes(self, method: str) -> int:
+        """2 where our recipe is another one than the published."""
+        return len(self.experiment.spaces[method].recipes)
+
+    def configurations(self, method: str) -> int:
+        """How many of them time is kept back for to be confirmed: 2, for winner and published recipe; 3 where there is
+        room for our recipe too."""
+        room = BOTH_RECIPES_PART * self.share
+        return 3 if self.recipes(method) > 1 and self.confirming(method, 3) <= room else 2
+
+    def confirming(self, method: str, configurations: int = 2) -> float:
+        """Device-seconds of confirming so many configurations with every seed."""
+        return configurations * self.experiment.seeds * self.cost(method, "confirm", 0, self.epochs)
+
+    def reserve(self, method: str) -> float:
+        """Device-seconds kept back for confirming."""
+        return self.confirming(method, self.configurations(method))
 
     def least_share(self) -> float:
-        """The share with which every method can make and confirm one trial."""
-        return max(self.training(method) + self.confirming(method) for method in self.experiment.spaces)
+        """The share with which every method can make a trial of each recipe, and confirm one and the published."""
+        return max(self.recipes(m) * self.training(m) + self.confirming(m) for m in self.experiment.spaces)
 
     def trials(self, method: str) -> float:
         """About how many search trials fit, at the mean cost of a trial when the scheduler prunes as it should."""
         milestones = [0, *self.milestones, self.epochs]
         mean = sum(self.cost(method, "search", a, b) / 3**rung for rung, (a, b) in enumerate(pairwise(milestones)))
-        return 1 + max(0.0, self.share - self.confirming(method) - self.training(method)) / mean
+        recipes = self.recipes(method)
+        return recipes + max(0.0, self.share - self.reserve(method) - recipes * self.training(method)) / mean
 
     def time_limit(self, method: str) -> float:
         """Seconds after which an epoch counts as hung."""
@@ -375,9 +393,14 @@ def describe(plan: Plan, spent: float = 0.0) -> str:
         cost = plan.calibration[method]
         lines.append(
             f"  {method:<12} {cost['epoch']:>8.3g} {cost['evaluation']:>13.3g} "
-            f"{_duration(plan.training(method)):>9} {plan.confirming(method) / plan.share:>11.0%} "
+            f"{_duration(plan.training(method)):>9} {plan.reserve(method) / plan.share:>11.0%} "
             f"{f'~{plan.trials(method):.0f}':>7}"
         )
+    two = [method for method in experiment.spaces if plan.recipes(method) > 1]
+    if two:
+        lines += ["", f"Trial 0 is the published recipe; trial 1 is ours, where ours is another one: {', '.join(two)}."]
+    if short := [method for method in two if plan.configurations(method) < 3]:
+        lines.append(f"No time is kept back to confirm ours of {', '.join(short)} beside a winner that is no recipe.")
     return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ TRIALS = pa.schema(
         ("run", pa.string()),
         ("uid", pa.string()),
         ("method", pa.string()),
-        ("stage", pa.string()),  # search | confirm | published | baseline | superseded
+        ("stage", pa.string()),  # search | confirm | published | ours | baseline | superseded
         ("state", pa.string()),  # complete | pruned | failed | cut | running
         ("reason", pa.string()),
         ("failure", pa.string()),  # what kind of failure it was
@@ -35,6 +35,7 @@ TRIALS = pa.schema(
         ("hyperparameters", pa.string()),  # JSON, as asked for
         ("effective", pa.string()),  # JSON, as trained: made smaller where encoder or data set ask for it
         ("published_recipe", pa.bool_()),
+        ("our_recipe", pa.bool_()),  # ours, where it is another one than the published
         ("encoder", pa.string()),
         ("encoder_parameters", pa.int64()),
         ("own_encoder", pa.bool_()),  # the method brings another encoder than the run's
@@ -80,7 +81,7 @@ EPOCHS = pa.schema(
     ]
 )
 
-ADDED = {"failure", "effective"}
+ADDED = {"failure", "effective", "our_recipe"}
 """Columns that files of earlier versions lack; read there as null."""
 
 
@@ -147,6 +148,7 @@ def _trial(trial: Trial, fold: Fold, run: str) -> dict:
         "hyperparameters": json.dumps(trial.hyperparameters, sort_keys=True),
         "effective": _effective(trial),
         "published_recipe": trial.published,
+        "our_recipe": trial.ours,
         "encoder": trial.facts.get("encoder") or (None if own_encoder else settings.get("encoder")),
         "encoder_parameters": trial.facts.get("encoder_parameters"),
         "own_encoder": own_encoder,

@@ -1,20 +1,24 @@
 """What to run next, when to stop it, and whom to believe: the search, as a fold over the ledger. No Ray here.
 
-Every method gets the same share of the budget in device-seconds. Of it, what two trainings for each confirming
-seed cost is kept back; the rest is searched. A method goes through
+Every method gets the same share of the budget in device-seconds. Of it, what confirming will cost is kept back:
+two trainings for each fresh seed, or three where there are two recipes and room for them
+(`bench.plan.Plan.configurations`); the rest is searched. A method goes through
 
-    search    trial 0 is the published recipe and is never pruned; Optuna proposes the others; the scheduler prunes
-              them within the method at its milestones by validation accuracy (knn_200)
-    confirm   the winner (best accuracy at the last epoch of complete trials, the earlier of equals) and the
-              published recipe, with the same fresh seeds, seed by seed; where the published recipe is the winner, it
-              has the time of both, and so twice the seeds
+    search    trial 0 is the published recipe and, where ours is another one, trial 1 is ours; neither is ever pruned;
+              Optuna proposes the others; the scheduler prunes them within the method at its milestones by validation
+              accuracy (knn_200)
+    confirm   the winner (best accuracy at the last epoch of complete trials, the earlier of equals), the published
+              recipe (stage `published`) and, where its time was kept back too, our recipe (stage `ours`), with the same
+              fresh seeds, seed by seed; where the winner is a recipe, both recipes, with the time of all, and so more
+              seeds: twice as many where there is one recipe
 
 The next trial goes to the method with the least device time spent or promised to its running trials. A trial that
 runs has its device time promised up to its next milestone; where a share has no room for the next promise, the trial
-is cut and stays open for a larger budget. A new trial starts where a whole training has room: one that cannot reach
-its last epoch cannot win. Only when none runs that can win, the rest of a share, too short for that, goes to trials
-that get as far as they can: so that all methods have the same device time, to a milestone's. No configuration is
-searched twice: where all of a method's were tried, its search ends.
+is cut and stays open for a larger budget. A trial that is dearer than the method's others goes on only where it has
+room for its own confirmation too, or it could win and not be confirmed. A new trial starts where a whole training has
+room: one that cannot reach its last epoch cannot win. Only when none runs that can win, the rest of a share, too short
+for that, goes to trials that get as far as they can: so that all methods have the same device time, to a milestone's.
+No configuration is searched twice: where all of a method's were tried, its search ends.
 
 A search trial that runs out of memory before its first report is tried once more, with half the images in a step; all
 search trials of its method that begin later have half of them too. What confirms a search trial has the batch that it
@@ -61,8 +65,10 @@ LOSSES_OF_A_WORKER = 3
 """A trial fails when it has lost this many workers without an epoch between them."""
 ONCE = 3
 """A first epoch that takes so many times what was planned has done something that happens once."""
+DEARER = 1.1
+"""A trial that takes so many times what its method's trials take is dearer; what is less is the noise of a machine."""
 FEW = 10
-"""Random trials before TPE models, the published recipe included."""
+"""Random trials before TPE models, the recipes included."""
 FAILURES = 5
 """So many failures of one kind, and no evaluation that went well: the method is given up."""
 ASKS = 5
@@ -143,7 +149,8 @@ class BestAndLatest(optuna.storages.InMemoryStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         number = super().create_new_trial(study_id, template_trial)
-        self._running.add(number)
+        if template_trial is None or not template_trial.state.is_finished():
+            self._running.add(number)
         return number
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
@@ -231,6 +238,11 @@ def _key(parameters: dict[str, Any]) -> tuple:
     return tuple(sorted(parameters.items()))
 
 
+def _standing(trial: Trial) -> tuple[float, int]:
+    """The more the better, of complete search trials; of equals the earlier."""
+    return trial.accuracy, -trial.number
+
+
 @dataclass
 class Running:
     """A trial that holds a slot. In device-seconds: what it held `before` this attempt, and `due`, what it may hold
@@ -258,6 +270,7 @@ class Search:
         self._planned_cost = functools.cache(plan.cost)
         self.fold: Fold = ledger.fold
         self.spaces, self.slots = plan.spaces, plan.slots
+        self._reserved = {method: plan.configurations(method) for method in self.spaces}
         self.running: dict[str, Running] = {}
         self.pending: set[str] = set()  # those of which nothing says yet that they hold a device: not charged
         self._shared = shared
@@ -271,10 +284,12 @@ class Search:
         # The charge at any time is one sum, whatever runs: settled + rate * (running and charged * now - since)
         self._settled, self._since, self._startup = self.fold.charged, 0.0, self.fold.startup
         self._measured = {method: [0.0, 0.0] for method in plan.calibration}
+        self._paces: dict[str, list[float]] = {}  # of search trials: the same of each alone
+        self._best: dict[str, Trial] = {}  # the best complete search trial of each method
         self._waiting: dict[str, list[tuple[float, Trial]]] = {method: [] for method in self.spaces}
         self._numbers = dict.fromkeys(self.spaces, 0)  # of search trials
-        self._searching = dict.fromkeys(self.spaces, 0)  # of search trials that run
-        self._confirmed = dict.fromkeys(self.spaces, 0)  # of seeds with which the published recipe is confirmed
+        self._searching: dict[str, set[str]] = {method: set() for method in self.spaces}  # search trials that run
+        self._confirmed: dict[str, Counter] = {method: Counter() for method in self.spaces}  # seeds, by stage
         self._unconfirmed: set[str] = set()  # methods of which a confirming trial has failed
         self._filling: set[str] = set()  # methods whose search only spends the rest of their share
         self._tried: dict[str, set[tuple]] = {method: set() for method in self.spaces}  # configurations, by _key
@@ -347,16 +362,33 @@ class Search:
             return
         planned = self._planned_cost(trial.method, trial.stage, epoch - 1, epoch)
         if before is not None or report["took"] <= ONCE * planned:
-            measured = self._measured[trial.method]
-            measured[0] += report["took"]
-            measured[1] += planned
+            own = [self._paces.setdefault(trial.uid, [0.0, 0.0])] if trial.stage == "search" else []
+            for measured in (self._measured[trial.method], *own):
+                measured[0] += report["took"]
+                measured[1] += planned
 
-    def room(self, method: str) -> float:
-        """Device-seconds of the method's share that are neither spent, promised nor kept back for confirming."""
-        seeds = self.plan.experiment.seeds
-        to_do = 2 * seeds - min(self._confirmed[method], seeds)
-        reserve = to_do * self.cost(method, "confirm", 0, self.plan.epochs)
-        return self.share - reserve - self._promised[method]
+    def _pace(self, method: str, uid: str | None) -> float:
+        """By how much the configuration of this search trial takes longer than planned: as the method's trainings do on
+        the whole or, where it is clearly dearer, as the trial itself did."""
+        actual, nominal = self._paces.get(uid, (0.0, 1.0))
+        whole = self._correction(method)
+        return actual / nominal if actual > DEARER * whole * nominal else whole
+
+    def _searched(self, trial: Trial) -> str:
+        """The uid of the search trial that has the configuration of this trial, which searches or confirms."""
+        return trial.of or (f"{trial.method}-{int(trial.ours):04d}" if trial.recipe else trial.uid)
+
+    def room(self, method: str, *waiting: str) -> float:
+        """Device-seconds of the method's share that are neither spent, promised nor kept back for confirming: the
+        recipes, and what may win, so the dearest of the best trial so far, those that run, and those `waiting`."""
+        seeds, confirmed = self.plan.experiment.seeds, self._confirmed[method]
+        best = [self._best[method].uid] if method in self._best else []
+        reserve = seeds * max(self._pace(method, uid) for uid in (None, *best, *self._searching[method], *waiting))
+        for number, stage in enumerate(("published", "ours")[: self._reserved[method] - 1]):
+            reserve += max(0, seeds - confirmed[stage]) * self._pace(method, f"{method}-{number:04d}")
+        return (
+            self.share - reserve * self._planned_cost(method, "confirm", 0, self.plan.epochs) - self._promised[method]
+        )
 
     # What to run next
 
@@ -391,14 +423,14 @@ class Search:
             if self._sealed(method):
                 sealed.append(method)
                 continue
-            room, waiting, correction = self.room(method), self._waiting[method], self._correction(method)
+            room, waiting = self.room(method), self._waiting[method]
             for place, (planned, trial) in enumerate(waiting):
-                if trial.number == 0 or planned * correction <= room:
+                if trial.recipe or planned * self._pace(method, trial.uid) <= self.room(method, trial.uid):
                     del waiting[place]
                     return trial
             if self._may_propose(method, room) and (trial := self._propose(method)):
                 return trial
-            if self._searching[method] == 0:
+            if not self._searching[method]:
                 self._seal(method)
                 sealed.append(method)
         candidates = []
@@ -407,10 +439,10 @@ class Search:
                 trial = self.fold.trials.get(specification["uid"])
                 if trial is not None and (trial.final or trial.uid in self.running):
                     continue
-                cost = self.cost(method, "confirm", trial.epoch if trial else 0, self.plan.epochs)
+                cost, *later = self._costs(method, specification["stage"], trial.epoch if trial else 0)
                 most = self.share * 1.02
-                if specification["k"] >= self._seeds(method):  # more than was asked for, and winner and recipe alike
-                    most = self.share - (cost if specification["stage"] == "confirm" else 0.0)
+                if place >= self._asked(method):  # more than was asked for, and all configurations alike
+                    most = self.share - sum(later)
                 if self._promised[method] + cost <= most:
                     candidates.append((specification["k"], place, order, specification))
                 break
@@ -420,13 +452,13 @@ class Search:
 
     def _may_propose(self, method: str, room: float) -> bool:
         """Whether the method's search goes on, and a new trial has room."""
-        if self._numbers[method] == 0:
+        if self._numbers[method] < len(self.spaces[method].recipes):
             return True
         if self._only_fails(method):
             return False
         if self.cost(method, "search", 0, self.plan.epochs) <= room:
             return True
-        if self._searching[method] == 0:
+        if not self._searching[method]:
             self._filling.add(method)
         first = [*self.schedulers[method].milestones, self.plan.epochs][0]
         return method in self._filling and self.cost(method, "search", 0, first) <= room
@@ -448,7 +480,7 @@ class Search:
     def _seal(self, method: str) -> None:
         """End the method's search: choose the winner, or say why there can be none."""
         complete = [trial for trial in self.fold.of(method, "search") if trial.state == "complete"]
-        winner = max(complete, key=lambda trial: (trial.accuracy, -trial.number), default=None)
+        winner = max(complete, key=_standing, default=None)
         values = {}
         if self._only_fails(method):
             kind, count = self._failures[method].most_common(1)[0]
@@ -473,36 +505,56 @@ class Search:
                     "epochs": epochs,
                 }
 
-    def _seeds(self, method: str) -> int:
-        """How many seeds confirm the method: the published recipe, where it has won, with those of both."""
+    def _asked(self, method: str) -> int:
+        """How many trainings confirm the method. Where a recipe has won, there are fewer configurations, which have the
+        time of all that it was kept back for."""
+        configurations = self._reserved[method] if self.fold.winner(method) else len(self._configurations(method))
+        return self.plan.experiment.seeds * configurations
+
+    def _configurations(self, method: str) -> dict[str, Trial]:
+        """The search trials of the configurations that are confirmed, by stage: the winner, the published recipe, and
+        ours where its time was kept back, or that of a winner is left, as a recipe has won."""
         winner = self.fold.trials.get(self.fold.winner(method) or "")
-        return self.plan.experiment.seeds * (2 if winner is not None and winner.published else 1)
+        tuned = winner is not None and not winner.recipe
+        found = {winner.recipe or "confirm": winner} if winner is not None else {}
+        recipes = self._reserved[method] - 1 if tuned else len(self.spaces[method].recipes)
+        return found | {
+            stage: self.fold.trials[f"{method}-{number:04d}"]
+            for number, stage in enumerate(("published", "ours")[:recipes])
+        }
+
+    def _costs(self, method: str, stage: str, epoch: int) -> list[float]:
+        """Device-seconds of a confirming trial from this epoch on, and of each that follows with the same seed."""
+        stages = list(self._configurations(method).items())
+        begun = next(place for place, (name, _) in enumerate(stages) if name == stage)
+        return [
+            self._planned_cost(method, name, 0 if place else epoch, self.plan.epochs) * self._pace(method, trial.uid)
+            for place, (name, trial) in enumerate(stages[begun:])
+        ]
 
     def _confirmations(self, method: str) -> Iterator[dict[str, Any]]:
         """The trials that confirm, seed by seed. After the seeds that were asked for come more, where a share has room
-        for them (a larger budget leaves some, when winner and recipe are confirmed already); unless one has failed, as
+        for them (a larger budget leaves some, when winner and recipes are confirmed already); unless one has failed, as
         more would then. None where the method was given up."""
         if method in self.fold.given_up:
             return
-        winner = self.fold.trials.get(self.fold.winner(method) or "")
-        common = {"method": method, "epochs": self.plan.epochs}
-        for k in range(self._seeds(method)) if method in self._unconfirmed else itertools.count():
-            if winner is not None and not winner.published:
-                yield common | {
-                    "uid": f"{method}-{winner.number:04d}-s{k + 1}",
-                    "stage": "confirm",
-                    "k": k,
-                    "hyperparameters": winner.hyperparameters,
-                    "of": winner.uid,
-                    "published": False,
-                }
-            yield common | {
-                "uid": f"{method}-published-s{k + 1}",
-                "stage": "published",
+        configurations, most = (
+            self._configurations(method),
+            self._asked(method) if method in self._unconfirmed else None,
+        )
+        trainings = ((k, *each) for k in itertools.count() for each in configurations.items())
+        for k, stage, trial in itertools.islice(trainings, most):
+            name = f"{trial.number:04d}" if stage == "confirm" else stage
+            yield {
+                "uid": f"{method}-{name}-s{k + 1}",
+                "method": method,
+                "stage": stage,
                 "k": k,
-                "hyperparameters": self.spaces[method].defaults,
-                "of": None,
-                "published": True,
+                "hyperparameters": trial.hyperparameters,
+                "of": trial.uid if stage == "confirm" else None,
+                "published": trial.published,
+                "epochs": self.plan.epochs,
+                **({"ours": True} if trial.ours else {}),
             }
 
     def _open_or_new(self, uid: str, k: int, **values: Any) -> Trial | None:
@@ -528,12 +580,13 @@ class Search:
         return next(repeated, method in self.fold.halved)
 
     def _propose(self, method: str) -> Trial | None:
-        """A new search trial: the published recipe first, then what Optuna asks for; None where that is nothing new."""
+        """A new search trial: the recipes first, then what Optuna asks for; None where that is nothing new."""
         number, space = self._numbers[method], self.spaces[method]
-        if number == 0:
-            hyperparameters = space.defaults
-            parameters = space.to_params(hyperparameters)
-            self._add_to_study(self._study(method), method, parameters)
+        recipe = number < len(space.recipes)
+        if recipe:
+            hyperparameters = space.recipes[number]
+            parameters = space.to_params(hyperparameters if space.proposes(hyperparameters) else space.defaults)
+            self._add_to_study(self._study(method), method, parameters, hyperparameters)
         else:
             parameters = self._ask(method, number)
             if parameters is None:
@@ -556,6 +609,7 @@ class Search:
             epochs=self.plan.epochs,
             evaluate_at=[*self.schedulers[method].milestones, self.plan.epochs],
             halved=method in self.fold.halved,
+            **({"ours": True} if recipe and number > 0 else {}),
         )
         return self.fold.trials[uid]
 
@@ -567,7 +621,7 @@ class Search:
         if not self._shared:
             self.alive(trial.uid)
         if trial.stage == "search":
-            self._searching[trial.method] += 1
+            self._searching[trial.method].add(trial.uid)
         self._promise(trial)
         return {
             "trial": {
@@ -591,12 +645,13 @@ class Search:
 
     def _to_next_milestone(self, trial: Trial) -> float:
         """Device-seconds as planned; to the trial's last epoch where nothing can stop it before."""
-        ends = trial.evaluate_at if trial.stage == "search" and trial.number > 0 else [trial.epochs]
+        ends = [trial.epochs] if trial.recipe else trial.evaluate_at
         return self._planned_cost(trial.method, trial.stage, trial.epoch, next(e for e in ends if e > trial.epoch))
 
     def _promise(self, trial: Trial) -> None:
         running = self.running[trial.uid]
-        due = self.held(trial.uid) + self._to_next_milestone(trial) * self._correction(trial.method)
+        pace = self._pace(trial.method, self._searched(trial))
+        due = self.held(trial.uid) + self._to_next_milestone(trial) * pace
         if trial.method in self._promised:
             self._promised[trial.method] += due - running.due
         running.due = due
@@ -612,19 +667,23 @@ class Search:
         if trial.method in self._promised:
             self._promised[trial.method] += trial.held - running.due
         if trial.stage == "search":
-            self._searching[trial.method] -= 1
+            self._searching[trial.method].remove(trial.uid)
             if not trial.final:
                 self._wait(trial)
             elif trial.method in self._studies:  # one made later is told when it is made
                 self._tell(self._studies[trial.method], trial)
 
     def _count(self, trial: Trial) -> None:
-        if trial.stage == "published" and trial.state == "complete":
-            self._confirmed[trial.method] += 1
-        if trial.stage in ("confirm", "published") and trial.state == "failed":
+        if trial.method not in self.spaces:
+            return
+        if trial.stage != "search" and trial.state == "complete":
+            self._confirmed[trial.method][trial.stage] += 1
+        if trial.stage != "search" and trial.state == "failed":
             self._unconfirmed.add(trial.method)
         if trial.stage == "search" and trial.state == "failed":
             self._failures[trial.method][trial.kind] += 1
+        if trial.stage == "search" and trial.state == "complete":
+            self._best[trial.method] = max(self._best.get(trial.method, trial), trial, key=_standing)
 
     # What happened
 
@@ -706,11 +765,12 @@ class Search:
                 reason = f"accuracy is {accuracy} at epoch {epoch}, where it should be evaluated"
                 return "failed", reason, "error" if accuracy is None else "diverged"
             goes_on = self.schedulers[trial.method].arrive(trial.uid, epoch, accuracy)
-            if trial.number > 0:
+            if not trial.recipe:
                 if not goes_on:
                     return "pruned", None, None
                 coming = next(e for e in trial.evaluate_at if e > epoch)
-                if self.cost(trial.method, "search", epoch, coming) > self.room(trial.method):
+                planned = self._planned_cost(trial.method, "search", epoch, coming)
+                if planned * self._pace(trial.method, trial.uid) > self.room(trial.method):
                     return "cut", "its method's share has no room for the epochs to the next milestone", None
         if self.exhausted:
             return "cut", "the budget is spent", None
@@ -774,7 +834,7 @@ class Search:
             return None
         grid = itertools.product(*map(_values, distributions.values()))
         parameters = next(p for values in grid if _key(p := dict(zip(distributions, values, strict=True))) not in tried)
-        self._add_to_study(self._study(method), method, parameters)
+        self._add_to_study(self._study(method), method, parameters, self.spaces[method].from_params(parameters))
         return parameters
 
     def _study(self, method: str) -> optuna.Study:
@@ -785,21 +845,27 @@ class Search:
             storage = self._storages[method] = make_storage()
             study = optuna.create_study(direction="maximize", study_name=method, storage=storage)
             for trial in self.fold.of(method, "search"):
-                self._add_to_study(study, method, trial.parameters)
+                self._add_to_study(study, method, trial.parameters, trial.hyperparameters)
                 if trial.final:
                     self._tell(study, trial)
             self._studies[method] = study  # in memory and alone in its storage, a trial's number is its id
         return self._studies[method]
 
-    def _add_to_study(self, study: optuna.Study, method: str, parameters: dict[str, Any]) -> None:
+    def _add_to_study(
+        self, study: optuna.Study, method: str, parameters: dict[str, Any], hyperparameters: dict[str, Any]
+    ) -> None:
+        """A recipe that the search space does not propose is not what its `parameters` say: it is there as a failure
+        from the start, of which no searcher learns, so that numbers are the same."""
+        state = TrialState.RUNNING if self.spaces[method].proposes(hyperparameters) else TrialState.FAIL
         distributions = self.spaces[method].distributions()
-        study.add_trial(
-            optuna.trial.create_trial(state=TrialState.RUNNING, params=parameters, distributions=distributions)
-        )
+        study.add_trial(optuna.trial.create_trial(state=state, params=parameters, distributions=distributions))
 
     def _tell(self, study: optuna.Study, trial: Trial) -> None:
         """A trial ended: its accuracies by epoch, and whether it completed, was pruned or failed. A failure of the
-        recipe is told as pruned, the worst of all: TPE does not look at failures, and would come back to the cliff."""
+        recipe is told as pruned, the worst of all: TPE does not look at failures, and would come back to the cliff.
+        Nothing is told of what the search space does not propose."""
+        if not self.spaces[trial.method].proposes(trial.hyperparameters):
+            return
         if trial.kind in OF_THE_RECIPE:
             study.tell(trial.number, state=TrialState.PRUNED)
             return

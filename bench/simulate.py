@@ -31,11 +31,20 @@ accuracy is NaN, the training diverges in that epoch; where it is None, the memo
 
 @dataclass(frozen=True)
 class Space:
-    """A search space of one parameter, for simulations: `x` in [0, 1]; the published recipe has 0.5."""
+    """A search space of one parameter, for simulations: `x` in [0, 1]; our recipe has 0.5, as has the published one
+    unless it is given."""
 
     method: str
     hash: str = "simulated"
     defaults: dict[str, float] = field(default_factory=lambda: {"x": 0.5})
+    published: dict[str, float] | None = None
+
+    @property
+    def recipes(self) -> list[dict[str, float]]:
+        return [self.defaults] if self.published is None else [self.published, self.defaults]
+
+    def proposes(self, hyperparameters: dict[str, float]) -> bool:
+        return all(0 <= value <= 1 for value in hyperparameters.values())
 
     def distributions(self) -> dict[str, BaseDistribution]:
         return {"x": FloatDistribution(0.0, 1.0)}
@@ -155,11 +164,16 @@ def recorded(path: str) -> tuple[dict[str, dict[str, float]], Curve, int]:
 
 
 def plan_for(
-    calibration: dict[str, dict[str, float]], slots: int, trials: int, epochs: int, searcher: str = "random"
+    calibration: dict[str, dict[str, float]],
+    slots: int,
+    trials: int,
+    epochs: int,
+    searcher: str = "random",
+    spaces: dict[str, Any] | None = None,
 ) -> Plan:
     """A plan with about the budget in which so many trials fit."""
     experiment = Experiment(
-        spaces={method: Space(method) for method in calibration},
+        spaces=spaces or {method: Space(method) for method in calibration},
         factory="",
         baselines=(),
         searcher=searcher,

@@ -17,12 +17,12 @@ from bench.files import write_atomically
 from bench.ledger import Fold, plain, read
 from bench.machine import cores
 from bench.search import COLLAPSED
+from bench.search_space import SearchSpace
 from bench.training import build, set_determinism
 
 
 def train(
-    method: str,
-    recipe: Mapping[str, Any],
+    space: SearchSpace,
     settings: Mapping[str, Any],
     local: Mapping[str, Any],
     *,
@@ -33,17 +33,17 @@ def train(
 ) -> Path:
     """Train on all training images and meet the test images once, at the last epoch; the path of the encoder.
 
-    The hyper-parameters are those that won the search of the run in `run_dir`, else the published `recipe`. `settings`
+    The hyper-parameters are those that won the search of the run in `run_dir`, else our recipe in `space`. `settings`
     and `local` are those of `bench.training.build`. In `run_dir`/trained/METHOD: `encoder.pt`, the state dict of the
     encoder that was judged; `training.json`, what was trained and how well it does; `checkpoint.pt` while it trains,
     from which the same call continues. `fresh` begins anew. A winner of a run on other images, of another size or with
     another encoder is taken, and told. Raises UserError where the folder holds a training with
     other settings or a damaged one, and where the loss is no number.
     """
-    fold = read(run_dir / "ledger.jsonl")
+    method, fold = space.method, read(run_dir / "ledger.jsonl")
     winner = fold.trials.get(fold.winner(method) or "")
-    hyperparameters = dict(winner.hyperparameters if winner else recipe)
-    print(f"{method}, {epochs} epochs, " + (f"as it won in {run_dir}" if winner else "as published"), flush=True)
+    hyperparameters = dict(winner.hyperparameters if winner else space.defaults)
+    print(f"{method}, {epochs} epochs, " + (f"as it won in {run_dir}" if winner else recipe_words(space)), flush=True)
     if winner and (other := _otherwise(fold, settings)):
         print(f"note: the run there was {other}", flush=True)
     folder = run_dir / "trained" / method
@@ -87,6 +87,13 @@ def train(
     write_atomically(result, json.dumps(plain(content), indent=1) + "\n")
     unfinished.unlink(missing_ok=True)
     return encoder
+
+
+def recipe_words(space: SearchSpace) -> str:
+    """Whose the recipe is that a method has by default: `as published` where it is exactly that."""
+    if len(space.recipes) > 1:
+        return "by our recipe, which is not the published one"
+    return "as published" + (f", adapted: {space.recipe['adapted']}" if "adapted" in space.recipe else "")
 
 
 def _otherwise(fold: Fold, settings: Mapping[str, Any]) -> str | None:

@@ -22,8 +22,9 @@ from bench.results import Results
 
 BASELINES = {"supervised": "supervised (ceiling)", "random": "random initialisation", "pixels": "raw pixels"}
 SELECTION = (
-    "Each method has the same compute. Its configuration is the one with the best validation kNN (k=200) at the "
-    "last epoch; it is trained again from fresh seeds on train + validation images, and only then, at the last "
+    "Each method has the same compute. Its first trial is the published recipe, its second ours where that is another "
+    "one; neither is pruned. Its configuration is the one with the best validation kNN (k=200) at the last epoch; it "
+    "is trained again, as the recipes are, from fresh seeds on train + validation images, and only then, at the last "
     "epoch, meets the test images."
 )
 PROTOCOL = (
@@ -37,11 +38,13 @@ FAILED_SEEDS = (
 )
 MEMORY = "Training memory is the peak of the training itself, beside the images."
 NOTATION = (
-    "Mean ± half of the 95 % interval (Student's t) over seeds; — was not measured; configurations are those of the "
-    "search, complete/pruned/failed/cut. P(rank 1) is how often a method's mean leads that of all others that are "
-    f"ranked on the run's encoder, by Student's t over seeds, once all are confirmed. {FAILED_SEEDS} {MEMORY}"
+    "Mean ± half of the 95 % interval (Student's t) over seeds; — was not measured; the gain of tuning is over the "
+    "published recipe; configurations are those of the search, complete/pruned/failed/cut. P(rank 1) is how often a "
+    "method's mean leads that of all others that are ranked on the run's encoder, by Student's t over seeds, once all "
+    f"are confirmed. {FAILED_SEEDS} {MEMORY}"
 )
 DASH = "—"
+ADAPTED = "‡"
 DRAWS = 10_000
 
 
@@ -69,7 +72,8 @@ class Row:
     """One method's line. Accuracies are fractions; None is what was not measured.
 
     The means are over the seeds that completed. `failed_seeds` are those of the row's test accuracy that failed,
-    `published_failed_seeds` those of the published recipe; of `gain_failed_seeds` one of the pair did.
+    `published_failed_seeds` those of the published recipe, `ours_failed_seeds` those of our recipe; of
+    `gain_failed_seeds` one of the pair did.
     """
 
     method: str
@@ -81,11 +85,15 @@ class Row:
     knn_20: Estimate | None
     purity_20: Estimate | None
     published: Estimate | None
+    ours: Estimate | None  # our recipe, where it is another one than the published
     gain: Estimate | None  # tuned minus published, paired by seed
     failed_seeds: frozenset[int]
     published_failed_seeds: frozenset[int]
+    ours_failed_seeds: frozenset[int]
     gain_failed_seeds: frozenset[int]
-    published_won: bool
+    won: str | None  # the recipe that won: published | ours
+    two_recipes: bool  # ours is another one than the published
+    adapted: str | None  # how the published recipe is adapted, where it is not to the letter
     awaited: bool  # its test accuracy may still come
     validation: float | None
     training_seconds: float | None  # device-seconds of one whole training, median
@@ -137,14 +145,16 @@ def _row(method: str, trials: pd.DataFrame, run: dict) -> Row:
     search, complete = trials[trials.stage == "search"], trials[trials.state == "complete"]
     baseline = bool((trials.stage == "baseline").all())
     winner = winning_trial(trials, run)
-    published_won = winner is not None and bool(winner.published_recipe)
-    stage = "baseline" if baseline else "published" if published_won else "confirm"
+    won = None if winner is None else recipe_of(winner)
+    stage = "baseline" if baseline else won or "confirm"
     tested = complete[complete.stage == stage]
-    recipe = _by_seed(complete[complete.stage == "published"], "test_knn_200")
+    recipe, ours = (_by_seed(complete[complete.stage == s], "test_knn_200") for s in ("published", "ours"))
     tuned = _by_seed(tested, "test_knn_200")
-    gains = {} if published_won or baseline else {s: tuned[s] - recipe[s] for s in tuned if s in recipe}
+    gains = {} if stage in ("published", "baseline") else {s: tuned[s] - recipe[s] for s in tuned if s in recipe}
     failed = trials[trials.state == "failed"]
-    failed_seeds, recipe_failed = (frozenset(map(int, failed.seed[failed.stage == s])) for s in (stage, "published"))
+    failed_seeds, recipe_failed, ours_failed = (
+        frozenset(map(int, failed.seed[failed.stage == s])) for s in (stage, "published", "ours")
+    )
     # A winner of None, or the end of the run, says that nothing is left to confirm.
     over = run.get("closed") == "done" or (run.get("winners") or {}).get(method, "") is None
     best = search[search.state == "complete"].validation_knn_200.max() if winner is None else winner.validation_knn_200
@@ -161,11 +171,15 @@ def _row(method: str, trials: pd.DataFrame, run: dict) -> Row:
         knn_20=_estimate(_by_seed(tested, "test_knn_20")),
         purity_20=_estimate(_by_seed(tested, "test_purity_20")),
         published=_estimate(recipe),
+        ours=_estimate(ours),
         gain=_estimate(gains),
         failed_seeds=failed_seeds,
         published_failed_seeds=recipe_failed,
-        gain_failed_seeds=frozenset() if published_won or baseline else failed_seeds | recipe_failed,
-        published_won=published_won and bool(tuned),
+        ours_failed_seeds=ours_failed,
+        gain_failed_seeds=frozenset() if stage in ("published", "baseline") else failed_seeds | recipe_failed,
+        won=won if tuned else None,
+        two_recipes=any(recipe_of(trial) == "ours" for _, trial in trials.iterrows()),
+        adapted=origin(run, method).get("adapted"),
         awaited=not (tuned or failed_seeds or over),
         validation=_number(best),
         training_seconds=_number((tested if len(tested) else complete).device_seconds.median()),
@@ -175,6 +189,16 @@ def _row(method: str, trials: pd.DataFrame, run: dict) -> Row:
         counts=search.state.value_counts().to_dict(),
         first=None,
     )
+
+
+def recipe_of(trial: pd.Series) -> str | None:
+    """`published` or `ours` where a trial is of a recipe, as the stage is called that confirms it; else None."""
+    return "published" if trial.published_recipe else "ours" if trial.our_recipe else None
+
+
+def origin(run: dict, method: str) -> Mapping[str, str]:
+    """Whose a method's published recipe is: its `source` and, where it is not to the letter, how it is `adapted`."""
+    return spaces(run).get(method, {}).get("recipe") or {}
 
 
 def winning_trial(trials: pd.DataFrame, run: dict) -> pd.Series | None:
@@ -219,10 +243,10 @@ def fitted(trial: pd.Series) -> dict[str, tuple[Any, Any]]:
     return {name: (asked.get(name), value) for name, value in effective(trial).items() if value != asked.get(name)}
 
 
-def recipe_trial(trials: pd.DataFrame) -> pd.Series | None:
-    """Of a method's `trials` one that was trained as published, if possible one that confirms; None before."""
-    begun = trials[(trials.epoch > 0) & trials.published_recipe]
-    for stage in ("published", "search"):
+def recipe_trial(trials: pd.DataFrame, recipe: str = "published") -> pd.Series | None:
+    """Of a method's `trials` one of this recipe, `published` or `ours`, if possible one that confirms; None before."""
+    begun = trials[(trials.epoch > 0) & (trials[f"{'our' if recipe == 'ours' else recipe}_recipe"].eq(True))]
+    for stage in (recipe, "search"):
         if len(some := begun[begun.stage == stage]):
             return some.iloc[0]
     return None
@@ -310,7 +334,18 @@ def seeds_note(estimate: Estimate | None, failed: frozenset[int]) -> str:
 
 
 def gain_text(row: Row) -> str:
-    return "recipe won" if row.published_won else with_interval(row.gain, "+")
+    return "recipe won" if row.won == "published" else with_interval(row.gain, "+")
+
+
+def gain_note(row: Row) -> str:
+    """What stands beside the gain: that our recipe won, and what failed."""
+    won = "our recipe won" if row.won == "ours" else ""
+    return "; ".join(filter(None, [won, seeds_note(row.gain, row.gain_failed_seeds)]))
+
+
+def recipe_text(row: Row) -> str:
+    """The accuracy of the published recipe, with a mark where it is not published to the letter."""
+    return with_interval(row.published) + (f" {ADAPTED}" if row.adapted and row.published else "")
 
 
 def value_text(value: object) -> str:
@@ -382,6 +417,7 @@ def markdown(results: Results) -> str:
     """The whole table with its title and footer, for table.md and the README."""
     made, run = rows(results), results.run
     unit, length = compute_unit(run, max((row.device_seconds for row in made), default=0.0))
+    two = any(row.two_recipes for row in made)
     heads = [
         "method",
         "test kNN k=200, %",
@@ -389,6 +425,7 @@ def markdown(results: Results) -> str:
         "k=20, %",
         "purity@20, %",
         "published recipe, %",
+        *(["our recipe, %"] if two else []),
         "gain of tuning",
         "validation, %",
         f"one training, {unit}",
@@ -411,8 +448,9 @@ def markdown(results: Results) -> str:
             str(len(row.knn_200.values)) if row.knn_200 else DASH,
             with_interval(row.knn_20),
             with_interval(row.purity_20),
-            with_interval(row.published) + bracketed(seeds_note(row.published, row.published_failed_seeds)),
-            gain_text(row) + bracketed(seeds_note(row.gain, row.gain_failed_seeds)),
+            recipe_text(row) + bracketed(seeds_note(row.published, row.published_failed_seeds)),
+            *([with_interval(row.ours) + bracketed(seeds_note(row.ours, row.ours_failed_seeds))] if two else []),
+            gain_text(row) + bracketed(gain_note(row)),
             percent(row.validation),
             amount(row.training_seconds, length),
             amount(row.device_seconds, length),
@@ -467,10 +505,8 @@ def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
         notes.append(("Data", data, True))
     if remarks := facts.get("remarks"):
         notes.append(("About the data", " ".join(map(str, remarks)), True))
-    if changes := _fitted_text(trials):
-        text = f"as published, but fitted to this encoder and data set: {changes}"
-        rest = "; what else was fitted is not on record" if trials.effective.isna().all() else ""
-        notes.append(("Published recipes", text + rest, True))
+    if text := _recipes_text(trials, run):
+        notes.append(("Published recipes", text, True))
     for method, reason in (run.get("given_up") or {}).items():
         notes.append(("Given up", f"{method}: {reason}", True))
     if budget.get("seconds"):
@@ -500,6 +536,23 @@ def slots_text(run: dict) -> str:
     return told if rates in ([], [1.0]) else f"{told} of {' and '.join(f'{rate:g}' for rate in rates)} GPU"
 
 
+def _recipes_text(trials: pd.DataFrame, run: dict) -> str:
+    """Whose the published recipes are, how they are adapted, and how they were trained otherwise."""
+    methods = [str(method) for method in trials.method.unique()]
+    parts = []
+    for key, words in (("source", "those of"), ("adapted", f"{ADAPTED} adapted:")):
+        by_text: dict[str, list[str]] = {}
+        for method in sorted(methods):
+            if said := origin(run, method).get(key):
+                by_text.setdefault(one_line(said, 400), []).append(method)
+        told = (f"{said} ({_listed(which)})" for said, which in by_text.items())
+        parts += [f"{words} {'; '.join(told)}"] if by_text else []
+    if changes := _fitted_text(trials):
+        rest = "; what else was fitted is not on record" if trials.effective.isna().all() else ""
+        parts.append(f"as published, but fitted to this encoder and data set: {changes}{rest}")
+    return ". ".join(parts)
+
+
 def _fitted_text(trials: pd.DataFrame) -> str:
     """How the published recipes were trained otherwise than published: `moco and pirl queue_length 16384 → 4480`."""
     changes: dict[str, list[str]] = {}
@@ -527,18 +580,21 @@ def terminal(results: Results) -> str:
     """The table in at most 100 columns."""
     made, run = rows(results), results.run
     unit, length = compute_unit(run, max((row.device_seconds for row in made), default=0.0))
+    two = any(row.two_recipes for row in made)
     heads = [
         "method",
         "test kNN %",
         "seeds",
         "recipe %",
+        *(["our %"] if two else []),
         "gain",
         "valid. %",
         unit,
-        "images/s",
+        *([] if two else ["images/s"]),  # there is no room for both
         "trials",
         "P(1st)",
     ]
+    marked = any(row.adapted and row.published for row in made)
     lines = [heads]
     for row in made:
         title = one_line(row.title).removesuffix(" (ceiling)").removesuffix(" initialisation")
@@ -547,11 +603,13 @@ def terminal(results: Results) -> str:
             title,
             with_interval(row.knn_200),
             _seeds_short(row),
-            percent(row.published.mean if row.published else None),
-            "recipe" if row.published_won else with_interval(row.gain, "+"),
+            percent(row.published.mean if row.published else None)
+            + (ADAPTED if row.adapted and row.published else " " * marked),
+            *([percent(row.ours.mean if row.ours else None)] if two else []),
+            "recipe" if row.won == "published" else with_interval(row.gain, "+"),
             percent(row.validation),
             amount(row.device_seconds, length),
-            amount(row.images_per_second),
+            *([] if two else [amount(row.images_per_second)]),
             str(sum(row.counts.values())) if row.counts else DASH,
             probability_text(row),
         ]
@@ -570,11 +628,16 @@ def terminal(results: Results) -> str:
     if 0 < baselines < len(made):
         aligned.insert(2 + baselines, rule)
     notes = ["† brings its own encoder"] if any(row.own_encoder for row in made) else []
+    notes += [f"{ADAPTED} adapted: the table's notes say how"] if marked else []
+    if won := [row.method for row in made if row.won == "ours"]:
+        notes.append(f"our recipe, which is not the published one, won: {', '.join(won)}")
     for row in made:
         if note := seeds_note(row.knn_200, row.failed_seeds):
             notes.append(f"{row.method}: {note}{'' if row.baseline else ', so it is not ranked'}")
-        if not row.published_won and (note := seeds_note(row.published, row.published_failed_seeds)):
+        if row.won != "published" and (note := seeds_note(row.published, row.published_failed_seeds)):
             notes.append(f"{row.method}, published recipe: {note}")
+        if row.won != "ours" and (note := seeds_note(row.ours, row.ours_failed_seeds)):
+            notes.append(f"{row.method}, our recipe: {note}")
     notes += [f"{method} was given up: {reason}" for method, reason in (run.get("given_up") or {}).items()]
     notes = [textwrap.fill(one_line(note, 1000), 100, subsequent_indent="  ") for note in notes]
     return "\n".join([*aligned, *notes]) + "\n"
@@ -592,12 +655,14 @@ def csv(results: Results) -> str:
             "method": row.method,
             "baseline": row.baseline,
             "own_encoder": bool(row.own_encoder),
-            "published_won": row.published_won,
+            "published_won": row.won == "published",
+            "ours_won": row.won == "ours",
             **{
                 f"{prefix}{part}": value
                 for prefix, estimate, failed in (
                     ("", row.knn_200, row.failed_seeds),
                     ("published_", row.published, row.published_failed_seeds),
+                    ("ours_", row.ours, row.ours_failed_seeds),
                     ("gain_", row.gain, row.gain_failed_seeds),
                 )
                 for part, value in (
@@ -607,7 +672,7 @@ def csv(results: Results) -> str:
             },
             **{
                 f"{name}_{part}": getattr(estimate, part) if estimate else None
-                for name in ("knn_200", "knn_20", "purity_20", "published", "gain")
+                for name in ("knn_200", "knn_20", "purity_20", "published", "ours", "gain")
                 for estimate in [getattr(row, name)]
                 for part in ("mean", "half_width")
             },

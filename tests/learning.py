@@ -1,11 +1,15 @@
-"""Does every method learn? Trains each at its default recipe on a fixed subset of a data set, with a small encoder, on
-the CPU, and writes a table of nearest-neighbour accuracies before and after, beside that of raw pixels.
+"""Does every method learn? Trains each at its default recipe on a fixed subset of a data set, with a small encoder and
+three seeds, on the CPU, and writes a table of nearest-neighbour accuracies before and after, beside that of raw pixels.
 
     python -m tests.learning --data ../shared/data/cifar10
 
 Every method must end at least 5 points above its own random initialisation, and at least ten of them above raw pixels;
 the command exits with 1 where they do not. A result is kept as soon as it is there: the command goes on where it was
-stopped. It takes about ten minutes on two cores that compute in bfloat16.
+stopped. It takes about half an hour on two cores that compute in bfloat16.
+
+    python -m tests.learning --data ../shared/data/cifar10 --out after --against reports/learning
+
+shows what a change of the methods did, and
 
     python -m tests.learning --data ../shared/data/cifar10 --held-out --methods sela --set learning_rate=0.5
 
@@ -17,6 +21,7 @@ import argparse
 import csv
 import io
 import os
+import statistics
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -25,6 +30,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from scipy.stats import ttest_ind
 from torch import nn
 
 from algorithms import METHODS, method_class
@@ -40,7 +46,7 @@ GAIN = 0.05
 """The least gain over the random initialisation."""
 ABOVE_PIXELS = 10
 """The least number of methods, of all, that end above raw pixels."""
-SETTING = ("encoder", "images", "test_images", "image_size", "epochs", "seed")
+SETTING = ("encoder", "images", "test_images", "image_size", "epochs")
 """The columns in which the rows of one table agree."""
 
 evaluation: Evaluation
@@ -123,45 +129,87 @@ def write(path: Path, rows: list[dict]) -> None:
     write_atomically(path, text.getvalue())
 
 
-def judged(row: dict) -> tuple[float, float]:
-    """The gains of a row over the random initialisation and over raw pixels."""
-    after = float(row["knn_after"])
-    return after - float(row["knn_before"]), after - float(row["knn_pixels"])
+def by_method(rows: list[dict]) -> dict[str, list[dict]]:
+    """The rows of one setting by method, the method of the best mean first."""
+    found: dict[str, list[dict]] = {}
+    for row in rows:
+        found.setdefault(row["method"], []).append(row)
+    return dict(sorted(found.items(), key=lambda item: -mean(item[1], "knn_after")))
 
 
-def markdown(rows: list[dict]) -> str:
-    """The table of rows of one setting, best first."""
+def values(rows: list[dict], column: str) -> list[float]:
+    return [float(row[column]) for row in rows]
+
+
+def mean(rows: list[dict], column: str) -> float:
+    return statistics.fmean(values(rows, column))
+
+
+def gain(rows: list[dict], over: str) -> float:
+    """Of a method's rows: the mean accuracy after training, less that in the column `over`."""
+    return mean(rows, "knn_after") - mean(rows, over)
+
+
+def difference(rows: list[dict], others: list[dict]) -> str:
+    """The mean accuracy of `rows` less that of the `others`, in points, and half of its 95 % interval by Welch's t."""
+    ours, theirs = (values(some, "knn_after") for some in (rows, others))
+    if ours == theirs:
+        return "none"
+    change = 100 * (statistics.fmean(ours) - statistics.fmean(theirs))
+    if min(len(ours), len(theirs)) < 2:
+        return f"{change:+.1f}"
+    low, high = ttest_ind(ours, theirs, equal_var=False).confidence_interval()
+    return f"{change:+.1f} ± {50 * (high - low):.1f}"
+
+
+def markdown(rows: list[dict], others: list[dict]) -> str:
+    """The table of rows of one setting, best first; beside them `others` of the same setting, where there are any."""
     of, devices = rows[0], " and ".join(sorted({row["device"] for row in rows}))
+    seeds = sorted({int(row["seed"]) for row in rows})
     lines = [
         f"kNN (k=200, T=0.1) on the features of `{of['encoder']}`, in per cent, after {of['epochs']} epochs on"
-        f" {of['images']} images of {of['image_size']} px at the default recipes, seed {of['seed']}; judged on"
-        f" {of['test_images']} test images. Raw pixels: {100 * float(of['knn_pixels']):.1f}. Trained on: {devices}."
-        " Seconds are CPU time of one core, evaluation included.",
+        f" {of['images']} images of {of['image_size']} px at the default recipes, mean ± standard deviation over the"
+        f" seeds {', '.join(map(str, seeds))}; judged on {of['test_images']} test images. Raw pixels:"
+        f" {100 * float(of['knn_pixels']):.1f}. Trained on: {devices}. Seconds are CPU time of one core, evaluation"
+        " included." + (" Change: against earlier recipes, ± half of the 95 % interval (Welch's t)." if others else ""),
         "",
-        "| method | before | after | gain | above pixels | encoder | parameters | feature std | seconds |",
-        "|---|---:|---:|---:|---:|---|---:|---:|---:|",
     ]
-    for row in sorted(rows, key=lambda row: -float(row["knn_after"])):
-        gain, above = judged(row)
-        before, after = (100 * float(row[name]) for name in ("knn_before", "knn_after"))
-        lines.append(
-            f"| {row['method']} | {before:.1f} | {after:.1f} | {100 * gain:+.1f} | {100 * above:+.1f}"
-            f" | {row['trained_encoder']} | {int(row['encoder_parameters']):,} | {float(row['feature_std']):.2f}"
-            f" | {float(row['seconds']):.0f} |"
-        )
+    heads = ["method", "before", "after", "gain", "above pixels", "encoder", "parameters", "feature std", "seconds"]
+    heads += ["change of accuracy", "seconds there"] if others else []
+    lines += [f"| {' | '.join(heads)} |", "|---|" + "---:|" * 4 + "---|" + "---:|" * (len(heads) - 6)]
+    earlier = by_method(others)
+    for method, some in by_method(rows).items():
+        accuracies = [100 * value for value in values(some, "knn_after")]
+        spread = f" ± {statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
+        cells = [
+            method,
+            f"{100 * mean(some, 'knn_before'):.1f}",
+            f"{statistics.fmean(accuracies):.1f}{spread}",
+            f"{100 * gain(some, 'knn_before'):+.1f}",
+            f"{100 * gain(some, 'knn_pixels'):+.1f}",
+            some[0]["trained_encoder"],
+            f"{int(some[0]['encoder_parameters']):,}",
+            f"{mean(some, 'feature_std'):.2f}",
+            f"{mean(some, 'seconds'):.0f}",
+        ]
+        if others:
+            there = earlier.get(method)
+            cells += [difference(some, there), f"{mean(there, 'seconds'):.0f}"] if there else ["—", "—"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def verdict(rows: list[dict]) -> list[str]:
     """What the rows of one setting fall short of, a sentence each."""
+    methods = by_method(rows)
     short = [
-        f"{row['method']} gains {100 * judged(row)[0]:.1f} points over its random initialisation, less than"
+        f"{method} gains {100 * gain(some, 'knn_before'):.1f} points over its random initialisation, less than"
         f" {100 * GAIN:.0f}."
-        for row in rows
-        if judged(row)[0] < GAIN
+        for method, some in methods.items()
+        if gain(some, "knn_before") < GAIN
     ]
-    above = sum(judged(row)[1] > 0 for row in rows)
-    if len(rows) == len(METHODS) and above < ABOVE_PIXELS:
+    above = sum(gain(some, "knn_pixels") > 0 for some in methods.values())
+    if len(methods) == len(METHODS) and above < ABOVE_PIXELS:
         short.append(f"{above} methods end above raw pixels, fewer than {ABOVE_PIXELS}.")
     return short
 
@@ -175,11 +223,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=16, help="px (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=10, help="(default: %(default)s)")
     parser.add_argument("--encoder", default="resnet8", help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="(default: 0 1 2)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="at a time, a core each (default: all cores)")
     parser.add_argument("--held-out", action="store_true", help="judge on training images that are not trained on")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="hyper-parameters to change")
     parser.add_argument("--out", type=Path, default=Path("reports/learning"))
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="an --out of earlier, to stand beside this")
     given = parser.parse_args(arguments)
     try:
         return run(given)
@@ -189,23 +238,29 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Train what the table lacks, and write it after each method. 1 where a method falls short, else 0."""
+    """Train what the table lacks, keep each result, and write the table. 1 where a method falls short, else 0."""
     names = search_space.check_methods(given.methods)
     changed = {name: yaml.safe_load(value) for name, _, value in (item.partition("=") for item in given.set)}
     kept = not (given.held_out or changed)
     path = given.out / "results.csv"
     rows = read(path) if kept else []
 
-    def of_setting() -> list[dict]:
+    def of_setting(rows: list[dict]) -> list[dict]:
         wanted = [str(vars(given)[name]) for name in SETTING]
-        return [row for row in rows if [str(row[name]) for name in SETTING] == wanted]
+        seeds = set(map(str, given.seeds))
+        return [row for row in rows if [str(row[name]) for name in SETTING] == wanted and str(row["seed"]) in seeds]
 
-    lacking = [name for name in names if name not in {row["method"] for row in of_setting()}]
-    print(f"{len(names) - len(lacking)} of {len(names)} methods are there; training {len(lacking)}", flush=True)
+    others = of_setting(read(given.against / "results.csv")) if given.against else []
+    there = {(row["method"], str(row["seed"])) for row in of_setting(rows)}
+    lacking = [(name, seed) for seed in given.seeds for name in names if (name, str(seed)) not in there]
+    print(f"{len(there)} trainings are there; {len(lacking)} to do", flush=True)
     shared = subset(given.data, given.images, given.test_images, given.image_size, given.held_out)
     failed = []
     with ProcessPoolExecutor(given.jobs, get_context("spawn"), prepare, (shared,)) as pool:
-        running = {pool.submit(learn, name, given.encoder, given.epochs, given.seed, changed): name for name in lacking}
+        running = {
+            pool.submit(learn, name, given.encoder, given.epochs, seed, changed): f"{name}, seed {seed}"
+            for name, seed in lacking
+        }
         for number, done in enumerate(as_completed(running), start=1):
             if error := done.exception():
                 failed.append(f"{running[done]} failed: {type(error).__name__}: {error}")
@@ -215,15 +270,16 @@ def run(given: argparse.Namespace) -> int:
             rows.append(row)
             if kept:
                 write(path, rows)
-                write_atomically(given.out / "table.md", markdown(of_setting()))
             print(
-                f"{number}/{len(lacking)} {row['method']}: {100 * row['knn_before']:.1f} ->"
+                f"{number}/{len(lacking)} {running[done]}: {100 * row['knn_before']:.1f} ->"
                 f" {100 * row['knn_after']:.1f} % in {row['seconds']:.0f} s",
                 flush=True,
             )
-    if of_setting():
-        print(markdown(of_setting()))
-    short = failed + verdict(of_setting())
+    if found := of_setting(rows):
+        print(text := markdown(found, others))
+        if kept:
+            write_atomically(given.out / "table.md", text)
+    short = failed + verdict(found)
     print("\n".join(short) or "Every method learns.")
     return int(bool(short))
 

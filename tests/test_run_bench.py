@@ -319,7 +319,7 @@ def test_a_run_of_the_first_version_is_refused_in_one_line_and_left_as_it_was(be
     before = {entry: entry.stat().st_mtime_ns for entry in run_dir.rglob("*")}
     assert run_bench.main([*SMALL, "--run-dir", str(run_dir)]) == 2
     told = capfd.readouterr().err.splitlines()
-    assert re.fullmatch(r"error: .* holds a run that version 0\.1 began.*0\.1, or use --fresh.*", told[-1])
+    assert re.fullmatch(r"error: .* holds a run that an earlier version began.*version, or use --fresh.*", told[-1])
     assert {entry: entry.stat().st_mtime_ns for entry in run_dir.rglob("*")} == before
     assert run_bench.main([*SMALL, "--run-dir", str(run_dir), "--fresh"]) == 0
 

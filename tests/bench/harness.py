@@ -44,6 +44,13 @@ class FaultySpace:
     def to_params(self, hyperparameters):
         return {"learning_rate": hyperparameters["learning_rate"]}
 
+    @property
+    def recipes(self):
+        return [self.defaults]
+
+    def proposes(self, hyperparameters):
+        return True
+
     def from_params(self, params):
         return {"quality": 0.6} | params | ({"fault": self.fault} if self.fault else {})
 
@@ -128,7 +135,7 @@ def check(
         asha = schedulers.setdefault(trial.method, scheduler(trial.epochs))
         if trial.stage == "search" and report["epoch"] in asha.milestones and event["decision"] != "failed":
             goes_on = asha.arrive(trial.uid, report["epoch"], report["knn_200"])
-            assert (event["decision"] == "pruned") == (not goes_on and trial.number > 0)
+            assert (event["decision"] == "pruned") == (not goes_on and trial.recipe is None)
     if trace is not None:
         used, held = rate * traced(trace), sum(fold.spent.values())
         assert 0.9 * used <= held <= 1.1 * used, f"charged {held:.2f} s, used {used:.2f} s"

@@ -35,6 +35,14 @@ def search_space(method: str) -> dict:
     return {"paper": PAPERS.get(method), "hash": f"{sum(map(ord, method)):08x}", "hyperparameters": entries}
 
 
+def space_of(method: str, published: Mapping, recipe: Mapping | None) -> dict:
+    """The search space as a run tells it whose published recipe has these other values."""
+    space = search_space(method)
+    for name, value in published.items():
+        space["hyperparameters"][name]["published"] = value
+    return space | ({} if recipe is None else {"recipe": dict(recipe)})
+
+
 def rows(
     methods: tuple[str, ...] = METHODS,
     *,
@@ -49,17 +57,23 @@ def rows(
     encoder: str = "resnet18",
     failing: Mapping[tuple[str, str], int] = MappingProxyType({}),
     fitted: Mapping[str, Mapping] = MappingProxyType({}),
+    published: Mapping[str, Mapping] = MappingProxyType({}),
+    recipes: Mapping[str, Mapping] = MappingProxyType({}),
 ) -> tuple[list[dict], list[dict], dict]:
     """Trial rows, epoch rows and run facts: `trials` search trials and `seeds` confirming ones per method.
 
     `failing` says how many of the first trials of a (method, stage) fail; a method whose search has no other trials
-    was given up. `fitted` gives a method's hyper-parameters that were trained with other values than asked for.
+    was given up. `fitted` gives a method's hyper-parameters that were trained with other values than asked for,
+    `published` those of its published recipe that are not ours, `recipes` whose the published recipe is (`source` and
+    `adapted`; without it the run is of an earlier version).
     """
     chance = random.Random(0)
     free = [0.0] * slots  # when each slot is next free, in seconds after START
     trial_rows, epoch_rows = [], []
 
-    def add(method: str, stage: str, seed: int, hyperparameters: dict, quality: float, state: str, reached: int):
+    def add(
+        method: str, stage: str, seed: int, hyperparameters: dict, quality: float, state: str, reached: int, recipe=None
+    ):
         slot = min(range(slots), key=lambda at: free[at])
         started, clock = free[slot], 4.0
         pace = 30.0 + 5 * (sum(map(ord, method)) % 7)
@@ -106,12 +120,8 @@ def rows(
                 "seed": seed,
                 "hyperparameters": json.dumps(hyperparameters),
                 "effective": json.dumps(hyperparameters | dict(fitted.get(method, {}))) if reached else None,
-                "published_recipe": bool(hyperparameters)
-                and all(
-                    value == entry["default"]
-                    for name, entry in search_space(method)["hyperparameters"].items()
-                    for value in [hyperparameters[name]]
-                ),
+                "published_recipe": recipe == "published",
+                "our_recipe": recipe == "ours",
                 "encoder": encoder,
                 "encoder_parameters": 11_168_832,
                 "own_encoder": method in ("amdim", "seer"),
@@ -137,18 +147,17 @@ def rows(
         return trial_rows[-1]
 
     def confirm(method: str, stage: str, seed: int, hyperparameters: dict, quality: float, epochs: int):
-        fails = seed <= failing.get((method, stage), 0)
-        add(
-            method, stage, seed, hyperparameters, quality, *(("failed", epochs // 2) if fails else ("complete", epochs))
-        )
+        state, reached = ("failed", epochs // 2) if seed <= failing.get((method, stage), 0) else ("complete", epochs)
+        add(method, stage, seed, hyperparameters, quality, state, reached, stage)
 
     ceiling = {method: 0.80 + 0.03 * math.sin(place * 2.3) for place, method in enumerate(methods)}
+    defaults = {name: entry["default"] for name, entry in search_space("")["hyperparameters"].items()}
     winners = {}
     for number in range(trials):
         for method in methods:
-            space = search_space(method)["hyperparameters"]
-            chosen = {name: entry["default"] for name, entry in space.items()}
-            if number:
+            recipe = {0: "published", 1: "ours" if method in published else None}.get(number)
+            chosen = defaults | dict(published.get(method, {}) if recipe == "published" else {})
+            if recipe is None:
                 chosen["temperature"] = 0.05 * 20 ** chance.random()
                 chosen["ema_momentum"] = 1 - 0.1 * 0.001 ** chance.random()
                 chosen["learning_rate"] = 0.005 * 100 ** chance.random()
@@ -160,22 +169,23 @@ def rows(
                 state, reached = "failed", chance.randrange(0, 3)
             elif not finished:
                 state, reached = "cut", epochs // 3
-            elif miss > 0.55 and number:
+            elif miss > 0.55 and recipe is None:
                 state, reached = "pruned", max(1, epochs // (2 if chance.random() < 0.4 else 4))
             else:
                 state, reached = "complete", epochs
-            row = add(method, "search", 0, chosen, quality, state, reached)
+            row = add(method, "search", 0, chosen, quality, state, reached, recipe)
             if state == "complete":
                 best = winners.get(method)
                 if best is None or row["validation_knn_200"] > best[0]["validation_knn_200"]:
                     winners[method] = (row, chosen, quality)
     for method, (row, chosen, quality) in winners.items():
-        defaults = {name: entry["default"] for name, entry in search_space(method)["hyperparameters"].items()}
         for seed in range(1, seeds + 1):
-            if not row["published_recipe"]:
+            if not row["published_recipe"] and not row["our_recipe"]:
                 confirm(method, "confirm", seed, chosen, quality + chance.gauss(0, 0.003), epochs)
-            published = ceiling[method] - 0.074 + chance.gauss(0, 0.003)
-            confirm(method, "published", seed, defaults, published, epochs)
+            reached = ceiling[method] - 0.074 + chance.gauss(0, 0.003)
+            confirm(method, "published", seed, defaults | dict(published.get(method, {})), reached, epochs)
+            if method in published:
+                confirm(method, "ours", seed, defaults, reached + 0.02 + chance.gauss(0, 0.003), epochs)
     if baselines:
         add("pixels", "baseline", 0, {}, 0.339, "complete", 0)
         for seed in range(1, seeds + 1):
@@ -200,7 +210,7 @@ def rows(
             "commit": "0123abc",
             "dataset_note": "made-up numbers",
             "images": {"train": 50000, "test": 10000, "left_out": 0},
-            "search_spaces": {method: search_space(method) for method in methods},
+            "search_spaces": {m: space_of(m, published.get(m, {}), recipes.get(m)) for m in methods},
         },
         "winners": {m: winners[m][0]["uid"] if m in winners else None for m in methods} if finished else {},
         "given_up": given_up,

@@ -84,6 +84,24 @@ def test_a_recipe_that_was_trained_otherwise_or_failed_with_a_seed_is_not_compar
     assert "failed" not in swav
 
 
+def test_an_adapted_recipe_is_not_compared_and_of_one_that_won_its_own_trials_are_shown(tmp_path):
+    options = {
+        "published": {"byol": {"learning_rate": 0.3}},
+        "recipes": {"byol": {"source": "a repository", "adapted": "8 parts"}, "swav": {"source": "a paper"}},
+    }
+    found = results.load(synthetic_run.write(tmp_path, ("byol", "swav"), **options))
+    found.run["facts"]["images"] = {"train": 50_000}
+    ours = found.trials[(found.trials.method == "byol") & found.trials.our_recipe]
+    found.run["winners"]["byol"] = ours[ours.stage == "search"].uid.iloc[0]
+    setting = {"kind": "knn", "encoder": "resnet18", "epochs": 20}
+    byol, swav = anchors.page(
+        found, [Anchor(method, 70.0, "a paper", "once", setting) for method in ("byol", "swav")]
+    ).splitlines()[-2:]
+    assert "not comparable: the recipe is adapted: 8 parts |" in byol
+    assert f"| {100 * ours.test_knn_200.mean():.1f} | 70.0 |" in byol
+    assert "comparable" not in swav
+
+
 def test_a_methods_name_cannot_break_out_of_the_page(tmp_path):
     name = "evil|<script>`"
     text = anchors.page(results.load(synthetic_run.write(tmp_path, (name,), baselines=False)), [])

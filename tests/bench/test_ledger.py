@@ -233,13 +233,15 @@ def test_a_disk_that_was_full_for_an_instant_costs_nothing(tmp_path, monkeypatch
     ledger.close()
 
 
-def test_a_run_of_the_first_version_is_read_but_not_continued(tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_run_of_an_earlier_version_is_read_but_not_continued(tmp_path, version):
     path, events = tmp_path / "ledger.jsonl", SMALL_RUN
-    assert events[0]["format"] == FORMAT == 2
-    write(path, [events[0] | {"format": 1}, *events[1:]])
+    assert events[0]["format"] == FORMAT == 3
+    write(path, [events[0] | {"format": version}, *events[1:]])
     before = path.read_bytes()
     assert read(path).trials.keys() == {event["uid"] for event in events if event["event"] == "suggested"}
-    with pytest.raises(UserError, match=r"version 0\.1 began.*continue it with version 0\.1, or use --fresh") as error:
+    told = r"recipes and heads are others now; continue it with that version, or use --fresh"
+    with pytest.raises(UserError, match=told) as error:
         Ledger(tmp_path)
     assert "\n" not in str(error.value)
     assert path.read_bytes() == before
@@ -314,6 +316,21 @@ def test_a_failure_is_read_with_its_kind_and_one_of_an_older_ledger_without():
     kinds = {uid: (trial.state, trial.reason, trial.kind) for uid, trial in fold.trials.items()}
     assert kinds["new"] == kinds["new-reported"] == ("failed", "it failed", "memory")
     assert kinds["old"] == kinds["old-reported"] == ("failed", "it failed", None)
+
+
+def test_a_trial_says_of_which_recipe_it_is_and_one_of_an_older_ledger_too():
+    trial = {"method": "m", "seed": 0, "number": 0, "hyperparameters": {}, "parameters": {}, "of": None}
+    trial |= {"epochs": 1, "evaluate_at": [1], "stage": "search"}
+    fold = Fold()
+    for uid, recipe in {
+        "old": {"published": True},
+        "new": {"published": True},
+        "ours": {"published": False, "ours": True},
+        "searched": {"published": False},
+    }.items():
+        fold.apply({"event": "suggested", "time": 0, "uid": uid, **trial, **recipe})
+    recipes = {uid: trial.recipe for uid, trial in fold.trials.items()}
+    assert recipes == {"old": "published", "new": "published", "ours": "ours", "searched": None}
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=20))

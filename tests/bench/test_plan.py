@@ -100,6 +100,33 @@ def test_a_budget_too_small_is_refused_and_the_smallest_that_would_do_does(calib
     assert plan.share >= plan.least_share()
 
 
+@given(
+    st.floats(0.01, 30), st.floats(0, 10), st.floats(100, 1e6), st.integers(1, 5), st.integers(1, 200), st.booleans()
+)
+def test_our_recipe_is_confirmed_beside_winner_and_published_one_where_search_has_half_of_the_share(
+    epoch, evaluation, budget, seeds, epochs, two
+):
+    space = Space("m", published={"x": 0.2} if two else None)
+    asked = Experiment({"m": space}, FAKE, baselines=(), seeds=seeds)
+    calibration = {"m": {"epoch": epoch, "evaluation": evaluation}}
+    plan = Plan(asked, Budget("gpu", budget), 1, 1.0, epochs, calibration, 0.0, 1.0)
+    each = seeds * (epochs * epoch * 10 / 9 + evaluation)
+    assert plan.configurations("m") == (3 if two and 3 * each <= plan.share / 2 else 2)
+    assert plan.reserve("m") == pytest.approx(plan.configurations("m") * each)
+    training = plan.training("m")
+    assert plan.least_share() == pytest.approx((2 if two else 1) * training + 2 * each)
+    assert plan.trials("m") >= (2 if two else 1)
+
+
+def test_the_plan_says_which_methods_have_two_recipes_and_which_have_no_time_to_confirm_ours(calibrated):
+    spaces = SPACES | {"byol": Space("byol", published={"x": 0.2})}
+    enough, short = (make(experiment(epochs=9, spaces=spaces), Budget.parse(f"{n}cpu-minutes"), 2) for n in (30, 4))
+    assert "trial 1 is ours, where ours is another one: byol." in describe(enough)
+    assert "No time is kept back" not in describe(enough)
+    assert "No time is kept back to confirm ours of byol" in describe(short)
+    assert "ours" not in describe(make(experiment(epochs=9), Budget.parse("30cpu-minutes"), 2))
+
+
 def test_no_budget_is_suggested_that_would_itself_be_refused(calibrated):
     with pytest.raises(UserError, match="fewer --epochs or --seeds would do"):
         make(experiment(epochs=10**5, seeds=10**6), Budget.parse("1cpu-hours"), slots=2)
@@ -253,13 +280,14 @@ def test_a_run_that_continues_on_the_device_of_its_last_session_uses_the_calibra
     assert len(calibrated) == 1
 
 
-def test_a_run_of_the_first_version_is_refused_before_anything_is_prepared(calibrated, tmp_path):
+@pytest.mark.parametrize("version", range(1, FORMAT))
+def test_a_run_of_an_earlier_version_is_refused_before_anything_is_prepared(calibrated, tmp_path, version):
     plan = make(experiment(), Budget.parse("1cpu-hours"), 1)
     start(tmp_path, plan)
     path = tmp_path / "ledger.jsonl"
-    path.write_text(path.read_text().replace(f'"format":{FORMAT}', '"format":1'))
+    path.write_text(path.read_text().replace(f'"format":{FORMAT}', f'"format":{version}'))
     prepared: list[int] = []
-    with pytest.raises(UserError, match=r"version 0\.1 began"):
+    with pytest.raises(UserError, match=f"earlier version began .format {version}"):
         make(experiment(), plan.budget, 1, run_dir=tmp_path, prepare=lambda: prepared.append(1))
     assert not prepared
     make(experiment(), plan.budget, 1, run_dir=tmp_path, fresh=True)

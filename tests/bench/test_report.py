@@ -34,6 +34,13 @@ TROUBLED = {
     },
     "fitted": {"swav": {"prototypes": 400}, "byol": {"prototypes": 400}},
 }
+TWO = {
+    "published": {"byol": {"learning_rate": 0.7, "optimizer": "larc"}, "swav": {"prototypes": 3000}},
+    "recipes": {
+        "byol": {"source": "a repository's byol.py", "adapted": "8 <parts>"},
+        "simclr": {"source": "a paper", "adapted": "a smaller head"},
+    },
+}
 KINDS = {
     "usual": {},
     "no trial yet": {"methods": (), "baselines": False},
@@ -46,6 +53,8 @@ KINDS = {
     "cut before an epoch": {"finished": False, "epochs": 2, "trials": 1, "baselines": False},
     "all methods": {"methods": ORDER, "trials": 6},
     "troubled": TROUBLED,
+    "two recipes": TWO,
+    "two recipes, troubled": TROUBLED | TWO,
 }
 
 
@@ -226,6 +235,40 @@ def test_best_and_recipe_are_shown_as_they_were_trained_to_be_tested(tmp_path):
     assert page.count("as they were trained") == 1
 
 
+def test_both_recipes_are_on_the_page_with_their_source_and_how_they_are_adapted(tmp_path):
+    _, page = make(tmp_path, ("byol", "simclr"), **TWO)
+    assert "our recipe, %</button>" in page
+    assert '<p class="lead">‡ byol: the published recipe, adapted: 8 &lt;parts&gt;</p>' in page
+    assert "Published recipe: a repository&#x27;s byol.py; adapted: 8 &lt;parts&gt;." in page
+    assert [trace.get("name") for trace in charts(page)["gain"]["data"]][1:] == [
+        "published recipe",
+        "tuned",
+        "our recipe",
+    ]
+    places = {method: page.index(f"{method}</strong>") for method in ("byol", "simclr")}
+    first, second = sorted(places, key=places.get)
+    parts = {first: page[places[first] : places[second]], second: page[places[second] :]}
+    heads = {method: re.findall(r"<th[^>]*>([^<]+)</th>", part)[:6] for method, part in parts.items()}
+    assert heads["byol"] == ["hyper-parameter", "best", "published recipe", "our recipe", "searched", "source"]
+    assert "our recipe" not in heads["simclr"]
+    line = re.search(r"<tr><td>learning_rate</td>(.*?)</tr>", parts["byol"])[1]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", line)[1:3] == ["0.7", "0.06"]
+    # A recipe beyond the range of its hyper-parameter has no place in its chart; ours is dashed there.
+    place = 0 if first == "byol" else 1
+    dashes = [[s["line"]["dash"] for s in charts(page)[f"slice-{place}-{n}"]["layout"]["shapes"]] for n in range(5)]
+    assert dashes == [["dot"], ["dash"], ["dot"], ["dot"], ["dot"]]
+
+
+def test_where_our_recipe_won_it_is_the_best_of_its_method_on_the_page(tmp_path):
+    trials, epochs, run = synthetic_run.rows(("byol",), baselines=False, trials=2, **TWO)
+    run["winners"]["byol"] = next(t["uid"] for t in trials if t["our_recipe"] and t["stage"] == "search")
+    results.save([t for t in trials if t["stage"] != "confirm"], epochs, run, tmp_path)
+    page = report.write(tmp_path).read_text()
+    line = re.search(r"<tr><td>optimizer</td>(.*?)</tr>", page)[1]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", line)[:3] == ["sgd", "larc", "sgd"]
+    assert "our recipe won" in page
+
+
 def test_remarks_about_the_data_stand_at_the_head_of_the_page_once(tmp_path):
     trials, epochs, run = synthetic_run.rows(("byol",))
     run["facts"]["remarks"] = ["The test folder has no labels.", "<script>alert(1)</script>"]
@@ -255,6 +298,7 @@ def test_files_of_an_earlier_version_still_give_a_page(tmp_path):
     path = tmp_path / "trials.parquet"
     pq.write_table(pq.read_table(path).drop_columns(sorted(results.ADDED)), path)
     page = report.write(tmp_path).read_text()
+    assert "our recipe" not in re.sub(r"<section id=.protocol.*", "", page, flags=re.DOTALL)
     assert Checker(page).scripts == 3
     assert "4 slots" in page
     assert "commit 0123abc" in page

@@ -282,6 +282,24 @@ def test_why_a_method_was_given_up_and_what_kind_a_failure_was_are_told(told, tm
     assert found.trials.set_index("uid").failure.dropna().to_dict() == {"fourth": "diverged"}
 
 
+def test_of_which_recipe_a_trial_is_has_its_columns(tmp_path):
+    ledger = MemoryLedger()
+    ledger.append("run", format=3, settings={}, plan={})
+    common = {"method": "byol", "seed": 0, "number": 0, "hyperparameters": {}, "parameters": {}, "of": None}
+    for uid, stage, recipe in (
+        ("first", "search", {"published": True}),
+        ("second", "search", {"published": False, "ours": True}),
+        ("third", "search", {"published": False}),
+        ("fourth", "ours", {"published": False, "ours": True}),
+    ):
+        ledger.append("suggested", uid=uid, stage=stage, epochs=1, evaluate_at=[1], **common, **recipe)
+    results.write(ledger.fold, tmp_path)
+    trials = results.load(tmp_path).trials.set_index("uid")
+    assert trials.published_recipe.to_dict() == {"first": True, "second": False, "third": False, "fourth": False}
+    assert trials.our_recipe.to_dict() == {"first": False, "second": True, "third": False, "fourth": True}
+    assert trials.stage["fourth"] == "ours"
+
+
 def test_the_effective_hyperparameters_are_the_whole_configuration_as_trained(told):
     trials = told[2].trials.set_index("uid")
     assert json.loads(trials.effective["fourth"]) == {"learning_rate": 0.1, "projector_hidden": 512}

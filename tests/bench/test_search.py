@@ -23,14 +23,52 @@ from bench.ledger import OF_THE_MACHINE, OF_THE_RECIPE
 from bench.plan import Experiment
 from bench.progress import Progress
 from bench.search import DONE, FAILURES, FEW, Asha, BestAndLatest, Search, plugin, random, tpe
-from bench.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
+from bench.simulate import MemoryLedger, Space, fairness, plan_for, simulate, synthetic
 
 slow = settings(max_examples=25)
 
 
-def small(methods=3, slots=2, trials=30, epochs=9, searcher="random"):
+PUBLISHED = st.sampled_from([None, 0.2, 1.5])
+"""Of the methods' published recipes: none but ours, another one, one that the search space does not propose."""
+
+
+def small(methods=3, slots=2, trials=30, epochs=9, searcher="random", published=None, scheduler="asha", seed=0):
+    """Where `published` is given, the first method and every second have two recipes: this one, and ours."""
     calibration, curve = synthetic(methods)
-    return plan_for(calibration, slots, trials, epochs, searcher), curve
+    spaces = {
+        method: Space(method, published=None if place % 2 or published is None else {"x": published})
+        for place, method in enumerate(calibration)
+    }
+    plan = plan_for(calibration, slots, trials, epochs, searcher, spaces)
+    experiment = dataclasses.replace(plan.experiment, scheduler=scheduler, seed=seed)
+    return dataclasses.replace(plan, experiment=experiment), curve
+
+
+def peak(at):
+    """A curve on which configurations are the better the nearer to this one."""
+    return lambda trial, epoch: ((1 - abs(trial["hyperparameters"]["x"] - at)) * epoch / trial["epochs"], 1.0)
+
+
+class EveryThird:
+    """A scheduler of a user: one milestone, and every third trial goes on."""
+
+    def __init__(self, epochs):
+        self.milestones = [epochs // 2]
+        self.count = 0
+
+    def arrive(self, uid, epoch, accuracy):
+        self.count += 1
+        return self.count % 3 == 0
+
+
+class Never:
+    """A scheduler of a user, by which no trial goes on."""
+
+    def __init__(self, epochs):
+        self.milestones = [1]
+
+    def arrive(self, uid, epoch, accuracy):
+        return False
 
 
 def with_budget(plan, factor):
@@ -56,15 +94,15 @@ def replayed_decisions(events, plan):
         trial, report = trials[event["uid"]], event["report"]
         if trial["stage"] == "search" and report["epoch"] in plan.milestones:
             goes_on = schedulers[trial["method"]].arrive(trial["uid"], report["epoch"], report["knn_200"])
-            should = not goes_on and trial["number"] > 0
+            should = not goes_on and not trial["published"] and not trial.get("ours")
             found.append((trial["uid"], report["epoch"], event["decision"] == "pruned", should))
     return found
 
 
-@given(st.integers(1, 8), st.integers(1, 30), st.integers(20, 120), st.integers(3, 30))
+@given(st.integers(1, 8), st.integers(1, 30), st.integers(20, 120), st.integers(3, 30), PUBLISHED)
 @slow
-def test_methods_get_equal_device_time_and_the_budget_is_kept(methods, slots, trials, epochs):
-    plan, curve = small(methods, slots, trials, epochs)
+def test_methods_get_equal_device_time_and_the_budget_is_kept(methods, slots, trials, epochs, published):
+    plan, curve = small(methods, slots, trials, epochs, published=published)
     fold, _ = simulate(plan, curve)
     longest_epoch = 3.5
     spent = sum(fold.spent.values())
@@ -76,10 +114,10 @@ def test_methods_get_equal_device_time_and_the_budget_is_kept(methods, slots, tr
         assert fold.spent[method] >= plan.share * 0.95 - plan.cost(method, "search", 0, gap)
 
 
-@pytest.mark.parametrize("searcher", ["tpe", "random"])
+@pytest.mark.parametrize(("searcher", "recipe"), [("tpe", None), ("random", None), ("random", 0.2), ("random", 1.5)])
 @pytest.mark.parametrize(("slots", "trials", "epochs"), [(64, 1200, 27), (64, 600, 100), (8, 300, 27), (2, 90, 9)])
-def test_methods_get_the_same_device_time_to_a_twentieth_whoever_wins(slots, trials, epochs, searcher):
-    plan, curve = small(16, slots, trials, epochs, searcher)
+def test_methods_get_the_same_device_time_to_a_twentieth_whoever_wins(slots, trials, epochs, searcher, recipe):
+    plan, curve = small(16, slots, trials, epochs, searcher, recipe)
 
     def some_published(trial, epoch):
         accuracy, seconds = curve(trial, epoch)
@@ -87,9 +125,8 @@ def test_methods_get_the_same_device_time_to_a_twentieth_whoever_wins(slots, tri
         return (accuracy if trial["method"] < "method08" else (1 - off) * epoch / epochs), seconds
 
     fold, _ = simulate(plan, some_published)
-    published = [fold.trials[fold.winner(method)].published for method in plan.experiment.spaces]
-    assert any(published)
-    assert not all(published)
+    won = {fold.trials[fold.winner(method)].recipe for method in plan.experiment.spaces}
+    assert won >= {None, "published", *(["ours"] if recipe else [])}
     assert fairness(fold, plan) <= 1.05
     assert fold.charged <= 1.02 * plan.budget.seconds
 
@@ -131,6 +168,119 @@ def test_the_published_recipe_comes_first_and_is_never_pruned():
         assert first.published
         assert first.hyperparameters == {"x": 0.5}
         assert first.state == "complete"
+
+
+@given(st.sampled_from([0.2, 1.5]), st.sampled_from([Asha, EveryThird, Never]), st.integers(1, 9))
+@slow
+def test_the_published_recipe_and_ours_are_the_first_trials_and_end_complete_whatever_the_scheduler_says(
+    published, scheduler, slots
+):
+    named = f"{__name__}:{scheduler.__name__}"
+    plan, _ = small(methods=2, slots=slots, trials=60, published=published, scheduler=named)
+
+    def poor(trial, epoch):
+        return (0.01 if trial["hyperparameters"]["x"] in (0.5, published) else 0.5 - trial["seed"] / 1e9), 1.0
+
+    fold, _ = simulate(plan, poor)
+    trials = list(fold.of("method00", "search"))
+    assert [trial.hyperparameters["x"] for trial in trials[:2]] == [published, 0.5]
+    assert [trial.recipe for trial in trials] == ["published", "ours", *[None] * (len(trials) - 2)]
+    assert [trial.published for trial in trials[:2]] == [True, False]
+    assert [trial.state for trial in trials[:2]] == ["complete"] * 2
+    assert {trial.state for trial in trials[2:]} & {"pruned", "cut"}
+    assert [trial.recipe for trial in fold.of("method01", "search")][:2] == ["published", None]
+
+
+@pytest.mark.parametrize("searcher", ["tpe", "random"])
+@pytest.mark.parametrize("slots", [1, 4])
+def test_of_a_recipe_that_the_search_space_does_not_propose_no_searcher_learns(searcher, slots):
+    """Neither of how well it did, nor that it runs."""
+    proposed = []
+    for accuracy in (0.001, 0.999, math.nan):
+        plan, _ = small(methods=1, slots=slots, trials=60, searcher=searcher, published=1.5, scheduler="full")
+        ledger = MemoryLedger()
+
+        def curve(trial, epoch, accuracy=accuracy):
+            x = trial["hyperparameters"]["x"]
+            return (accuracy if x == 1.5 else 1 - abs(x - 0.3)), 1.0
+
+        fold, _ = simulate(plan, curve, ledger)
+        proposed.append([trial.parameters["x"] for trial in fold.of("method00", "search")][:25])
+        for search in (Search(plan, ledger, clock=lambda: 0.0), Search(plan, MemoryLedger(), clock=lambda: 0.0)):
+            search.next()
+            seen = search._study("method00").get_trials()
+            assert seen[0].state == TrialState.FAIL
+            assert not seen[0].intermediate_values
+            assert [trial.number for trial in seen] == list(range(len(seen)))
+    assert len(proposed[0]) == 25
+    assert proposed[0] == proposed[1] == proposed[2]
+
+
+def test_of_a_published_recipe_that_it_may_propose_a_searcher_learns_and_does_not_propose_it_again():
+    plan, _ = small(methods=1, published=0.2)
+    search = Search(plan, MemoryLedger(), clock=lambda: 0.0)
+    next_trial(search)
+    (seen,) = search._study("method00").get_trials()
+    assert (seen.state, seen.params) == (TrialState.RUNNING, {"x": 0.2})
+    assert search._tried["method00"] == {(("x", 0.2),)}
+
+
+@pytest.mark.parametrize(
+    ("best", "seeds", "confirmed"),
+    [
+        (0.9, {"confirm": 3, "published": 3, "ours": 3}, "confirm"),
+        (0.5, {"ours": 5, "published": 4}, "ours"),  # time for 9 trainings is kept back
+        (0.2, {"published": 5, "ours": 4}, "published"),
+    ],
+)
+def test_winner_and_both_recipes_are_confirmed_with_the_same_seeds_and_a_recipe_that_won_with_more(
+    best, seeds, confirmed
+):
+    plan, _ = small(methods=1, trials=60, published=0.2)
+    assert plan.configurations("method00") == 3
+    fold, _ = simulate(plan, peak(best))
+    found = {stage: list(fold.of("method00", stage)) for stage in ("confirm", "published", "ours")}
+    found = {stage: trials for stage, trials in found.items() if trials}
+    assert found.keys() == seeds.keys()
+    assert {stage: sum(trial.state == "complete" for trial in trials) for stage, trials in found.items()} == seeds
+    assert len({tuple(trial.seed for trial in trials[: min(seeds.values())]) for trials in found.values()}) == 1
+    assert fold.confirming("method00") == found[confirmed]
+    assert {trial.hyperparameters["x"] for trial in found["published"]} == {0.2}
+    assert {trial.hyperparameters["x"] for trial in found["ours"]} == {0.5}
+    assert {trial.recipe for trial in found["ours"]} == {"ours"}
+    assert fold.charged <= 1.02 * plan.budget.seconds
+
+
+@pytest.mark.parametrize(("best", "stages"), [(0.9, {"confirm", "published"}), (0.2, {"published", "ours"})])
+def test_where_a_share_has_no_room_for_three_our_recipe_is_confirmed_in_the_time_of_a_winner_that_is_a_recipe(
+    best, stages
+):
+    plan, _ = small(methods=1, trials=8, published=0.2)
+    assert plan.configurations("method00") == 2
+    fold, _ = simulate(plan, peak(best))
+    confirming = [trial for trial in fold.by_method["method00"] if trial.stage != "search"]
+    assert {trial.stage for trial in confirming} == stages
+    for stage in stages:
+        assert sum(trial.state == "complete" for trial in fold.of("method00", stage)) >= 3
+
+
+@given(st.integers(0, 20), st.integers(1, 6), st.sampled_from([27, 9]), st.sampled_from([None, 0.2, 0.9]))
+@settings(max_examples=12)
+def test_a_winner_that_takes_twice_the_time_of_most_trials_is_confirmed_with_every_seed(seed, slots, epochs, published):
+    plan, _ = small(methods=2, slots=slots, trials=200, epochs=epochs, published=published, seed=seed)
+
+    def dear(trial, epoch):
+        x = trial["hyperparameters"]["x"]
+        return (0.5 + x / 2) * epoch / epochs, plan.calibration[trial["method"]]["epoch"] * (2 if x > 0.8 else 1)
+
+    fold, _ = simulate(plan, dear)
+    assert fold.charged <= 1.02 * plan.budget.seconds
+    for method in plan.experiment.spaces:
+        winner = fold.trials[fold.winner(method)]
+        assert winner.hyperparameters["x"] > 0.8
+        assert fold.spent[method] <= 1.02 * plan.share
+        for trials in (fold.confirming(method), list(fold.of(method, "published"))):
+            assert sum(trial.state == "complete" for trial in trials) >= 3
 
 
 def test_every_pruning_decision_follows_from_the_ledger_and_from_its_own_method_alone():
@@ -236,7 +386,7 @@ def assert_halved_alike(fold, events):
             assert event["halved"] == searched.get(event["method"], False)
     for trial in fold.trials.values():
         if trial.stage != "search":
-            repeated = fold.trials[trial.of or f"{trial.method}-0000"]
+            repeated = fold.trials[trial.of or f"{trial.method}-{int(trial.ours):04d}"]
             assert trial.halved == repeated.halved
             assert trial.uid not in halved
 
@@ -331,7 +481,8 @@ def test_a_method_that_was_calibrated_with_half_the_batch_begins_with_it_and_so_
 @given(st.data())
 @slow
 def test_a_run_killed_after_any_event_and_continued_loses_nothing_and_repeats_nothing(data):
-    plan, curve = small(slots=data.draw(st.integers(1, 5), label="slots"))
+    published = data.draw(PUBLISHED, label="published")
+    plan, curve = small(slots=data.draw(st.integers(1, 5), label="slots"), trials=40, published=published)
     for method in data.draw(st.sets(st.sampled_from(list(plan.spaces))), label="short of memory"):
         curve = holding_half(curve, method, data.draw(st.sampled_from([0.0, 0.6]), label=f"{method} from"))
     whole = MemoryLedger(keep=True)
@@ -360,14 +511,17 @@ def test_a_run_killed_after_any_event_and_continued_loses_nothing_and_repeats_no
     assert set(suggested.values()) == {1}
     assert all(pruned == should for _, _, pruned, should in replayed_decisions(events, plan))
     for method in plan.experiment.spaces:
-        assert len(fold.confirming(method)) == (6 if fold.trials[fold.winner(method)].published else 3)
+        recipes = len(plan.experiment.spaces[method].recipes)
+        least = {1: 6, 2: 3}[recipes] if fold.trials[fold.winner(method)].recipe else 3
+        assert len(fold.confirming(method)) >= least
         assert all(t.state == "complete" for t in fold.confirming(method))
 
 
+@pytest.mark.parametrize("published", [None, 0.2, 1.5])
 @pytest.mark.parametrize("searcher", ["tpe", "random"])
-def test_a_continued_run_proposes_what_the_uninterrupted_one_would(searcher, monkeypatch):
+def test_a_continued_run_proposes_what_the_uninterrupted_one_would(searcher, published, monkeypatch):
     monkeypatch.setattr(BestAndLatest.__init__, "__defaults__", (3, 9))  # so that a short run leaves trials out
-    plan, curve = small(slots=1, trials=60, searcher=searcher)
+    plan, curve = small(slots=1, trials=60, searcher=searcher, published=published)
     whole = MemoryLedger(keep=True)
     simulate(plan, curve, whole)
     proposed = [e["parameters"] for e in whole.events if e["event"] == "suggested" and e["stage"] == "search"]
@@ -702,6 +856,13 @@ class Choices:
     @property
     def defaults(self):
         return {name: values[0] for name, values in self.choices.items()}
+
+    @property
+    def recipes(self):
+        return [self.defaults]
+
+    def proposes(self, hyperparameters):
+        return True
 
     def distributions(self):
         kinds = {list: optuna.distributions.CategoricalDistribution}
@@ -1054,18 +1215,6 @@ def test_done_is_said_when_the_budget_is_spent_and_nothing_runs():
     assert search.next() == DONE
 
 
-class EveryThird:
-    """A scheduler of a user: one milestone, and every third trial goes on."""
-
-    def __init__(self, epochs):
-        self.milestones = [epochs // 2]
-        self.count = 0
-
-    def arrive(self, uid, epoch, accuracy):
-        self.count += 1
-        return self.count % 3 == 0
-
-
 class Quarter(optuna.samplers.RandomSampler):
     """A searcher of a user: `x` in the first quarter of its range."""
 
@@ -1124,20 +1273,14 @@ def test_what_is_wrong_inside_a_users_module_is_told_as_that(code, told, tmp_pat
 
 
 @dataclasses.dataclass(frozen=True)
-class Cube:
+class Cube(Space):
     """A search space of three parameters."""
 
-    method: str
     hash: str = "cube"
     defaults: dict = dataclasses.field(default_factory=lambda: dict.fromkeys("abc", 0.2))
 
     def distributions(self):
         return {name: FloatDistribution(0, 1) for name in "abc"}
-
-    def to_params(self, hyperparameters):
-        return dict(hyperparameters)
-
-    from_params = to_params
 
 
 def beside_a_cliff(trial, epoch):

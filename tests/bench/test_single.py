@@ -1,5 +1,6 @@
 """One method trained alone: what it leaves, how it continues, with which hyper-parameters."""
 
+import dataclasses
 import json
 
 import pytest
@@ -22,9 +23,7 @@ def data(tmp_path_factory):
 
 def train(data, run_dir, method="dino", epochs=3, **options):
     local = {"data": data, "device": "cpu"}
-    return single.train(
-        method, load(method, 32).defaults, {"encoder": "resnet8"}, local, epochs=epochs, run_dir=run_dir, **options
-    )
+    return single.train(load(method, 32), {"encoder": "resnet8"}, local, epochs=epochs, run_dir=run_dir, **options)
 
 
 def test_the_encoder_that_was_judged_is_kept_with_what_it_reached(data, tmp_path, capsys):
@@ -117,11 +116,34 @@ def test_what_won_a_search_is_trained_rather_than_the_published_recipe(data, tmp
     assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won
 
 
+@pytest.mark.parametrize(
+    ("recipe", "published", "told"),
+    [
+        ({"source": "a repository"}, {}, "as published"),
+        ({"source": "a repository", "adapted": "8 parts"}, {}, "as published, adapted: 8 parts"),
+        ({"source": "a repository"}, {"published": 0.5}, "by our recipe, which is not the published one"),
+        ({"source": "a repository", "adapted": "8 parts"}, {"published": 0.5}, "by our recipe"),
+    ],
+)
+def test_where_nothing_won_our_recipe_is_trained_and_called_published_only_where_it_is(
+    data, tmp_path, capsys, recipe, published, told
+):
+    space = load("simclr", 32)
+    rate = space.entries["learning_rate"] | {"default": 0.125} | published
+    space = dataclasses.replace(space, recipe=recipe, entries=space.entries | {"learning_rate": rate})
+    path = single.train(space, HERE, {"data": data, "device": "cpu"}, epochs=1, run_dir=tmp_path)
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"simclr, 1 epochs, {told}")
+    assert first.endswith(told) or published
+    asked = json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"]
+    assert asked["learning_rate"] == 0.125
+
+
 def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):
-    wild = load("simclr", 32).defaults | {"learning_rate": 1e30}
+    space = load("simclr", 32)
+    wild = dataclasses.replace(space, entries=space.entries | {"learning_rate": {"default": 1e30}})
     with pytest.raises(UserError, match=r"loss is (nan|inf) at epoch \d; lower the default of learning_rate"):
         single.train(
-            "simclr",
             wild,
             {"encoder": "resnet8"},
             {"data": data, "device": "cpu"},
@@ -150,7 +172,7 @@ HERE = {"dataset": "shapes", "dataset_fingerprint": "12", "image_size": 8, "enco
 def test_a_winner_of_another_run_is_used_and_it_is_told_what_differs(data, tmp_path, capsys, there, told):
     won = searched(tmp_path, there)
     local = {"data": data, "device": "cpu"}
-    path = single.train("simclr", load("simclr", 32).defaults, HERE, local, epochs=1, run_dir=tmp_path)
+    path = single.train(load("simclr", 32), HERE, local, epochs=1, run_dir=tmp_path)
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
     assert notes == ([f"note: the run there was {told}"] if told else [])
     assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won

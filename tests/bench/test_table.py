@@ -83,7 +83,7 @@ def test_a_winner_that_is_the_published_recipe_is_tested_by_the_published_trials
     (row,) = table.rows(run)
     published = {trial["seed"]: trial["test_knn_200"] for trial in trials if trial["stage"] == "published"}
     assert row.knn_200.values == published
-    assert row.published_won
+    assert row.won == "published"
     assert table.gain_text(row) == "recipe won"
 
 
@@ -126,7 +126,7 @@ def test_one_training_costs_what_those_that_tested_the_winner_took(stage):
     if stage == "published":
         run.run["winners"]["byol"] = run.trials[search & run.trials.published_recipe].uid.iloc[0]
     (row,) = table.rows(run)
-    assert row.published_won == (stage == "published")
+    assert row.won == ("published" if stage == "published" else None)
     assert row.training_seconds == run.trials[tested].device_seconds.median()
 
 
@@ -225,7 +225,7 @@ def test_a_recipe_that_won_and_failed_with_a_seed_is_not_ranked():
     made = table.rows(part)
     assert [row.method for row in made] == ["simclr", "byol"]
     assert made[1].first is None
-    assert made[1].published_won
+    assert made[1].won == "published"
     line = next(line for line in table.markdown(part).splitlines() if "[byol]" in line)
     assert line.count("(2 of 3 seeds; 1 failed)") == 2, "the accuracy and the recipe's, which is the same"
     assert "| recipe won |" in line
@@ -286,6 +286,82 @@ def test_probabilities_of_rank_1_sum_to_one(seeds):
     assert sum(found.values()) == pytest.approx(1)
 
 
+# ---- two recipes ----
+
+TWO = {
+    "published": {"byol": {"learning_rate": 0.3}, "moco": {"optimizer": "larc"}},
+    "recipes": {
+        "byol": {"source": "a repository's byol.py", "adapted": "8 parts"},
+        "moco": {"source": "a repository's moco.py"},
+        "simclr": {"source": "a paper", "adapted": "8 parts"},
+    },
+}
+
+
+def test_the_published_recipe_and_ours_have_a_column_each_and_the_gain_is_over_the_published_one():
+    run = _results(*synthetic_run.rows(("byol", "moco", "simclr"), baselines=False, **TWO))
+    lines = table.markdown(run).splitlines()
+    heads = [cell.strip() for cell in lines[2].split("|")]
+    for method in ("byol", "moco", "simclr"):
+        row = _of(table.rows(run), method)
+        line = next(line for line in lines if line.startswith(f"| [{method}]"))
+        cells = dict(zip(heads, (cell.strip() for cell in line.split("|")), strict=True))
+        published, ours = (_confirming(run, method, stage) for stage in ("published", "ours"))
+        mark = "" if method == "moco" else " ‡"
+        expected = table.Estimate(published.set_index("seed").test_knn_200.to_dict())
+        assert cells["published recipe, %"] == table.with_interval(expected) + mark
+        assert row.gain.mean == pytest.approx(row.knn_200.mean - expected.mean)
+        if method == "simclr":
+            assert cells["our recipe, %"] == table.DASH
+            assert not len(ours)
+        else:
+            expected = table.Estimate(ours.set_index("seed").test_knn_200.to_dict())
+            assert cells["our recipe, %"] == table.with_interval(expected)
+    (note,) = [line for line in lines if line.startswith("- Published recipes: ")]
+    assert note == (
+        "- Published recipes: those of a repository's byol.py (byol); a repository's moco.py (moco); a paper (simclr). "
+        "‡ adapted: 8 parts (byol and simclr)"
+    )
+    told = pd.read_csv(io.StringIO(table.csv(run))).set_index("method")
+    assert told.ours_mean["byol"] == pytest.approx(_confirming(run, "byol", "ours").test_knn_200.mean())
+    assert np.isnan(told.ours_mean["simclr"])
+    shown = table.terminal(run)
+    assert "‡ adapted" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+    assert len({len(line) for line in shown.splitlines()[:5]}) == 1
+
+
+def _won_by_ours(run, method="byol"):
+    """The run as it would be had our recipe won."""
+    trials = run.trials[(run.trials.method != method) | (run.trials.stage != "confirm")]
+    winner = trials[(trials.method == method) & (trials.stage == "search") & trials.our_recipe].uid.iloc[0]
+    return results.Results(trials, run.epochs, run.run | {"winners": run.run["winners"] | {method: winner}})
+
+
+def test_where_our_recipe_won_its_trials_test_it_and_the_gain_is_still_over_the_published_one():
+    run = _won_by_ours(_results(*synthetic_run.rows(("byol", "simclr"), baselines=False, **TWO)))
+    row = _of(table.rows(run), "byol")
+    published, ours = (
+        _confirming(run, "byol", stage).set_index("seed").test_knn_200 for stage in ("published", "ours")
+    )
+    assert row.won == "ours"
+    assert row.knn_200.values == row.ours.values == ours.to_dict()
+    assert row.gain.values == pytest.approx((ours - published).to_dict())
+    line = next(line for line in table.markdown(run).splitlines() if line.startswith("| [byol]"))
+    assert f"| {table.with_interval(row.gain, '+')} (our recipe won) |" in line
+    assert "our recipe, which is not the published one, won: byol" in table.terminal(run).splitlines()
+    part = _fail(run, _confirming(run, "byol", "ours").iloc[:1])
+    row = _of(table.rows(part), "byol")
+    assert (row.first, len(row.failed_seeds), len(row.ours_failed_seeds), len(row.gain_failed_seeds)) == (None, 1, 1, 1)
+
+
+def test_a_run_in_which_no_recipe_is_ours_has_no_column_for_it(run):
+    for text in (table.markdown(run), table.terminal(run)):
+        assert "our recipe, %" not in text
+        assert "our %" not in text
+        assert "‡" not in text
+
+
 def test_own_encoder_is_marked_and_explained():
     run = _results(*synthetic_run.rows(("byol", "amdim")))
     text = table.markdown(run)
@@ -297,7 +373,7 @@ def test_own_encoder_is_marked_and_explained():
 def test_every_line_of_the_terminal_table_fits_100_columns():
     names = ("byol", "a_method_with_a_very_long_name_indeed", "amdim", "simclr", "moco")
     failing = {(names[1], "confirm"): 1, ("byol", "published"): 2, ("moco", "search"): 40}
-    run = _results(*synthetic_run.rows(names, trials=40, failing=failing))
+    run = _results(*synthetic_run.rows(names, trials=40, failing=failing, **TWO))
     run.run["given_up"]["moco"] = "word " * 40
     lines = table.terminal(run).splitlines()
     assert max(map(len, lines)) <= 100
