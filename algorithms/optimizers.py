@@ -1,4 +1,4 @@
-"""SGD, LARS, LARC and AdamW whose every number is a tensor, and the learning rate of each step.
+"""SGD, LARS, LARC, Adam and AdamW whose every number is a tensor, and the learning rate of each step.
 
 PyTorch's optimisers keep momentum and weight decay as Python numbers, so that a compiled step would be compiled anew
 for every value that a search proposes; and it has no LARS.
@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-OPTIMIZERS = ("sgd", "lars", "larc", "adamw")
-SCHEDULES = ("cosine", "step", "constant")
+OPTIMIZERS = ("sgd", "lars", "larc", "adam", "adamw")
+FALLS = {"step": (0.1, (0.6, 0.8)), "late_step": (0.2, (250 / 300, 280 / 300))}
+"""Schedules that fall in steps: the factor, and the shares of all steps after which the learning rate is multiplied by
+it. "late_step" is AMDIM's, whose authors train 300 epochs."""
+SCHEDULES = ("cosine", "constant", *FALLS)
 EARLY_STEPS = 100
 """The least steps of an early phase, in a training of ten times as many or more."""
 
@@ -22,20 +25,24 @@ class Group:
     """Parameters that are treated alike, with their state."""
 
     parameters: list[Tensor]
+    adapted: bool
+    """False for biases and norms, whose rate LARS leaves alone."""
     decayed: bool
-    """False for biases and norms: no weight decay, and no layer-wise adaptation under LARS."""
+    """Whether weight decay holds."""
     constant: bool
     """True where the learning rate does not decay."""
     momentum: list[Tensor] = field(default_factory=list)
     square: list[Tensor] = field(default_factory=list)
 
 
-def parameter_groups(model: nn.Module, constant: Sequence[str] = ()) -> list[Group]:
-    """The trainable parameters of `model` by treatment. One-dimensional parameters are biases and norms."""
-    groups: dict[tuple[bool, bool], Group] = {}
+def parameter_groups(model: nn.Module, constant: Sequence[str] = (), *, decay_norms: bool = False) -> list[Group]:
+    """The trainable parameters of `model` by treatment. One-dimensional parameters are biases and norms, which are
+    decayed with `decay_norms` alone."""
+    groups: dict[tuple[bool, bool, bool], Group] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            kind = (parameter.ndim > 1, name.split(".")[0] in constant)
+            adapted = parameter.ndim > 1
+            kind = (adapted, adapted or decay_norms, name.split(".")[0] in constant)
             groups.setdefault(kind, Group([], *kind)).parameters.append(parameter)
     return list(groups.values())
 
@@ -66,17 +73,17 @@ def learning_rates(
     """The learning rate of every step, float32 [steps]: as scheduled, and with the warm-up alone.
 
     It rises linearly over the first `warmup` (a share of the steps; `early_phase`), then follows half a cosine to 0, or
-    is divided by ten after 60 % and 80 % of the steps ("step"), or stays ("constant").
+    stays ("constant"), or falls in steps (`FALLS`).
     """
     step = torch.arange(steps, dtype=torch.float64)
     rising = round(early_phase(warmup, steps) * steps)
     warm = base * ((step + 1) / max(rising, 1)).clamp(max=1)
     progress = ((step - rising) / max(steps - rising, 1)).clamp(min=0)
-    factor = {
-        "cosine": (1 + torch.cos(math.pi * progress)) / 2,
-        "step": 0.1 ** ((step >= 0.6 * steps).double() + (step >= 0.8 * steps).double()),
-        "constant": torch.ones_like(step),
-    }[schedule]
+    if schedule == "cosine":
+        factor = (1 + torch.cos(math.pi * progress)) / 2
+    else:
+        fall, shares = FALLS.get(schedule, (1.0, ()))
+        factor = fall ** sum((step >= share * steps).double() for share in shares)
     return (warm * factor).float().to(device), warm.float().to(device)
 
 
@@ -86,7 +93,9 @@ class Optimizer:
     - sgd: v <- m v + g + w p;  p <- p - lr v
     - lars (You 2017, arXiv 1708.03888, algorithm 1): sgd in which each tensor's g + w p is scaled by
       c |p| / (|g| + w |p|)
-    - larc: lars whose scaled rate never exceeds lr, i.e. the factor is min(c |p| / (|g| + w |p|) / lr, 1)
+    - larc: lars whose scaled rate never exceeds lr, i.e. the factor is min(c |p| / (|g| + w |p|) / lr, 1); while
+      c |p| exceeds lr (|g| + w |p|), as it does while |p| is large, this is sgd
+    - adam (Kingma 2015, arXiv 1412.6980, algorithm 1) of g + w p
     - adamw (Loshchilov 2017, arXiv 1711.05101, algorithm 2), decay scaled by the learning rate
 
     with m the momentum, w the weight decay, c the trust coefficient.
@@ -112,7 +121,7 @@ class Optimizer:
         )
         for group in groups:
             group.momentum = [torch.zeros_like(parameter) for parameter in group.parameters]
-            if kind == "adamw":
+            if kind in ("adam", "adamw"):
                 group.square = [torch.zeros_like(parameter) for parameter in group.parameters]
 
     def parameters(self) -> list[Tensor]:
@@ -127,20 +136,15 @@ class Optimizer:
         for group in self.groups:
             own = [next(rest) for _ in group.parameters]
             lr = constant_rate if group.constant else rate
-            if self.kind == "adamw":
-                self._adamw(group, own, lr)
+            if self.kind in ("adam", "adamw"):
+                self._adam(group, own, lr)
             else:
                 self._sgd(group, own, lr)
 
     def _sgd(self, group: Group, gradients: list[Tensor], rate: Tensor) -> None:
-        if group.decayed:
-            direction = torch._foreach_add(
-                gradients, torch._foreach_mul(group.parameters, each(self.weight_decay, group.parameters))
-            )
-            if self.kind != "sgd":
-                direction = torch._foreach_mul(direction, self._trust(group.parameters, gradients, rate))
-        else:
-            direction = list(gradients)
+        direction = self._with_decay(group, gradients) if group.decayed else gradients
+        if group.adapted and self.kind != "sgd":
+            direction = torch._foreach_mul(direction, self._trust(group.parameters, gradients, rate))
         torch._foreach_mul_(group.momentum, each(self.momentum, group.momentum))
         torch._foreach_add_(group.momentum, direction)
         torch._foreach_sub_(group.parameters, torch._foreach_mul(group.momentum, each(rate, group.momentum)))
@@ -156,8 +160,15 @@ class Optimizer:
         # A tensor that is zero, or has no gradient, is moved as by SGD.
         return list(torch.where((size > 0) & (slope > 0), trust, 1.0).unbind())
 
-    def _adamw(self, group: Group, gradients: list[Tensor], rate: Tensor) -> None:
-        if group.decayed:
+    def _with_decay(self, group: Group, gradients: list[Tensor]) -> list[Tensor]:
+        """g + w p."""
+        decay = torch._foreach_mul(group.parameters, each(self.weight_decay, group.parameters))
+        return torch._foreach_add(gradients, decay)
+
+    def _adam(self, group: Group, gradients: list[Tensor], rate: Tensor) -> None:
+        if group.decayed and self.kind == "adam":
+            gradients = self._with_decay(group, gradients)
+        elif group.decayed:
             torch._foreach_mul_(group.parameters, each(1 - rate * self.weight_decay, group.parameters))
         torch._foreach_mul_(group.momentum, each(self.momentum, group.momentum))
         torch._foreach_add_(group.momentum, torch._foreach_mul(gradients, each(1 - self.momentum, gradients)))

@@ -51,7 +51,8 @@ class Recipe:
     """How a method is optimised: the hyper-parameters that are the trainer's, not the method's."""
 
     learning_rate: float
-    """For 256 images in a batch: SGD and LARS scale it by batch_size / 256 (Goyal 2017); AdamW takes it as it is."""
+    """For 256 images in a batch: SGD and LARS scale it by batch_size / 256 (Goyal 2017); Adam and AdamW
+    take it as it is."""
     weight_decay: float
     batch_size: int = 256
     optimizer: str = "sgd"
@@ -61,6 +62,8 @@ class Recipe:
     warmup: float = 0.0
     """Share of the training in which the learning rate rises."""
     schedule: str = "cosine"
+    decay_norms: bool = False
+    """Whether weight decay holds for biases and norms too, as in PyTorch's optimisers unless told otherwise."""
     gradient_clip: float = 0.0
     """Greatest norm of the gradient of a tensor of parameters; 0 does not clip."""
 
@@ -170,15 +173,17 @@ class Trainer:
         self.steps = images // self.batch_size
         self.method = method(Setting(images, size, self.batch_size, epochs, labels), network, **own)
         self.method.to(self.device, memory_format=torch.channels_last).train()
+        constant = self.method.constant_learning_rate
+        groups = parameter_groups(self.method, constant, decay_norms=recipe.decay_norms)
         self.optimizer = Optimizer(
-            parameter_groups(self.method, self.method.constant_learning_rate) if method.loss != Method.loss else [],
+            groups if method.loss != Method.loss else [],
             recipe.optimizer,
             weight_decay=recipe.weight_decay,
             momentum=recipe.momentum,
             second_momentum=recipe.second_momentum,
             trust_coefficient=recipe.trust_coefficient,
         )
-        scale = 1 if recipe.optimizer == "adamw" else self.batch_size / 256
+        scale = 1 if recipe.optimizer in ("adam", "adamw") else self.batch_size / 256
         self.rates, self.constant_rates = learning_rates(
             recipe.learning_rate * scale,
             epochs * self.steps,

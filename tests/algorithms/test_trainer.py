@@ -98,6 +98,14 @@ def test_a_method_changes_its_encoder_and_reports_a_finite_loss(name: str):
     assert all(moved), f"{moved.count(False)} of {len(moved)} tensors of the encoder never moved"
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if len(load(name, 32).recipes) == 2])
+def test_a_published_recipe_that_is_not_ours_trains_to_a_finite_loss(name: str):
+    made = trainer(name, epochs=1, hyperparameters=load(name, 32).published | {"batch_size": 8})
+    (report,) = made
+    assert made.optimizer.kind == load(name, 32).published["optimizer"]
+    assert math.isfinite(report.loss)
+
+
 def test_a_method_is_told_the_share_of_all_steps_after_its_weights_have_moved():
     made = trainer("simclr", epochs=2)
     weight = next(made.method.encoder.parameters())
@@ -217,6 +225,14 @@ def test_hyperparameters_that_are_unknown_or_missing_are_named():
         Trainer(method_class("simclr"), torch.zeros(64, 3, 8, 8, dtype=torch.uint8), {}, epochs=1)
     with pytest.raises(ValueError, match="no optimizer 'adm'"):
         trainer("simclr", hyperparameters={"optimizer": "adm"})
+
+
+def test_the_recipe_says_whether_biases_and_norms_are_decayed():
+    for decay_norms in (False, True):
+        made = trainer("simclr", hyperparameters={"decay_norms": decay_norms})
+        decayed = {id(value) for group in made.optimizer.groups if group.decayed for value in group.parameters}
+        expected = {id(value) for value in made.method.parameters() if decay_norms or value.ndim > 1}
+        assert decayed == expected
 
 
 def test_one_image_is_too_few():
