@@ -1,6 +1,7 @@
 """Encoders by name: networks from images [B, 3, S, S] to pooled features [B, width]."""
 
 import difflib
+import math
 from functools import partial
 
 import torch
@@ -117,6 +118,54 @@ class VisionTransformer(nn.Module):
         tokens = tokens.flatten(2).transpose(1, 2)
         tokens = torch.cat([self.token.expand(len(tokens), -1, -1), tokens], 1) + positions
         return self.blocks(tokens)[:, 0]
+
+
+class Residual(nn.Module):
+    """A convolution without padding, ReLU, and a 1x1 convolution that starts at zero, added to the mean of the input
+    under the kernel, whose missing channels are zero (AMDIM, arXiv 1906.00910, appendix A; no batch norm)."""
+
+    def __init__(self, narrow: int, wide: int, kernel: int, stride: int = 1):
+        super().__init__()
+        self.first = nn.Conv2d(narrow, wide, kernel, stride, bias=False)
+        self.second = nn.Conv2d(wide, wide, 1, bias=False)
+        nn.init.zeros_(self.second.weight)
+        self.pool = nn.AvgPool2d(kernel, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.second(F.relu(self.first(x)))
+        return out + F.pad(self.pool(x), (0, 0, 0, 0, 0, out.shape[1] - x.shape[1]))
+
+
+def patch_block(narrow: int, wide: int, kernel: int, stride: int, depth: int) -> list[nn.Module]:
+    """One convolution that looks at its neighbours, and depth - 1 that do not."""
+    return [Residual(narrow, wide, kernel, stride), *(Residual(wide, wide, 1) for _ in range(depth - 1))]
+
+
+class PatchTrunk(nn.Sequential):
+    """A 7x7 map whose every position has seen one of 7x7 patches, each a quarter of the image's side and half
+    overlapping the next (8x8 px, stride 4, in a 32 px image; AMDIM's encoder up to its local features). Nothing
+    is padded and no norm mixes positions, so that a patch is encoded as if it were alone. The map has `width` channels
+    whatever the image.
+
+    Images of other sides than 16, 32, 64 and 128 are resized to the nearest of them, as AMDIM's authors do ImageNet."""
+
+    def __init__(self, image_size: int, width: int, depth: int):
+        image_side = side = 2 ** min(max(round(math.log2(image_size)), 4), 7)
+        width = width * 8 // side  # doubled each time that the map is halved
+        layers = [nn.Conv2d(3, width, 3), nn.ReLU(inplace=True), Residual(width, width, 1)]
+        side -= 2
+        while side > 7:
+            kernel = 2 if side == 14 else 4
+            layers += patch_block(width, 2 * width, kernel, 2, depth)
+            width, side = 2 * width, (side - kernel) // 2 + 1
+        super().__init__(*layers)
+        self.image_side = image_side
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, width, 7, 7]."""
+        if images.shape[-1] != self.image_side:
+            images = F.interpolate(images, size=self.image_side, mode="bilinear", antialias=True)
+        return super().forward(images)
 
 
 ENCODERS = {

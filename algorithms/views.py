@@ -26,3 +26,11 @@ def asymmetric_views(setting: Setting) -> tuple[View, View]:
         colour_view(setting, jitter=jitter, blur=1.0 if large else 0.0),
         colour_view(setting, jitter=jitter, blur=0.1 if large else 0.0, solarize=0.2),
     )
+
+
+def infomax_view(setting: Setting) -> View:
+    """AMDIM's augmentation, and CPC's: flip, shift by an eighth, jitter (0.4, 0.4, 0.4, 0.2), greyscale 0.25, and no
+    crop up to 32 px; above, a crop of at least 0.3 of the image."""
+    size = setting.image_size
+    geometry = {"translate": size // 8} if size <= 32 else {"scale": (0.3, 1.0), "ratio": (0.7, 1.4)}
+    return View(size, **geometry, jitter=(0.4, 0.4, 0.4, 0.2), grayscale=0.25)
