@@ -1,4 +1,4 @@
-"""SGD, LARS, LARC and AdamW whose every number is a tensor, and the learning rate of each step.
+"""SGD, LARS, LARC, Adam and AdamW whose every number is a tensor, and the learning rate of each step.
 
 PyTorch's optimisers keep momentum and weight decay as Python numbers, so that a compiled step would be compiled anew
 for every value that a search proposes; and it has no LARS.
@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-OPTIMIZERS = ("sgd", "lars", "larc", "adamw")
-SCHEDULES = ("cosine", "step", "constant")
+OPTIMIZERS = ("sgd", "lars", "larc", "adam", "adamw")
+FALLS = {"step": (0.1, (0.6, 0.8)), "late_step": (0.2, (250 / 300, 280 / 300))}
+"""Schedules that fall in steps: the factor, and the shares of all steps after which the learning rate is multiplied by
+it. "late_step" is AMDIM's, whose authors train 300 epochs."""
+SCHEDULES = ("cosine", "constant", *FALLS)
 
 
 @dataclass
@@ -54,18 +57,18 @@ def learning_rates(
 ) -> tuple[Tensor, Tensor]:
     """The learning rate of every step, float32 [steps]: as scheduled, and with the warm-up alone.
 
-    It rises linearly over the first `warmup` (a share of the steps), then follows half a cosine to 0, or is divided
-    by ten after 60 % and 80 % of the steps ("step"), or stays ("constant").
+    It rises linearly over the first `warmup` (a share of the steps), then follows half a cosine to 0, or stays
+    ("constant"), or falls in steps (`FALLS`).
     """
     step = torch.arange(steps, dtype=torch.float64)
     rising = round(warmup * steps)
     warm = base * ((step + 1) / max(rising, 1)).clamp(max=1)
     progress = ((step - rising) / max(steps - rising, 1)).clamp(min=0)
-    factor = {
-        "cosine": (1 + torch.cos(math.pi * progress)) / 2,
-        "step": 0.1 ** ((step >= 0.6 * steps).double() + (step >= 0.8 * steps).double()),
-        "constant": torch.ones_like(step),
-    }[schedule]
+    if schedule == "cosine":
+        factor = (1 + torch.cos(math.pi * progress)) / 2
+    else:
+        fall, shares = FALLS.get(schedule, (1.0, ()))
+        factor = fall ** sum((step >= share * steps).double() for share in shares)
     return (warm * factor).float().to(device), warm.float().to(device)
 
 
@@ -76,6 +79,7 @@ class Optimizer:
     - lars (You 2017, arXiv 1708.03888, algorithm 1): sgd in which each tensor's g + w p is scaled by
       c |p| / (|g| + w |p|)
     - larc: lars whose scaled rate never exceeds lr, i.e. the factor is min(c |p| / (|g| + w |p|) / lr, 1)
+    - adam (Kingma 2015, arXiv 1412.6980, algorithm 1) of g + w p
     - adamw (Loshchilov 2017, arXiv 1711.05101, algorithm 2), decay scaled by the learning rate
 
     with m the momentum, w the weight decay, c the trust coefficient.
@@ -101,7 +105,7 @@ class Optimizer:
         )
         for group in groups:
             group.momentum = [torch.zeros_like(parameter) for parameter in group.parameters]
-            if kind == "adamw":
+            if kind in ("adam", "adamw"):
                 group.square = [torch.zeros_like(parameter) for parameter in group.parameters]
 
     def parameters(self) -> list[Tensor]:
@@ -116,16 +120,14 @@ class Optimizer:
         for group in self.groups:
             own = [next(rest) for _ in group.parameters]
             lr = constant_rate if group.constant else rate
-            if self.kind == "adamw":
-                self._adamw(group, own, lr)
+            if self.kind in ("adam", "adamw"):
+                self._adam(group, own, lr)
             else:
                 self._sgd(group, own, lr)
 
     def _sgd(self, group: Group, gradients: list[Tensor], rate: Tensor) -> None:
         if group.decayed:
-            direction = torch._foreach_add(
-                gradients, torch._foreach_mul(group.parameters, each(self.weight_decay, group.parameters))
-            )
+            direction = self._with_decay(group, gradients)
             if self.kind != "sgd":
                 direction = torch._foreach_mul(direction, self._trust(group.parameters, gradients, rate))
         else:
@@ -145,8 +147,15 @@ class Optimizer:
         # A tensor that is zero, or has no gradient, is moved as by SGD.
         return list(torch.where((size > 0) & (slope > 0), trust, 1.0).unbind())
 
-    def _adamw(self, group: Group, gradients: list[Tensor], rate: Tensor) -> None:
-        if group.decayed:
+    def _with_decay(self, group: Group, gradients: list[Tensor]) -> list[Tensor]:
+        """g + w p."""
+        decay = torch._foreach_mul(group.parameters, each(self.weight_decay, group.parameters))
+        return torch._foreach_add(gradients, decay)
+
+    def _adam(self, group: Group, gradients: list[Tensor], rate: Tensor) -> None:
+        if group.decayed and self.kind == "adam":
+            gradients = self._with_decay(group, gradients)
+        elif group.decayed:
             torch._foreach_mul_(group.parameters, each(1 - rate * self.weight_decay, group.parameters))
         torch._foreach_mul_(group.momentum, each(self.momentum, group.momentum))
         torch._foreach_add_(group.momentum, torch._foreach_mul(gradients, each(1 - self.momentum, gradients)))

@@ -51,7 +51,8 @@ class Recipe:
     """How a method is optimised: the hyper-parameters that are the trainer's, not the method's."""
 
     learning_rate: float
-    """For 256 images in a batch: SGD and LARS scale it by batch_size / 256 (Goyal 2017); AdamW takes it as it is."""
+    """For 256 images in a batch: SGD and LARS scale it by batch_size / 256 (Goyal 2017); Adam and AdamW
+    take it as it is."""
     weight_decay: float
     batch_size: int = 256
     optimizer: str = "sgd"
@@ -178,7 +179,7 @@ class Trainer:
             second_momentum=recipe.second_momentum,
             trust_coefficient=recipe.trust_coefficient,
         )
-        scale = 1 if recipe.optimizer == "adamw" else self.batch_size / 256
+        scale = 1 if recipe.optimizer in ("adam", "adamw") else self.batch_size / 256
         self.rates, self.constant_rates = learning_rates(
             recipe.learning_rate * scale,
             epochs * self.steps,

@@ -59,6 +59,10 @@ def test_adamw_is_pytorchs_with_biases_and_norms_undecayed():
     assert_same(ours("adamw", RATES, weight_decay=0.1), theirs(torch.optim.AdamW, RATES, 0.1, betas=(0.9, 0.999)))
 
 
+def test_adam_is_pytorchs_which_decays_in_the_gradient():
+    assert_same(ours("adam", RATES, weight_decay=0.1), theirs(torch.optim.Adam, RATES, 0.1, betas=(0.9, 0.999)))
+
+
 def test_sgd_at_a_constant_rate_is_pytorchs_with_biases_and_norms_undecayed():
     assert_same(ours("sgd", [0.1] * 4, weight_decay=0.1), theirs(torch.optim.SGD, [0.1] * 4, 0.1, momentum=0.9))
 
@@ -120,6 +124,16 @@ def test_cosine_rises_to_the_base_rate_and_falls_to_nearly_nothing(steps: int, w
 def test_the_step_schedule_divides_by_ten_after_three_fifths_and_four_fifths():
     rates, _ = learning_rates(1.0, 10, schedule="step")
     torch.testing.assert_close(rates, torch.tensor([1.0] * 6 + [0.1] * 2 + [0.01] * 2))
+
+
+def test_the_late_step_schedule_is_divided_by_five_after_250_and_280_of_300_epochs():
+    rates, _ = learning_rates(1.0, 300, schedule="late_step")
+    torch.testing.assert_close(rates, torch.tensor([1.0] * 250 + [0.2] * 30 + [0.04] * 20))
+
+
+def test_the_constant_schedule_stays_at_the_base_rate_after_its_warm_up():
+    rates, _ = learning_rates(1.0, 10, schedule="constant", warmup=0.2)
+    torch.testing.assert_close(rates, torch.tensor([0.5] + [1.0] * 9))
 
 
 @given(limit=st.floats(0.01, 100))
