@@ -88,7 +88,7 @@ class VisionTransformer(nn.Module):
     def __init__(self, image_size: int, *, width: int, depth: int, heads: int):
         super().__init__()
         self.width = width
-        patch = 4 if image_size <= SMALL_IMAGE else 16
+        self.patch = patch = 4 if image_size <= SMALL_IMAGE else 16
         self.side = image_size // patch
         self.patches = nn.Conv2d(3, width, patch, stride=patch)
         self.token = nn.Parameter(torch.zeros(1, 1, width))
@@ -141,16 +141,22 @@ def patch_block(narrow: int, wide: int, kernel: int, stride: int, depth: int) ->
     return [Residual(narrow, wide, kernel, stride), *(Residual(wide, wide, 1) for _ in range(depth - 1))]
 
 
+def trunk_side(image_size: int) -> int:
+    """The side of the images that a `PatchTrunk` encodes: of 16, 32, 64 and 128 px the one nearest to `image_size`, as
+    AMDIM's authors shrink ImageNet to 128 px."""
+    return 2 ** min(max(round(math.log2(image_size)), 4), 7)
+
+
 class PatchTrunk(nn.Sequential):
     """A 7x7 map whose every position has seen one of 7x7 patches, each a quarter of the image's side and half
     overlapping the next (8x8 px, stride 4, in a 32 px image; AMDIM's encoder up to its local features). Nothing
     is padded and no norm mixes positions, so that a patch is encoded as if it were alone. The map has `width` channels
     whatever the image.
 
-    Images of other sides than 16, 32, 64 and 128 are resized to the nearest of them, as AMDIM's authors do ImageNet."""
+    Images of another side than `trunk_side` are resized to it."""
 
     def __init__(self, image_size: int, width: int, depth: int):
-        image_side = side = 2 ** min(max(round(math.log2(image_size)), 4), 7)
+        image_side = side = trunk_side(image_size)
         width = width * 8 // side  # doubled each time that the map is halved
         layers = [nn.Conv2d(3, width, 3), nn.ReLU(inplace=True), Residual(width, width, 1)]
         side -= 2
@@ -192,9 +198,11 @@ def check_encoder(name: str) -> None:
 def build_encoder(name: str, image_size: int) -> nn.Module:
     """The encoder `name` for images of `image_size` px, randomly initialised from the global generator.
 
-    It has `width` (features per image) and `name`. Raises ValueError, with the nearest names, for an unknown one.
+    It has `width` (features per image), `name`, and `patch` (px; 1 where it has none): what is left at the edge of an
+    image whose side is no multiple of it is not seen. Raises ValueError, with the nearest names, for an unknown one.
     """
     check_encoder(name)
     encoder = ENCODERS[name](image_size=image_size)
     encoder.name = name
+    encoder.patch = getattr(encoder, "patch", 1)
     return encoder
