@@ -23,20 +23,24 @@ class Group:
     """Parameters that are treated alike, with their state."""
 
     parameters: list[Tensor]
+    adapted: bool
+    """False for biases and norms, whose rate LARS leaves alone."""
     decayed: bool
-    """False for biases and norms: no weight decay, and no layer-wise adaptation under LARS."""
+    """Whether weight decay holds."""
     constant: bool
     """True where the learning rate does not decay."""
     momentum: list[Tensor] = field(default_factory=list)
     square: list[Tensor] = field(default_factory=list)
 
 
-def parameter_groups(model: nn.Module, constant: Sequence[str] = ()) -> list[Group]:
-    """The trainable parameters of `model` by treatment. One-dimensional parameters are biases and norms."""
-    groups: dict[tuple[bool, bool], Group] = {}
+def parameter_groups(model: nn.Module, constant: Sequence[str] = (), *, decay_norms: bool = False) -> list[Group]:
+    """The trainable parameters of `model` by treatment. One-dimensional parameters are biases and norms, which are
+    decayed with `decay_norms` alone."""
+    groups: dict[tuple[bool, bool, bool], Group] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            kind = (parameter.ndim > 1, name.split(".")[0] in constant)
+            adapted = parameter.ndim > 1
+            kind = (adapted, adapted or decay_norms, name.split(".")[0] in constant)
             groups.setdefault(kind, Group([], *kind)).parameters.append(parameter)
     return list(groups.values())
 
@@ -78,7 +82,8 @@ class Optimizer:
     - sgd: v <- m v + g + w p;  p <- p - lr v
     - lars (You 2017, arXiv 1708.03888, algorithm 1): sgd in which each tensor's g + w p is scaled by
       c |p| / (|g| + w |p|)
-    - larc: lars whose scaled rate never exceeds lr, i.e. the factor is min(c |p| / (|g| + w |p|) / lr, 1)
+    - larc: lars whose scaled rate never exceeds lr, i.e. the factor is min(c |p| / (|g| + w |p|) / lr, 1); while
+      c |p| exceeds lr (|g| + w |p|), as it does while |p| is large, this is sgd
     - adam (Kingma 2015, arXiv 1412.6980, algorithm 1) of g + w p
     - adamw (Loshchilov 2017, arXiv 1711.05101, algorithm 2), decay scaled by the learning rate
 
@@ -126,12 +131,9 @@ class Optimizer:
                 self._sgd(group, own, lr)
 
     def _sgd(self, group: Group, gradients: list[Tensor], rate: Tensor) -> None:
-        if group.decayed:
-            direction = self._with_decay(group, gradients)
-            if self.kind != "sgd":
-                direction = torch._foreach_mul(direction, self._trust(group.parameters, gradients, rate))
-        else:
-            direction = list(gradients)
+        direction = self._with_decay(group, gradients) if group.decayed else gradients
+        if group.adapted and self.kind != "sgd":
+            direction = torch._foreach_mul(direction, self._trust(group.parameters, gradients, rate))
         torch._foreach_mul_(group.momentum, each(self.momentum, group.momentum))
         torch._foreach_add_(group.momentum, direction)
         torch._foreach_sub_(group.parameters, torch._foreach_mul(group.momentum, each(rate, group.momentum)))

@@ -62,6 +62,8 @@ class Recipe:
     warmup: float = 0.0
     """Share of the training in which the learning rate rises."""
     schedule: str = "cosine"
+    decay_norms: bool = False
+    """Whether weight decay holds for biases and norms too, as in PyTorch's optimisers unless told otherwise."""
     gradient_clip: float = 0.0
     """Greatest norm of the gradient of a tensor of parameters; 0 does not clip."""
 
@@ -171,8 +173,10 @@ class Trainer:
         self.steps = images // self.batch_size
         self.method = method(Setting(images, size, self.batch_size, epochs, labels), network, **own)
         self.method.to(self.device, memory_format=torch.channels_last).train()
+        constant = self.method.constant_learning_rate
+        groups = parameter_groups(self.method, constant, decay_norms=recipe.decay_norms)
         self.optimizer = Optimizer(
-            parameter_groups(self.method, self.method.constant_learning_rate) if method.loss != Method.loss else [],
+            groups if method.loss != Method.loss else [],
             recipe.optimizer,
             weight_decay=recipe.weight_decay,
             momentum=recipe.momentum,

@@ -22,19 +22,19 @@ def gradients_of(model: nn.Module, parameters, step: int):
     return torch.autograd.grad(loss, parameters)
 
 
-def ours(kind: str, rates: list[float], **settings) -> nn.Module:
+def ours(kind: str, rates: list[float], *, decay_norms: bool = False, **settings) -> nn.Module:
     model = network()
-    optimizer = Optimizer(parameter_groups(model), kind, **settings)
+    optimizer = Optimizer(parameter_groups(model, decay_norms=decay_norms), kind, **settings)
     for step, rate in enumerate(rates):
         rate = torch.tensor(rate)
         optimizer.step(gradients_of(model, optimizer.parameters(), step), rate, rate)
     return model
 
 
-def theirs(constructor, rates: list[float], weight_decay: float, **settings) -> nn.Module:
+def theirs(constructor, rates: list[float], weight_decay: float, *, decay_norms: bool = False, **settings) -> nn.Module:
     model = network()
-    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim == 1]
+    decayed = [parameter for parameter in model.parameters() if decay_norms or parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if not decay_norms and parameter.ndim == 1]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = constructor(groups, lr=rates[0], **settings)
     parameters = decayed + others
@@ -69,6 +69,31 @@ def test_sgd_at_a_constant_rate_is_pytorchs_with_biases_and_norms_undecayed():
 
 def test_sgd_uses_the_rate_of_the_step_as_pytorch_does():
     assert_same(ours("sgd", RATES, weight_decay=0.1), theirs(torch.optim.SGD, RATES, 0.1, momentum=0.9))
+
+
+@pytest.mark.parametrize(
+    ("kind", "constructor", "settings"),
+    [
+        ("sgd", torch.optim.SGD, {"momentum": 0.9}),
+        ("adam", torch.optim.Adam, {}),
+        ("adamw", torch.optim.AdamW, {}),
+    ],
+)
+def test_a_recipe_that_decays_biases_and_norms_decays_all_as_pytorch_does(kind: str, constructor, settings: dict):
+    expected = theirs(constructor, RATES, 0.1, decay_norms=True, **settings)
+    assert_same(ours(kind, RATES, weight_decay=0.1, decay_norms=True), expected)
+
+
+@pytest.mark.parametrize("kind", ["lars", "larc"])
+def test_biases_and_norms_take_the_step_of_sgd_under_lars_decayed_or_not(kind: str):
+    for decay_norms in (False, True):
+        bias = nn.Parameter(torch.tensor([1.0, -2.0]))
+        groups = parameter_groups(nn.ParameterList([bias]), decay_norms=decay_norms)
+        optimizer = Optimizer(groups, kind, weight_decay=0.1, trust_coefficient=1e-6)
+        optimizer.step([torch.tensor([0.3, 0.3])], torch.tensor(0.5), torch.tensor(0.5))
+        decay = 0.1 if decay_norms else 0.0
+        expected = [1.0 - 0.5 * (0.3 + decay), -2.0 - 0.5 * (0.3 - 2 * decay)]
+        torch.testing.assert_close(bias.detach(), torch.tensor(expected))
 
 
 @pytest.mark.parametrize("kind", ["lars", "larc"])

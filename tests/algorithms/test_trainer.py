@@ -219,6 +219,14 @@ def test_hyperparameters_that_are_unknown_or_missing_are_named():
         trainer("simclr", hyperparameters={"optimizer": "adm"})
 
 
+def test_the_recipe_says_whether_biases_and_norms_are_decayed():
+    for decay_norms in (False, True):
+        made = trainer("simclr", hyperparameters={"decay_norms": decay_norms})
+        decayed = {id(value) for group in made.optimizer.groups if group.decayed for value in group.parameters}
+        expected = {id(value) for value in made.method.parameters() if decay_norms or value.ndim > 1}
+        assert decayed == expected
+
+
 def test_one_image_is_too_few():
     with pytest.raises(ValueError, match="two are the least"):
         trainer("simclr", images=1)
