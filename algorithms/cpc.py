@@ -1,4 +1,6 @@
-"""CPC: van den Oord, Li and Vinyals 2018, arXiv 1807.03748; Henaff et al. 2019 (CPC v2), arXiv 1905.09272."""
+"""CPC: van den Oord, Li and Vinyals 2018, arXiv 1807.03748, with the loss and the layer norm of CPC v2: Henaff et al.
+2019, arXiv 1905.09272. Of CPC v2 it lacks the predictions from below and from the sides, and the colours that are
+dropped from each patch by itself; the augmentation is AMDIM's, as in Lightning Bolts."""
 
 import torch
 import torch.nn.functional as F

@@ -13,7 +13,8 @@ from torchvision.models.resnet import BasicBlock
 
 SMALL_IMAGE = 64
 """Sides up to this many px get the small-image stem. With ImageNet's stem a 32 px image has one value per channel
-before it is pooled, and SimCLR stays 8 points below what it can reach."""
+before it is pooled, and SimCLR stays 8 points below what it can reach. The small stem is dear: an image of 64 px costs
+a ResNet-50 10.4 GFLOP with it, more than one of 224 px without (8.2); one of 96 px costs 1.5."""
 
 
 def small_stem(width: int) -> nn.Sequential:

@@ -301,7 +301,7 @@ def test_choices_that_are_the_same_are_refused(choices):
 
 
 HASHES = {
-    "amdim": "a20f399eef53",
+    "amdim": "72ef31fd0af6",
     "barlow": "de6a856b0d8e",
     "byol": "203dc354c43b",
     "simsiam": "8fb65385c533",
