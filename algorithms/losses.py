@@ -8,12 +8,19 @@ from algorithms.precision import full_precision
 
 
 @full_precision
-def info_nce(queries: Tensor, keys: Tensor, temperature: Tensor | float, negatives: Tensor | None = None) -> Tensor:
+def info_nce(
+    queries: Tensor,
+    keys: Tensor,
+    temperature: Tensor | float,
+    negatives: Tensor | None = None,
+    own: Tensor | None = None,
+) -> Tensor:
     """InfoNCE (van den Oord 2018, arXiv 1807.03748, eq. 4; MoCo, eq. 1): row i of `keys` [B, D] is the positive
     of row i of `queries` [B, D].
 
-    The negatives are the rows of `negatives` [K, D], of length 1, where given, else the other rows of `keys`.
-    Queries and keys are normalised here. Returns the mean over the batch, [].
+    The negatives are the rows of `negatives` [K, D], of length 1, where given, less those that `own` bool [B, K] says
+    are of the query's own image; else they are the other rows of `keys`. Queries and keys are normalised here.
+    Returns the mean over the batch, [].
     """
     queries, keys = F.normalize(queries, dim=1), F.normalize(keys, dim=1)
     if negatives is None:
@@ -21,7 +28,8 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: Tensor | float, negativ
         target = torch.arange(len(queries), device=queries.device)
     else:
         positive = (queries * keys).sum(1, keepdim=True)
-        logits = torch.cat([positive, queries @ negatives.T], 1)
+        others = queries @ negatives.T
+        logits = torch.cat([positive, others if own is None else others.masked_fill(own, float("-inf"))], 1)
         target = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
     return F.cross_entropy(logits / temperature, target)
 

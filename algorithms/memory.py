@@ -33,17 +33,19 @@ def cosine_to_one(momentum: Tensor, progress: Tensor) -> Tensor:
 
 
 def fitting_length(length: int, *, batch_size: int, images: int) -> int:
-    """The length of a queue where `length` is asked for: a multiple of `batch_size`, and at most half of `images`
-    (though one batch at least): a longer queue would hold other views of the query's own image as its negatives."""
-    return max(min(length, images // 2) // batch_size, 1) * batch_size
+    """The length of a queue where `length` is asked for: a multiple of `batch_size`, and at most as many as there are
+    `images` (though one batch at least): a longer queue would hold most images twice."""
+    return max(min(length, images) // batch_size, 1) * batch_size
 
 
 class Queue(nn.Module):
-    """The last `length` keys of `width` numbers, normalised; random directions at first (MoCo, section 3.2)."""
+    """The last `length` keys of `width` numbers, normalised; random directions at first (MoCo, section 3.2). `images`
+    int64 [length] are the places of their images in the training set, where known, else -1."""
 
     def __init__(self, length: int, width: int):
         super().__init__()
         self.register_buffer("keys", F.normalize(torch.randn(length, width), dim=1))
+        self.register_buffer("images", torch.full((length,), -1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
 
     def contents(self) -> Tensor:
@@ -51,10 +53,12 @@ class Queue(nn.Module):
         return self.keys.clone()
 
     @torch.no_grad()
-    def append(self, keys: Tensor) -> None:
-        """Replace the oldest keys by `keys` [B, width]. B must divide the length."""
+    def append(self, keys: Tensor, index: Tensor | None = None) -> None:
+        """Replace the oldest keys by `keys` [B, width], of the images at `index` [B]. B must divide the length."""
         place = (self.pointer + torch.arange(len(keys), device=keys.device)) % len(self.keys)
         self.keys.index_copy_(0, place, F.normalize(keys.detach().to(self.keys.dtype), dim=1))
+        if index is not None:
+            self.images.index_copy_(0, place, index)
         self.pointer.copy_((self.pointer + len(keys)) % len(self.keys))
 
 

@@ -11,7 +11,8 @@ from algorithms.views import colour_view
 
 
 class MoCo(Method):
-    """Eq. 1: L = -log exp(q.k+ / t) / (exp(q.k+ / t) + sum over the queue of exp(q.k / t)).
+    """Eq. 1: L = -log exp(q.k+ / t) / (exp(q.k+ / t) + sum over the queue of exp(q.k / t)), the sum without the keys
+    of the query's own image, of which the queue has some where images are few.
 
     Keys come from the momentum encoder (eq. 2: theta_k <- m theta_k + (1 - m) theta_q). Batch statistics would tell
     a query which key shares its batch (section 3.3, shuffling BN): both encoders normalise by parts of the batch,
@@ -60,14 +61,14 @@ class MoCo(Method):
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         first, second = views
-        negatives = self.queue.contents()
+        negatives, own = self.queue.contents(), index[:, None] == self.queue.images
         keys = self.keys(second)
-        loss = info_nce(self.online(first), keys, self.temperature, negatives)
-        self.queue.append(keys)
+        loss = info_nce(self.online(first), keys, self.temperature, negatives, own)
+        self.queue.append(keys, index)
         if self.symmetric:
             keys = self.keys(first)
-            loss = loss + info_nce(self.online(second), keys, self.temperature, negatives)
-            self.queue.append(keys)
+            loss = loss + info_nce(self.online(second), keys, self.temperature, negatives, own)
+            self.queue.append(keys, index)
         return loss
 
     def after_step(self, progress: Tensor) -> None:

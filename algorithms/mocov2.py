@@ -9,9 +9,9 @@ from algorithms.views import colour_view
 
 
 class MoCoV2(MoCo):
-    """MoCo with a two-layer head of the encoder's width without batch norm, blur, and a cosine learning rate
-    (section 3; the schedule stands in the search space). Small images are not blurred, as in the authors' CIFAR
-    notebook: a deviation of 2 px would leave little of them."""
+    """MoCo with a two-layer head of the encoder's width without batch norm, and blur (section 3; the section's cosine
+    learning rate is the first MoCo's too in the authors' CIFAR notebook, and here). Small images are not blurred, as in
+    that notebook: a deviation of 2 px would leave little of them."""
 
     def head(self, width: int, projector_width: int) -> nn.Module:
         return mlp([width, width, projector_width], batch_norm=False)

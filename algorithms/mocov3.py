@@ -16,8 +16,9 @@ class MoCoV3(Method):
     other keys of the batch.
 
     q passes encoder, projector and predictor; k the averages of encoder and projector, whose momentum rises to 1
-    on a cosine. Every linear layer is followed by batch norm, the last ones' without scale and shift. The
-    projector has two layers, on a ViT three, and a ViT keeps its random patch projection (section 4.2)."""
+    on a cosine. Every linear layer is followed by batch norm, the last ones' without scale and shift; the last one of
+    the predictor only with `predictor_norm` or on a ViT, as in the authors' code, whose residual networks go without.
+    The projector has two layers, on a ViT three, and a ViT keeps its random patch projection (section 4.2)."""
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class MoCoV3(Method):
         projector_hidden: int,
         projector_width: int,
         predictor_hidden: int,
+        predictor_norm: bool,
     ):
         super().__init__(setting, encoder)
         self.scalar("temperature", temperature)
@@ -37,10 +39,12 @@ class MoCoV3(Method):
         if isinstance(encoder, VisionTransformer):
             encoder.patches.requires_grad_(False)
             hidden *= 2
+            predictor_norm = True
         projector = mlp([encoder.width, *hidden, projector_width], last_batch_norm="plain")
         self.online = nn.Sequential(encoder, projector)
         self.target = averaged_copy(self.online)
-        self.predictor = mlp([projector_width, predictor_hidden, projector_width], last_batch_norm="plain")
+        last = "plain" if predictor_norm else "none"
+        self.predictor = mlp([projector_width, predictor_hidden, projector_width], last_batch_norm=last)
         self.views = asymmetric_views(setting)
 
     @classmethod

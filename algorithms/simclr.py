@@ -11,7 +11,11 @@ from algorithms.views import colour_view
 
 class SimCLR(Method):
     """Algorithm 1: l(i, j) = -log exp(s_ij / t) / sum_{k != i} exp(s_ik / t) over the 2N views of a batch, s the
-    cosine of projections, t the temperature. Both views pass the networks as one batch, as in the authors' code."""
+    cosine of projections, t the temperature. The projector has two layers, the first as wide as the encoder, each
+    with batch norm. Both views pass the networks as one batch, as in the authors' code."""
+
+    layers = 2
+    """Of the projector."""
 
     def __init__(
         self,
@@ -19,17 +23,16 @@ class SimCLR(Method):
         encoder: nn.Module,
         *,
         temperature: float,
-        projector_hidden: int,
         projector_width: int,
     ):
         super().__init__(setting, encoder)
         self.scalar("temperature", temperature)
-        self.projector = mlp([encoder.width, projector_hidden, projector_width])
+        self.projector = mlp([encoder.width] * self.layers + [projector_width], last_batch_norm="affine")
         self.views = (colour_view(setting, strength=0.5),) * 2
 
     @classmethod
     def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
-        return narrowed(hyperparameters, width, "projector_hidden", "projector_width")
+        return narrowed(hyperparameters, width, "projector_width")
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         first, second = self.projector(self.encoder(torch.cat(views))).chunk(2)

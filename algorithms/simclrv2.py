@@ -2,7 +2,6 @@
 
 from torch import Tensor, nn
 
-from algorithms.heads import mlp
 from algorithms.method import Setting
 from algorithms.simclr import SimCLR
 
@@ -12,26 +11,20 @@ class SimCLRV2(SimCLR):
     first layer of the projector, from which the paper fine-tunes. Without the paper's memory of keys, which gains
     it about a point."""
 
+    layers = 3
+
     def __init__(
         self,
         setting: Setting,
         encoder: nn.Module,
         *,
         temperature: float,
-        projector_hidden: int,
         projector_width: int,
         features: str,
     ):
         if features not in ("encoder", "hidden"):
             raise ValueError(f"features is '{features}'; it must be encoder or hidden.")
-        super().__init__(
-            setting,
-            encoder,
-            temperature=temperature,
-            projector_hidden=projector_hidden,
-            projector_width=projector_width,
-        )
-        self.projector = mlp([encoder.width, projector_hidden, projector_hidden, projector_width])
+        super().__init__(setting, encoder, temperature=temperature, projector_width=projector_width)
         self.reads_hidden = features == "hidden"
 
     def features(self, images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from algorithms.encoders import SMALL_IMAGE
 from algorithms.heads import mlp, narrowed
 from algorithms.losses import negative_cosine
 from algorithms.method import Method, Setting
@@ -10,8 +11,8 @@ from algorithms.views import colour_view
 
 class SimSiam(Method):
     """Eq. 4: L = D(p1, stop(z2)) / 2 + D(p2, stop(z1)) / 2 with D the negative cosine, p = h(z), and z the
-    projection by the very same weights. For small images the projector has two layers (appendix D), and the
-    predictor's learning rate does not decay (section 4.2)."""
+    projection by the very same weights. The projector has three layers (section 3), for small images two
+    (appendix D), and the predictor's learning rate does not decay (section 4.2)."""
 
     constant_learning_rate = ("predictor",)
 
@@ -25,8 +26,9 @@ class SimSiam(Method):
         predictor_hidden: int,
     ):
         super().__init__(setting, encoder)
+        hidden = [projector_hidden] * (1 if setting.image_size <= SMALL_IMAGE else 2)
         # The last norm has no scale and shift, as in the authors' code.
-        self.projector = mlp([encoder.width, projector_hidden, projector_width], last_batch_norm="plain")
+        self.projector = mlp([encoder.width, *hidden, projector_width], last_batch_norm="plain")
         self.predictor = mlp([projector_width, predictor_hidden, projector_width])
         self.views = (colour_view(setting, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1)),) * 2
 

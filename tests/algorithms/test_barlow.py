@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from algorithms.barlow import BarlowTwins, barlow_twins
 from algorithms.encoders import build_encoder
 from algorithms.method import Setting
+from algorithms.trainer import effective_hyperparameters
+from bench.search_space import load
 
 
 def draw(batch, width, seed):
@@ -72,16 +74,42 @@ def test_loss_is_float32_for_half_precision_projections():
     assert barlow_twins(first, first, 0.1).dtype == torch.float32
 
 
-def test_the_projector_has_three_layers_and_the_views_differ_in_solarization():
+def barlow(redundancy: float, projector_width: int) -> BarlowTwins:
     setting = Setting(images=64, image_size=16, batch_size=8, epochs=2)
-    method = BarlowTwins(
+    return BarlowTwins(
         setting,
         build_encoder("resnet8", 16),
-        redundancy_weight=0.005,
+        redundancy=redundancy,
         loss_scale=0.1,
         projector_hidden=32,
-        projector_width=16,
+        projector_width=projector_width,
     )
+
+
+@given(st.floats(1, 100), st.integers(1, 6))
+def test_redundancy_balances_the_sums_of_equation_1_alike_at_every_width(redundancy: float, copies: int):
+    """A projection that repeats each of its 4 dimensions n times has n as many terms on the diagonal and n^2 as many in
+    all: with their share of lambda in it, both sums grow as n."""
+    first, second = draw(20, 4, 1)
+    correlation = torch.corrcoef(torch.cat([first, second], 1).T)[:4, 4:]
+    diagonal = (1 - correlation.diagonal()).square().sum().item()
+    rest = (correlation.square().sum() * copies - correlation.diagonal().square().sum()).item()
+    weight = barlow(redundancy, 4 * copies).redundancy_weight.double()
+    found = barlow_twins(first.repeat(1, copies), second.repeat(1, copies), weight).item()
+    assert found == pytest.approx(copies * (diagonal + redundancy / (4 * copies) * rest), rel=1e-4)
+
+
+def test_solo_learns_redundancy_is_its_lambda_at_its_width_and_holds_when_a_small_encoder_narrows_the_projector():
+    published = load("barlow", 32).published
+    assert published["redundancy"] / published["projector_width"] == pytest.approx(0.0051)
+    narrow = effective_hyperparameters(BarlowTwins, published, width=64, images=50_000)
+    assert narrow["redundancy"] == published["redundancy"]
+    assert narrow["projector_width"] == 512
+    assert barlow(narrow["redundancy"], 512).redundancy_weight.item() == pytest.approx(4 * 0.0051)
+
+
+def test_the_projector_has_three_layers_and_the_views_differ_in_solarization():
+    method = barlow(redundancy=0.08, projector_width=16)
     widths = [m.weight.shape for m in method.projector if isinstance(m, torch.nn.Linear)]
     assert widths == [(32, 64), (32, 32), (16, 32)]
     assert [view.solarize for view in method.views] == [0, 0.2]

@@ -119,7 +119,7 @@ def test_inductor_trains_as_plain_steps_do(monkeypatch):
     "changed",
     [
         {"optimizer": "adamw", "gradient_clip": 1.0},
-        *(pytest.param({"optimizer": kind}, marks=pytest.mark.slow) for kind in ("lars", "larc", "adamw")),
+        *(pytest.param({"optimizer": kind}, marks=pytest.mark.slow) for kind in ("lars", "larc", "adam", "adamw")),
         pytest.param({"gradient_clip": 1.0}, marks=pytest.mark.slow),
     ],
 )

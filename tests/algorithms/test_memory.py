@@ -62,15 +62,17 @@ def test_momentum_is_the_given_one_at_the_start_and_one_at_the_end():
 
 
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 12))
-def test_a_queue_holds_the_last_keys_normalised(batch, batches, appended):
+def test_a_queue_holds_the_last_keys_normalised_and_whose_they_are(batch, batches, appended):
     queue = Queue(batch * batches, 3)
-    keys = torch.randn(appended, batch, 3)
-    for part in keys:
-        queue.append(part)
+    keys, images = torch.randn(appended, batch, 3), torch.randint(100, (appended, batch))
+    for part, index in zip(keys, images, strict=True):
+        queue.append(part, index)
     kept = min(batches, appended)
     expected = F.normalize(keys[appended - kept :].flatten(0, 1), dim=1)
     newest = (queue.pointer - 1 - torch.arange(kept * batch)) % len(queue.keys)
     torch.testing.assert_close(queue.keys[newest].flip(0), expected)
+    assert torch.equal(queue.images[newest].flip(0), images[appended - kept :].flatten())
+    assert (queue.images == -1).sum() == (batches - kept) * batch
 
 
 def test_a_new_queue_holds_random_directions_and_no_zeros():
@@ -80,10 +82,10 @@ def test_a_new_queue_holds_random_directions_and_no_zeros():
 
 
 @given(st.integers(1, 5000), st.integers(1, 300), st.integers(1, 5000))
-def test_a_queue_is_a_multiple_of_the_batch_and_shorter_than_half_the_images(length, batch, images):
+def test_a_queue_is_a_multiple_of_the_batch_and_no_longer_than_there_are_images(length, batch, images):
     found = fitting_length(length, batch_size=batch, images=images)
     assert found % batch == 0
-    assert found == batch or found <= min(length, images // 2)
+    assert found == batch or min(length, images) - batch < found <= min(length, images)
 
 
 def test_contents_do_not_change_under_a_later_append():
@@ -104,12 +106,13 @@ def test_a_queue_keeps_no_gradient_and_takes_half_precision():
 
 def test_a_queue_is_restored_with_its_pointer():
     first, second = (Queue(6, 2) for _ in range(2))
-    first.append(torch.randn(2, 2))
+    first.append(torch.randn(2, 2), torch.tensor([4, 7]))
     second.load_state_dict(first.state_dict())
     keys = torch.randn(2, 2)
-    first.append(keys)
-    second.append(keys)
+    first.append(keys, torch.tensor([1, 2]))
+    second.append(keys, torch.tensor([1, 2]))
     assert torch.equal(first.keys, second.keys)
+    assert second.images.tolist() == [4, 7, 1, 2, -1, -1]
 
 
 # ---------------------------------------------------------------------------------------------------------------- bank

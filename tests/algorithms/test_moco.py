@@ -53,6 +53,22 @@ def test_loss_is_equation_1_against_the_queue_as_it_was_before_the_batch(symmetr
 
 @torch.no_grad()
 @pytest.mark.parametrize("symmetric", [False, True])
+def test_a_query_is_not_compared_with_earlier_keys_of_its_own_image(symmetric):
+    method = make(symmetric=symmetric).eval()
+    (first, second), index = batch()
+    method.loss([first, second], index)
+    queue, images = method.queue.contents(), method.queue.images.clone()
+    assert images.tolist() == [*range(16), *(range(16) if symmetric else [-1] * 16)]
+    index = index.flip(0) + 8  # the first 8 queries are of new images
+    expected = 0.0
+    for queries, keys in ((first, second), (second, first))[: 1 + symmetric]:
+        rows = zip(method.online(queries), method.target(keys), index, strict=True)
+        expected += sum(slow(q[None], k[None], queue[images != own], 0.1) for q, k, own in rows) / 16
+    assert method.loss([first, second], index).item() == pytest.approx(expected, abs=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("symmetric", [False, True])
 def test_the_keys_of_every_used_view_enter_the_queue(symmetric):
     method = make(symmetric=symmetric).eval()
     (first, second), index = batch()
@@ -108,8 +124,8 @@ def test_the_head_is_linear_and_the_target_runs_in_train_mode():
     assert method.target.training
 
 
-@pytest.mark.parametrize(("given", "effective"), [(4096, 64), (40, 32), (1, 16)])
-def test_batch_size_divides_the_queue_which_holds_at_most_half_of_the_images(given, effective):
+@pytest.mark.parametrize(("given", "effective"), [(4096, 128), (40, 32), (1, 16)])
+def test_batch_size_divides_the_queue_which_is_no_longer_than_there_are_images(given, effective):
     found = MoCo.effective({"queue_length": given, "projector_width": 8}, width=64, images=128, batch_size=16)
     assert found == {"queue_length": effective, "projector_width": 8}
     assert len(make(**found).queue.keys) == effective

@@ -10,11 +10,12 @@ from algorithms.encoders import build_encoder
 from algorithms.losses import info_nce
 from algorithms.method import Setting
 from algorithms.mocov3 import MoCoV3
+from bench.search_space import load
 
 SETTING = Setting(images=64, image_size=16, batch_size=8, epochs=4)
 
 
-def mocov3(encoder: str = "resnet8", momentum: float = 0.5) -> MoCoV3:
+def mocov3(encoder: str = "resnet8", momentum: float = 0.5, *, predictor_norm: bool = True) -> MoCoV3:
     torch.manual_seed(0)
     return MoCoV3(
         SETTING,
@@ -24,6 +25,7 @@ def mocov3(encoder: str = "resnet8", momentum: float = 0.5) -> MoCoV3:
         projector_hidden=16,
         projector_width=8,
         predictor_hidden=16,
+        predictor_norm=predictor_norm,
     )
 
 
@@ -70,6 +72,12 @@ def test_every_linear_layer_is_normalised():
         assert [type(layer).__name__ for layer in head] == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d"]
         assert head[1].affine
         assert not head[4].affine
+
+
+@pytest.mark.parametrize(("encoder", "normed"), [("resnet8", False), ("vit_tiny", True)])
+def test_the_predictor_ends_as_the_authors_does_in_batch_norm_on_a_vit_alone(encoder: str, normed: bool):
+    last = mocov3(encoder, predictor_norm=load("mocov3", 32).published["predictor_norm"]).predictor[-1]
+    assert isinstance(last, torch.nn.BatchNorm1d if normed else torch.nn.Linear)
 
 
 def test_the_target_moves_with_the_global_step():

@@ -18,7 +18,6 @@ def simclr(image_size: int = 16) -> SimCLR:
         Setting(64, image_size, 8, 4),
         build_encoder("resnet8", image_size),
         temperature=0.5,
-        projector_hidden=16,
         projector_width=8,
     )
 
@@ -51,6 +50,14 @@ def test_equal_views_of_unlike_images_have_nearly_the_least_loss():
     z = torch.eye(8)
     least = -math.log(math.exp(2) / (math.exp(2) + 14))
     assert nt_xent(z, z, 0.5).item() == pytest.approx(least, rel=1e-5)
+
+
+def test_the_projector_is_as_wide_as_the_encoder_and_normed_in_both_layers():
+    linear, norm, _, last, last_norm = simclr().projector
+    assert (linear.weight.shape, last.weight.shape) == ((64, 64), (8, 64))
+    assert norm.affine
+    assert last_norm.affine
+    assert linear.bias is last.bias is None
 
 
 def test_only_large_images_are_blurred():

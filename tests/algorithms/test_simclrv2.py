@@ -16,15 +16,16 @@ def simclrv2(features: str = "encoder") -> SimCLRV2:
         Setting(images=64, image_size=16, batch_size=8, epochs=4),
         build_encoder("resnet8", 16),
         temperature=0.5,
-        projector_hidden=24,
         projector_width=8,
         features=features,
     )
 
 
-def test_the_projector_has_three_layers():
-    widths = [layer.weight.shape for layer in simclrv2().projector if isinstance(layer, torch.nn.Linear)]
-    assert widths == [(24, 64), (24, 24), (8, 24)]
+def test_the_projector_has_three_layers_as_wide_as_the_encoder_each_normed():
+    layers = list(simclrv2().projector)
+    assert [layer.weight.shape for layer in layers[::3]] == [(64, 64), (64, 64), (8, 64)]
+    assert [type(layer) for layer in layers[1::3]] == [torch.nn.BatchNorm1d] * 3
+    assert len(layers) == 8
 
 
 def test_the_loss_is_nt_xent_of_its_projections():

@@ -9,10 +9,11 @@ from algorithms.optimizers import parameter_groups
 from algorithms.simsiam import SimSiam
 
 
-def make() -> SimSiam:
+def make(image_size: int = 16) -> SimSiam:
     torch.manual_seed(0)
-    setting = Setting(images=64, image_size=16, batch_size=8, epochs=2)
-    return SimSiam(setting, build_encoder("resnet8", 16), projector_hidden=32, projector_width=16, predictor_hidden=8)
+    setting = Setting(images=64, image_size=image_size, batch_size=8, epochs=2)
+    encoder = build_encoder("resnet8", image_size)
+    return SimSiam(setting, encoder, projector_hidden=32, projector_width=16, predictor_hidden=8)
 
 
 def batch():
@@ -55,13 +56,18 @@ def test_the_targets_come_from_the_same_weights_there_is_no_second_network():
     assert names == {"encoder", "projector", "predictor"}
 
 
-def test_the_projector_has_two_layers_and_ends_in_batch_norm_without_scale_the_predictor_in_a_linear_layer():
+@pytest.mark.parametrize(("image_size", "widths"), [(64, [32, 16]), (65, [32, 32, 16])])
+def test_the_projector_has_two_layers_for_small_images_and_three_for_others_each_with_batch_norm(image_size, widths):
+    projector = list(make(image_size).projector)
+    assert [layer.out_features for layer in projector[::3]] == widths
+    assert [type(layer) for layer in projector[1::3]] == [torch.nn.BatchNorm1d] * len(widths)
+
+
+def test_the_projector_ends_in_batch_norm_without_scale_the_predictor_in_a_linear_layer():
     method = make()
-    projector, predictor = list(method.projector), list(method.predictor)
-    assert sum(isinstance(m, torch.nn.Linear) for m in projector) == 2
-    assert isinstance(projector[-1], torch.nn.BatchNorm1d)
-    assert not projector[-1].affine
-    assert sum(isinstance(m, torch.nn.BatchNorm1d) for m in projector) == 2
+    predictor = list(method.predictor)
+    assert isinstance(method.projector[-1], torch.nn.BatchNorm1d)
+    assert not method.projector[-1].affine
     assert [type(m) for m in predictor] == [
         torch.nn.Linear,
         torch.nn.BatchNorm1d,

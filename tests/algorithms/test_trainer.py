@@ -98,6 +98,14 @@ def test_a_method_changes_its_encoder_and_reports_a_finite_loss(name: str):
     assert all(moved), f"{moved.count(False)} of {len(moved)} tensors of the encoder never moved"
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if len(load(name, 32).recipes) == 2])
+def test_a_published_recipe_that_is_not_ours_trains_to_a_finite_loss(name: str):
+    made = trainer(name, epochs=1, hyperparameters=load(name, 32).published | {"batch_size": 8})
+    (report,) = made
+    assert made.optimizer.kind == load(name, 32).published["optimizer"]
+    assert math.isfinite(report.loss)
+
+
 def test_a_method_is_told_the_share_of_all_steps_after_its_weights_have_moved():
     made = trainer("simclr", epochs=2)
     weight = next(made.method.encoder.parameters())

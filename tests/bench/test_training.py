@@ -153,8 +153,8 @@ def test_of_every_data_set_the_search_and_its_confirmation_train_alike(count: in
     [
         (80, "simsiam", {"predictor_hidden": [128, 512]}),  # of twice 64 x 8, half
         (80, "moco", {"queue_length": [4096]}),
-        (9000, "moco", {"queue_length": [1024, 4096]}),
-        (10_000, "moco", {}),  # 4,096 and 4,480
+        (4500, "moco", {"queue_length": [1024, 4096]}),
+        (5000, "moco", {}),  # 4,096 and 4,480
         (10_000, "byol", {}),
     ],
 )

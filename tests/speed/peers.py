@@ -68,7 +68,7 @@ class Head(nn.Module):
 class SimCLR(nn.Module):
     def __init__(self, encoder, width, size, crops, hp):
         super().__init__()
-        self.online = Head(encoder, SimCLRProjectionHead(width, hp["projector_hidden"], hp["projector_width"]))
+        self.online = Head(encoder, SimCLRProjectionHead(width, width, hp["projector_width"]))
         self.criterion = NTXentLoss(hp["temperature"])
         self.transform = SimCLRTransform(size, cj_strength=0.5, gaussian_blur=0.0)
 
