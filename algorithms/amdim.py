@@ -1,63 +1,13 @@
 """AMDIM: Bachman, Hjelm and Buchwalter 2019, arXiv 1906.00910."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.augment import View
-from algorithms.encoders import check_encoder
+from algorithms.encoders import PatchTrunk, Residual, check_encoder, patch_block
 from algorithms.method import Method, Setting
 from algorithms.precision import full_precision
-
-
-class Residual(nn.Module):
-    """A convolution without padding, ReLU, and a 1x1 convolution that starts at zero, added to the mean of the input
-    under the kernel, whose missing channels are zero (appendix A; no batch norm)."""
-
-    def __init__(self, narrow: int, wide: int, kernel: int, stride: int = 1):
-        super().__init__()
-        self.first = nn.Conv2d(narrow, wide, kernel, stride, bias=False)
-        self.second = nn.Conv2d(wide, wide, 1, bias=False)
-        nn.init.zeros_(self.second.weight)
-        self.pool = nn.AvgPool2d(kernel, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.second(F.relu(self.first(x)))
-        return out + F.pad(self.pool(x), (0, 0, 0, 0, 0, out.shape[1] - x.shape[1]))
-
-
-def block(narrow: int, wide: int, kernel: int, stride: int, depth: int) -> list[nn.Module]:
-    """One convolution that looks at its neighbours, and depth - 1 that do not."""
-    return [Residual(narrow, wide, kernel, stride), *(Residual(wide, wide, 1) for _ in range(depth - 1))]
-
-
-class PatchTrunk(nn.Sequential):
-    """A 7x7 map whose every position has seen one of 7x7 patches, each a quarter of the image's side and half
-    overlapping the next (8x8 px, stride 4, in a 32 px image; the authors' encoder up to its local features). Nothing
-    is padded and no norm mixes positions, so that a patch is encoded as if it were alone. The map has `width` channels
-    whatever the image.
-
-    Images of other sides than 16, 32, 64 and 128 are resized to the nearest of them, as the authors do ImageNet."""
-
-    def __init__(self, image_size: int, width: int, depth: int):
-        image_side = side = 2 ** min(max(round(math.log2(image_size)), 4), 7)
-        width = width * 8 // side  # doubled each time that the map is halved
-        layers = [nn.Conv2d(3, width, 3), nn.ReLU(inplace=True), Residual(width, width, 1)]
-        side -= 2
-        while side > 7:
-            kernel = 2 if side == 14 else 4
-            layers += block(width, 2 * width, kernel, 2, depth)
-            width, side = 2 * width, (side - kernel) // 2 + 1
-        super().__init__(*layers)
-        self.image_side = image_side
-
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, 3, S, S] -> [B, width, 7, 7]."""
-        if images.shape[-1] != self.image_side:
-            images = F.interpolate(images, size=self.image_side, mode="bilinear", antialias=True)
-        return super().forward(images)
+from algorithms.views import infomax_view
 
 
 class AMDIMEncoder(nn.Module):
@@ -68,9 +18,9 @@ class AMDIMEncoder(nn.Module):
         super().__init__()
         self.local_width, self.width = width, features
         self.trunk = PatchTrunk(image_size, width, depth)
-        self.to_5 = nn.Sequential(*block(width, width, 3, 1, depth))
+        self.to_5 = nn.Sequential(*patch_block(width, width, 3, 1, depth))
         last = [Residual(width, features, 3), nn.BatchNorm2d(features)]
-        self.to_1 = nn.Sequential(*block(width, width, 3, 1, depth), *last)
+        self.to_1 = nn.Sequential(*patch_block(width, width, 3, 1, depth), *last)
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The global feature [B, width] and the maps [B, local_width, 5, 5] and [B, local_width, 7, 7]."""
@@ -113,14 +63,6 @@ def multiscale_nce(sources: Tensor, targets: Tensor, clip: Tensor | float) -> tu
     positive = clipped.diagonal().T
     negative = clipped.masked_fill(own[:, :, None], float("-inf")).flatten(1).logsumexp(1, keepdim=True)
     return (torch.logaddexp(positive, negative) - positive).mean(), scores.square().mean()
-
-
-def infomax_view(setting: Setting) -> View:
-    """The authors' augmentation: flip, shift by an eighth, jitter (0.4, 0.4, 0.4, 0.2), greyscale 0.25, and no crop
-    up to 32 px; above, a crop of at least 0.3 of the image."""
-    size = setting.image_size
-    geometry = {"translate": size // 8} if size <= 32 else {"scale": (0.3, 1.0), "ratio": (0.7, 1.4)}
-    return View(size, **geometry, jitter=(0.4, 0.4, 0.4, 0.2), grayscale=0.25)
 
 
 class AMDIM(Method):

@@ -23,7 +23,7 @@ from torch import Tensor
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 LUMINANCE = (0.2989, 0.587, 0.114)  # torchvision's weights of red, green, blue
-SIGMA = (0.1, 2.0)  # range of the blur's standard deviation, pixels of the view
+SIGMA = (0.1 / 224, 2 / 224)  # range of the blur's standard deviation in sides of the image; in the papers 0.1 to 2 px
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,17 @@ def augment(
     return [made[place] for place in range(len(views))]
 
 
+def recoloured(images: Tensor, view: View) -> Tensor:
+    """Normalised images [N, 3, h, h], such as patches of a view, each flipped and coloured by itself as `view` says.
+    Raises ValueError for a view that crops or shifts."""
+    if view.scale or view.translate:
+        raise ValueError("recoloured images stay whole; the view's scale must be None and its translate 0")
+    choice = draw([view], len(images), images.shape[-1], images.device)
+    planes = [(plane * std).add_(mean) for plane, mean, std in zip(images.unbind(1), MEAN, STD, strict=True)]
+    planes = [torch.where(_over_pixels(choice.flip), plane.flip(-1), plane) for plane in planes]
+    return _normalise([plane[:, None] for plane in _coloured(planes, choice)], images.dtype)[0]
+
+
 # ------------------------------------------------------------------------------ what is drawn
 
 
@@ -152,6 +163,9 @@ def draw(
         moved = happens(lambda view: view.translate_probability)
         top, left = (moved * (torch.floor(uniform(0.0, 1.0) * (2 * reach + 1)) - reach) for _ in range(2))
         height = width = torch.full((n,), float(side), device=device)
+    elif not any(view.scale for view in views):
+        top = left = torch.zeros(n, device=device)
+        height = width = torch.full((n,), float(side), device=device)
     else:
         top, left, height, width = _draw_crop(each, n, side, device)
     choice = dict.fromkeys(Choice._fields)
@@ -168,7 +182,7 @@ def draw(
     if any(view.grayscale for view in views):
         choice["grayscale"] = happens(lambda view: view.grayscale)
     if any(view.blur for view in views):
-        choice.update(blur=happens(lambda view: view.blur), sigma=uniform(*SIGMA))
+        choice.update(blur=happens(lambda view: view.blur), sigma=uniform(*SIGMA) * side)
     if any(view.solarize for view in views):
         choice["solarize"] = happens(lambda view: view.solarize)
     return Choice(**choice)
@@ -206,7 +220,12 @@ def render(
     images: Tensor, choice: Choice, size: int, translate: bool = False, dtype: torch.dtype = torch.float32
 ) -> list[Tensor]:
     """The views that `choice` describes, as `augment` returns them, of `images` uint8 [B, H, 3, W]."""
-    planes = _geometry(images, choice, size, translate)
+    planes = _coloured(_geometry(images, choice, size, translate), choice)
+    return _normalise([plane.view(len(images), -1, size, size) for plane in planes], dtype)
+
+
+def _coloured(planes: list[Tensor], choice: Choice) -> list[Tensor]:
+    """Jitter, grayscale, blur and solarization."""
     if choice.jitter is not None:
         planes = _jitter(planes, choice)
     if choice.grayscale is not None:
@@ -215,7 +234,7 @@ def render(
         planes = _where(choice.blur, _blur, planes, choice.sigma)
     if choice.solarize is not None:
         planes = _where(choice.solarize, _solarize, planes)
-    return _normalise([plane.view(len(images), -1, size, size) for plane in planes], dtype)
+    return planes
 
 
 def _eager_on_cpu(tensor: Tensor) -> bool:

@@ -1,14 +1,16 @@
-"""CPC: van den Oord, Li and Vinyals 2018, arXiv 1807.03748; Henaff et al. 2019 (CPC v2), arXiv 1905.09272."""
+"""CPC: van den Oord, Li and Vinyals 2018, arXiv 1807.03748, with the loss and the layer norm of CPC v2: Henaff et al.
+2019, arXiv 1905.09272. Of CPC v2 it lacks the predictions from below and from the sides, and the colours that are
+dropped from each patch by itself; the augmentation is AMDIM's, as in Lightning Bolts."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.amdim import PatchTrunk, block, infomax_view
-from algorithms.encoders import check_encoder
+from algorithms.encoders import PatchTrunk, check_encoder, patch_block
 from algorithms.heads import narrowed
 from algorithms.method import Method, Setting
 from algorithms.precision import full_precision
+from algorithms.views import infomax_view
 
 
 class CPCEncoder(nn.Module):
@@ -19,7 +21,7 @@ class CPCEncoder(nn.Module):
     def __init__(self, image_size: int, *, width: int, depth: int):
         super().__init__()
         self.width = width
-        self.trunk = nn.Sequential(PatchTrunk(image_size, width, depth), *block(width, width, 2, 1, depth))
+        self.trunk = nn.Sequential(PatchTrunk(image_size, width, depth), *patch_block(width, width, 2, 1, depth))
         self.norm = nn.LayerNorm(width)
 
     def grid(self, images: Tensor) -> Tensor:

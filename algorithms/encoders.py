@@ -1,6 +1,7 @@
 """Encoders by name: networks from images [B, 3, S, S] to pooled features [B, width]."""
 
 import difflib
+import math
 from functools import partial
 
 import torch
@@ -12,7 +13,8 @@ from torchvision.models.resnet import BasicBlock
 
 SMALL_IMAGE = 64
 """Sides up to this many px get the small-image stem. With ImageNet's stem a 32 px image has one value per channel
-before it is pooled, and SimCLR stays 8 points below what it can reach."""
+before it is pooled, and SimCLR stays 8 points below what it can reach. The small stem is dear: an image of 64 px costs
+a ResNet-50 10.4 GFLOP with it, more than one of 224 px without (8.2); one of 96 px costs 1.5."""
 
 
 def small_stem(width: int) -> nn.Sequential:
@@ -87,7 +89,7 @@ class VisionTransformer(nn.Module):
     def __init__(self, image_size: int, *, width: int, depth: int, heads: int):
         super().__init__()
         self.width = width
-        patch = 4 if image_size <= SMALL_IMAGE else 16
+        self.patch = patch = 4 if image_size <= SMALL_IMAGE else 16
         self.side = image_size // patch
         self.patches = nn.Conv2d(3, width, patch, stride=patch)
         self.token = nn.Parameter(torch.zeros(1, 1, width))
@@ -119,6 +121,60 @@ class VisionTransformer(nn.Module):
         return self.blocks(tokens)[:, 0]
 
 
+class Residual(nn.Module):
+    """A convolution without padding, ReLU, and a 1x1 convolution that starts at zero, added to the mean of the input
+    under the kernel, whose missing channels are zero (AMDIM, arXiv 1906.00910, appendix A; no batch norm)."""
+
+    def __init__(self, narrow: int, wide: int, kernel: int, stride: int = 1):
+        super().__init__()
+        self.first = nn.Conv2d(narrow, wide, kernel, stride, bias=False)
+        self.second = nn.Conv2d(wide, wide, 1, bias=False)
+        nn.init.zeros_(self.second.weight)
+        self.pool = nn.AvgPool2d(kernel, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.second(F.relu(self.first(x)))
+        return out + F.pad(self.pool(x), (0, 0, 0, 0, 0, out.shape[1] - x.shape[1]))
+
+
+def patch_block(narrow: int, wide: int, kernel: int, stride: int, depth: int) -> list[nn.Module]:
+    """One convolution that looks at its neighbours, and depth - 1 that do not."""
+    return [Residual(narrow, wide, kernel, stride), *(Residual(wide, wide, 1) for _ in range(depth - 1))]
+
+
+def trunk_side(image_size: int) -> int:
+    """The side of the images that a `PatchTrunk` encodes: of 16, 32, 64 and 128 px the one nearest to `image_size`, as
+    AMDIM's authors shrink ImageNet to 128 px."""
+    return 2 ** min(max(round(math.log2(image_size)), 4), 7)
+
+
+class PatchTrunk(nn.Sequential):
+    """A 7x7 map whose every position has seen one of 7x7 patches, each a quarter of the image's side and half
+    overlapping the next (8x8 px, stride 4, in a 32 px image; AMDIM's encoder up to its local features). Nothing
+    is padded and no norm mixes positions, so that a patch is encoded as if it were alone. The map has `width` channels
+    whatever the image.
+
+    Images of another side than `trunk_side` are resized to it."""
+
+    def __init__(self, image_size: int, width: int, depth: int):
+        image_side = side = trunk_side(image_size)
+        width = width * 8 // side  # doubled each time that the map is halved
+        layers = [nn.Conv2d(3, width, 3), nn.ReLU(inplace=True), Residual(width, width, 1)]
+        side -= 2
+        while side > 7:
+            kernel = 2 if side == 14 else 4
+            layers += patch_block(width, 2 * width, kernel, 2, depth)
+            width, side = 2 * width, (side - kernel) // 2 + 1
+        super().__init__(*layers)
+        self.image_side = image_side
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, width, 7, 7]."""
+        if images.shape[-1] != self.image_side:
+            images = F.interpolate(images, size=self.image_side, mode="bilinear", antialias=True)
+        return super().forward(images)
+
+
 ENCODERS = {
     "resnet8": ResNet8,
     "resnet18": partial(torchvision_resnet, "resnet18"),
@@ -143,9 +199,11 @@ def check_encoder(name: str) -> None:
 def build_encoder(name: str, image_size: int) -> nn.Module:
     """The encoder `name` for images of `image_size` px, randomly initialised from the global generator.
 
-    It has `width` (features per image) and `name`. Raises ValueError, with the nearest names, for an unknown one.
+    It has `width` (features per image), `name`, and `patch` (px; 1 where it has none): what is left at the edge of an
+    image whose side is no multiple of it is not seen. Raises ValueError, with the nearest names, for an unknown one.
     """
     check_encoder(name)
     encoder = ENCODERS[name](image_size=image_size)
     encoder.name = name
+    encoder.patch = getattr(encoder, "patch", 1)
     return encoder

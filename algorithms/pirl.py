@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from algorithms.augment import View, recoloured
 from algorithms.encoders import SMALL_IMAGE
 from algorithms.heads import narrowed
 from algorithms.memory import MemoryBank
 from algorithms.method import Batches, Method, Setting
 from algorithms.precision import full_precision
-from algorithms.views import colour_view
 
 
 @full_precision
@@ -75,7 +75,8 @@ class PIRL(Method):
         self.scalar("jigsaw_weight", jigsaw_weight)
         small = setting.image_size <= SMALL_IMAGE
         self.grid = 2 if small else 3
-        self.patch = setting.image_size // 2 if small else round(setting.image_size * 64 / 224)
+        side = setting.image_size // 2 if small else setting.image_size * 64 / 224
+        self.patch = max(round(side / encoder.patch), 1) * encoder.patch
         self.negatives = negatives
         self.image_head = nn.Linear(encoder.width, projector_width)
         self.patch_head = nn.Linear(encoder.width, projector_width)
@@ -83,8 +84,10 @@ class PIRL(Method):
         self.bank = MemoryBank(setting.images, projector_width)
         # The paper cuts patches of 64 px from cells of 85 px, of a crop that holds 0.6 or more of the image.
         board = self.grid * round(self.patch * 85 / 64)
-        colours = {"jitter": (0.4, 0.4, 0.4, 0.2), "jitter_probability": 1.0, "blur": 0.0}
-        self.views = (colour_view(setting, **colours), colour_view(setting, scale=(0.6, 1.0), size=board, **colours))
+        colours = {"jitter": (0.4, 0.4, 0.4, 0.2), "jitter_probability": 1.0}
+        plain = {"flip": 0.0, "jitter_probability": 0.0, "grayscale": 0.0}
+        self.views = (View(setting.image_size, **colours), View(board, scale=(0.6, 1.0), **plain))
+        self.patch_view = View(self.patch, scale=None, **colours)
 
     @classmethod
     def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
@@ -103,7 +106,9 @@ class PIRL(Method):
         """g(v_It): [B, projector_width]."""
         patches = cut(view, self.grid, self.patch)
         batch, count = patches.shape[:2]
-        encoded = self.patch_head(self.encoder(patches.flatten(0, 1))).view(batch, count, -1)
+        # vissl flips and colours every patch by itself: by their colours alone they would be known to belong together.
+        patches = recoloured(patches.flatten(0, 1), self.patch_view)
+        encoded = self.patch_head(self.encoder(patches)).view(batch, count, -1)
         order = torch.rand(batch, count, device=view.device).argsort(1)
         shuffled = encoded.gather(1, order[..., None].expand_as(encoded))
         return self.jigsaw_head(shuffled.flatten(1))

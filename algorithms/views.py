@@ -1,7 +1,7 @@
 """The augmentations that the papers share, by strength."""
 
 from algorithms.augment import View
-from algorithms.encoders import SMALL_IMAGE
+from algorithms.encoders import SMALL_IMAGE, trunk_side
 from algorithms.method import Setting
 
 
@@ -26,3 +26,14 @@ def asymmetric_views(setting: Setting) -> tuple[View, View]:
         colour_view(setting, jitter=jitter, blur=1.0 if large else 0.0),
         colour_view(setting, jitter=jitter, blur=0.1 if large else 0.0, solarize=0.2),
     )
+
+
+def infomax_view(setting: Setting) -> View:
+    """AMDIM's augmentation, and CPC's: flip, jitter (0.4, 0.4, 0.4, 0.2), greyscale 0.25, and up to 32 px a shift by an
+    eighth and no crop. Above, a crop of at least 0.3 of the image, at the encoder's own side; hue 0.1 at 128 px."""
+    size = setting.image_size
+    if size <= 32:
+        return View(size, translate=size // 8, jitter=(0.4, 0.4, 0.4, 0.2), grayscale=0.25)
+    side = trunk_side(size)
+    jitter = (0.4, 0.4, 0.4, 0.1 if side == 128 else 0.2)
+    return View(side, scale=(0.3, 1.0), ratio=(0.7, 1.4), jitter=jitter, grayscale=0.25)

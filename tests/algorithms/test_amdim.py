@@ -81,6 +81,19 @@ def test_any_image_size_gives_maps_of_7_5_and_1(size):
     assert (one.shape[1:], five.shape[2:], seven.shape[2:]) == ((128,), (5, 5), (7, 7))
 
 
+@pytest.mark.parametrize(
+    ("size", "side", "hue"),
+    [(28, 28, 0.2), (32, 32, 0.2), (48, 64, 0.2), (64, 64, 0.2), (96, 128, 0.1), (224, 128, 0.1)],
+)
+def test_views_above_32_px_have_the_side_that_the_encoder_computes_at_and_hue_is_as_the_authors_have_it(
+    size, side, hue
+):
+    method = make(size)
+    for view in method.views:
+        assert (view.size, view.jitter[3]) == (side, hue)
+        assert size <= 32 or view.size == method.encoder.trunk.image_side
+
+
 def test_trunk_has_no_batch_norm_no_padding_and_starts_as_a_chain_of_means():
     method = make()
     norms = [name for name, m in method.encoder.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]

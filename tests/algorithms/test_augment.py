@@ -22,6 +22,7 @@ from algorithms.augment import (
     draw,
     jitter_order,
     pack,
+    recoloured,
     render,
     unaugmented,
 )
@@ -168,11 +169,18 @@ def test_hue_leaves_every_grey_as_it_is():
 
 
 @few
-@given(st.integers(2, 20), st.floats(*SIGMA))
+@given(st.integers(2, 20), st.floats(1e-3, 2.0))
 def test_blur_equals_torchvisions_with_the_widest_kernel(side, sigma):
     pictures = images(3, side)
     theirs = F.gaussian_blur(pictures / 255, [2 * side - 1] * 2, [sigma] * 2)
     assert_same(made(pictures, choose(3, side, blur=True, sigma=sigma), side), theirs)
+
+
+def test_the_least_blur_leaves_an_image_as_it_is():
+    for side in (1, 2, 33, 96):
+        pictures = images(2, side)
+        (blurred,) = render(pack(pictures), choose(2, side, blur=True, sigma=SIGMA[0] * side), side)
+        assert torch.equal(blurred, unaugmented(pack(pictures), torch.arange(2)))
 
 
 def test_blur_grayscale_and_solarize_equal_torchvisions_where_they_are_on_and_do_nothing_elsewhere():
@@ -309,7 +317,7 @@ def test_operations_happen_as_often_as_each_view_says():
         for rows, view in zip(getattr(choice, name).view(MANY, 2).T, views, strict=True):
             p = getattr(view, setting)
             assert abs(rows.double().mean() - p) <= 3.3 * math.sqrt(p * (1 - p) / MANY), name
-    assert ks_distance(choice.sigma[::2], torch.empty(MANY).uniform_(*SIGMA)) < KS_LIMIT
+    assert ks_distance(choice.sigma[::2], torch.empty(MANY).uniform_(0.1 * 8 / 224, 2 * 8 / 224)) < KS_LIMIT
     drawn = [choice.jitter[::2], choice.flip[::2], choice.grayscale[::2], choice.flip[1::2], choice.solarize[1::2]]
     off_diagonal = torch.corrcoef(torch.stack(drawn).double()) - torch.eye(5)
     assert off_diagonal.abs().max() < 3.9 / math.sqrt(MANY)
@@ -389,6 +397,14 @@ def test_shared_flip_flips_all_views_of_an_image_or_none():
     assert not (flipped(False) == together[0]).all()
 
 
+def test_the_blur_of_any_view_is_the_papers_at_224_px_scaled_to_the_image():
+    torch.manual_seed(0)
+    for side, size in ((224, 224), (224, 96), (96, 96), (96, 41)):
+        sigma = draw([View(size, blur=1.0)], 2000, side).sigma
+        assert 0.1 * side / 224 <= sigma.min() < 0.12 * side / 224
+        assert 1.98 * side / 224 < sigma.max() <= 2 * side / 224
+
+
 def test_a_seed_decides_the_views():
     pixels, index, views = pack(images(6, 8)), torch.arange(6), [View(8, blur=0.5), View(4, solarize=0.5)]
 
@@ -400,6 +416,22 @@ def test_a_seed_decides_the_views():
     for a, b, c in zip(views_of(1), again, other, strict=True):
         assert torch.equal(a, b)
         assert not torch.equal(a, c)
+
+
+def test_images_are_recoloured_as_whole_images_are_augmented():
+    pictures, index = images(40, 12), torch.arange(40)
+    for changes in ({}, {"jitter": (0.4, 0.4, 0.4, 0.2), "jitter_probability": 1.0}, {"blur": 0.5, "flip": 0.9}):
+        view = View(12, scale=None, **changes)
+        torch.manual_seed(1)
+        (expected,) = augment(pack(pictures), index, [view])
+        plain = unaugmented(pack(pictures), index)
+        before = plain.clone()
+        torch.manual_seed(1)
+        found = recoloured(plain, view)
+        assert_same(found, expected, 5e-5)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(plain, before)
+        assert (found - plain).abs().amax((1, 2, 3)).gt(0.1).float().mean() > 0.5
 
 
 def test_other_dtypes_are_the_same_views_rounded():
@@ -435,6 +467,12 @@ def test_translate_to_another_size_is_named():
         augment(pack(images(2, 8)), torch.arange(2), [View(6, translate=1)])
 
 
+def test_to_recolour_by_a_view_that_crops_is_named():
+    for view in (View(8), View(8, scale=None, translate=1)):
+        with pytest.raises(ValueError, match="stay whole"):
+            recoloured(torch.zeros(2, 3, 8, 8), view)
+
+
 # ------------------------------------------------------------------------------ compiled
 
 KINDS = {
@@ -460,6 +498,16 @@ def test_augment_is_one_graph_without_host_synchronisation(kind):
     for a, b in zip(compiled, eager, strict=True):
         assert_same(a, b, 5e-5)
         assert a.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_recoloured_is_one_graph_without_host_synchronisation():
+    patches, view = torch.randn(6, 3, 8, 8), View(8, scale=None, blur=0.5, solarize=0.2)
+    torch._dynamo.reset()
+    graph = torch.compile(recoloured, backend="aot_eager", fullgraph=True, dynamic=False)
+    torch.manual_seed(3)
+    compiled = graph(patches, view)
+    torch.manual_seed(3)
+    assert_same(compiled, recoloured(patches, view), 5e-5)
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from algorithms.encoders import ENCODERS, SMALL_IMAGE, GlobalAveragePool, build_encoder, check_encoder
 
@@ -42,6 +43,7 @@ def test_an_encoder_gives_one_vector_of_its_width_for_an_image(name, image_size)
     assert features.shape == (2, WIDTHS[name])
     assert encoder.width == WIDTHS[name]
     assert encoder.name == name
+    assert encoder.patch == (1 if name != "vit_tiny" else 4 if image_size == 32 else 16)
 
 
 @pytest.mark.parametrize("image_size", [16, 32, 96])
@@ -72,6 +74,13 @@ def test_small_images_keep_their_resolution_in_the_stem(name, image_size, side):
     with torch.device("meta"):
         encoder = build_encoder(name, image_size).eval()
         assert map_before_pooling(encoder, torch.empty(2, 3, image_size, image_size))[2:] == (side, side)
+
+
+@pytest.mark.parametrize(("image_size", "gflop"), [(SMALL_IMAGE, 10.4), (96, 1.5), (224, 8.2)])
+def test_the_small_stem_costs_what_is_said_of_it(image_size, gflop):
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        build_encoder("resnet50", image_size).eval()(torch.empty(1, 3, image_size, image_size))
+    assert round(counter.get_total_flops() / 1e9, 1) == gflop
 
 
 @pytest.mark.parametrize("name", [name for name in WIDTHS if name != "vit_tiny"])

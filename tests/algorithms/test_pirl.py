@@ -4,12 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from algorithms.augment import View, augment, pack, unaugmented
 from algorithms.encoders import build_encoder
 from algorithms.method import Setting
 from algorithms.pirl import PIRL, cut, noise_contrastive
 
 
-def make(images=64, size=16, **changes) -> PIRL:
+def make(images=64, size=16, encoder="resnet8", **changes) -> PIRL:
     torch.manual_seed(0)
     setting = Setting(images=images, image_size=size, batch_size=8, epochs=2)
     given = {
@@ -19,7 +20,7 @@ def make(images=64, size=16, **changes) -> PIRL:
         "jigsaw_weight": 0.5,
         "projector_width": 16,
     }
-    return PIRL(setting, build_encoder("resnet8", size), **given | changes)
+    return PIRL(setting, build_encoder(encoder, size), **given | changes)
 
 
 def batch(method: PIRL, count=8):
@@ -83,6 +84,39 @@ def test_grid_and_patch_fit_the_image(size, grid, patch):
     assert method.views[1].size >= grid * patch
 
 
+@pytest.mark.parametrize(("size", "patch"), [(28, 16), (32, 16), (96, 32), (224, 64)])
+def test_a_vit_sees_the_whole_of_every_patch(size, patch):
+    with torch.device("meta"):
+        method = make(size=size, encoder="vit_tiny")
+    assert method.patch == patch
+    assert method.patch % method.encoder.patches.kernel_size[0] == 0
+    assert method.views[1].size >= method.grid * patch
+
+
+def test_every_patch_is_flipped_and_coloured_by_itself_and_the_board_is_not():
+    torch.manual_seed(0)
+    method = make()
+    one_colour = torch.tensor([200, 120, 40], dtype=torch.uint8)[:, None, None].expand(64, 3, 16, 16)
+    _, board = augment(pack(one_colour), torch.arange(64), method.views)
+    torch.testing.assert_close(board, unaugmented(pack(one_colour), torch.arange(1))[..., :1, :1].expand_as(board))
+    ramp = torch.linspace(-1, 1, board.shape[-1]).expand_as(board)
+    _, second = augment(
+        pack((torch.arange(16) * 15).to(torch.uint8).expand_as(one_colour)), torch.arange(64), method.views
+    )
+    assert bool((second.diff(dim=-1) > -1e-4).all())
+
+    seen = []
+    method.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].unflatten(0, (64, 4))))
+    method.eval().jigsaw(board)
+    method.jigsaw(ramp)
+    colours = seen[0].mean((3, 4))
+    distance = torch.cdist(colours, colours) + 10 * torch.eye(4)
+    assert (distance > 1e-3).float().mean() > 0.9  # of the four patches of one image, too
+    flipped = seen[1][..., 0].mean((2, 3)) > seen[1][..., -1].mean((2, 3))
+    assert 0.35 < flipped.float().mean() < 0.65
+    assert 0 < int((flipped[:, 0] != flipped[:, 1]).sum()) < 64
+
+
 def test_patches_are_pixels_of_their_cells_at_places_of_their_own():
     torch.manual_seed(0)
     side, grid, patch = 22, 2, 8
@@ -110,6 +144,7 @@ def test_every_image_has_an_order_of_its_own():
     side = method.views[1].size
     number = torch.arange(2).repeat_interleave(side // 2)
     board = (number[:, None] * 2 + number).float().expand(8, 3, side, side)
+    method.patch_view = View(method.patch, scale=None, flip=0.0, jitter_probability=0.0, grayscale=0.0)
     method.eval()
     method.jigsaw(board)
     places = {tuple(torch.cdist(image, orders[0][0]).argmin(1).tolist()) for image in orders[0]}

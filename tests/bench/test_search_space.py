@@ -301,7 +301,7 @@ def test_choices_that_are_the_same_are_refused(choices):
 
 
 HASHES = {
-    "amdim": "a20f399eef53",
+    "amdim": "72ef31fd0af6",
     "barlow": "71e45265fa50",
     "byol": "1b945f819a7e",
     "simsiam": "119c409255e1",
