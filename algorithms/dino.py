@@ -16,10 +16,10 @@ class DINO(Method):
     (here the mean), P_s = softmax(student / t_s) (eq. 1) and P_t = softmax((teacher - c) / t_t) (algorithm 1).
 
     The centre c follows the mean of the teacher's outputs (eq. 4), after the loss. t_t < t_s sharpens; it is constant,
-    as in the authors' code unless told otherwise. The teacher is an average of the student whose momentum rises to 1
-    on a cosine. The last layer is weight-normalised with gain 1 on
-    normalised inputs, which makes its rows prototypes; it is fixed in the first `frozen_share` of the training.
-    The head has three layers as in the paper, for small images two, and batch norm, as in lightly's recipe."""
+    as it is by default in the authors' code. The teacher is an average of the student whose momentum rises to 1 on a
+    cosine. The last layer is weight-normalised with gain 1 on normalised inputs, which makes its rows prototypes; it is
+    fixed in the first `frozen_share` of the training. The head has three layers, for small images two, and batch norm,
+    as in lightly's recipe for CIFAR-10; the paper's has three and none."""
 
     def __init__(
         self,
