@@ -1,30 +1,26 @@
 """DINO: Caron, Touvron, Misra, Jegou, Mairal, Bojanowski and Joulin 2021, arXiv 2104.14294."""
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.encoders import SMALL_IMAGE
 from algorithms.heads import Prototypes, by_size, mlp, narrowed
 from algorithms.losses import cross_view_entropy
 from algorithms.memory import averaged_copy, cosine_to_one, update_average
 from algorithms.method import Method, Setting
 from algorithms.optimizers import early_phase
-from algorithms.views import asymmetric_views
+from algorithms.views import dino_views, is_small
 
 
 class DINO(Method):
     """Eq. 3: L = the sum of H(P_t(x), P_s(x')) over the two global views x and all other crops x' of an image
     (here the mean), P_s = softmax(student / t_s) (eq. 1) and P_t = softmax((teacher - c) / t_t) (algorithm 1).
 
-    The centre c follows the mean of the teacher's outputs (eq. 4), after the loss. t_t < t_s sharpens; it rises
-    from `first_teacher_temperature` in the share `temperature_warmup` of the training. The teacher is an average
-    of the student whose momentum rises to 1 on a cosine. The last layer is weight-normalised with gain 1 on
-    normalised inputs, which makes its rows prototypes; it is fixed in the first `frozen_share` of the training
-    (`early_phase`).
-    The head has batch norm, as in lightly's and solo-learn's recipes for ResNets; the paper's has none."""
+    The centre c follows the mean of the teacher's outputs (eq. 4), after the loss. t_t < t_s sharpens; it is constant,
+    as it is by default in the authors' code. The teacher is an average of the student whose momentum rises to 1 on a
+    cosine. The last layer is weight-normalised with gain 1 on normalised inputs, which makes its rows prototypes; it is
+    fixed in the first `frozen_share` of the training (`early_phase`). The head has three layers, for small images two,
+    and batch norm, as in lightly's recipe for CIFAR-10; the paper's has three and none."""
 
     def __init__(
         self,
@@ -33,8 +29,6 @@ class DINO(Method):
         *,
         temperature: float,
         teacher_temperature: float,
-        first_teacher_temperature: float,
-        temperature_warmup: float,
         ema_momentum: float,
         centre_momentum: float,
         prototypes: int,
@@ -43,30 +37,24 @@ class DINO(Method):
         local_crops: int,
         frozen_share: float,
     ):
-        if not max(first_teacher_temperature, teacher_temperature) < temperature:
+        if not teacher_temperature < temperature:
             raise ValueError(
-                f"DINO's teacher_temperature ({teacher_temperature}, at first {first_teacher_temperature}) must be "
-                f"below its temperature ({temperature}): a teacher that is not the sharper one collapses."
+                f"DINO's teacher_temperature ({teacher_temperature}) must be below its temperature ({temperature}): a "
+                "teacher that is not the sharper one collapses."
             )
         super().__init__(setting, encoder)
         self.scalar("temperature", temperature)
-        self.scalar("last_teacher_temperature", teacher_temperature)
-        self.scalar("first_teacher_temperature", first_teacher_temperature)
-        self.scalar("teacher_temperature", first_teacher_temperature)
+        self.scalar("teacher_temperature", teacher_temperature)
         self.scalar("ema_momentum", ema_momentum)
         self.scalar("centre_momentum", centre_momentum)
-        self.temperature_warmup = temperature_warmup
         self.scalar("frozen_share", early_phase(frozen_share, setting.steps))
-        head = mlp([encoder.width, projector_hidden, projector_hidden, projector_width], activation=nn.GELU)
+        hidden = [projector_hidden] * (1 if is_small(setting) else 2)
+        head = mlp([encoder.width, *hidden, projector_width], activation=nn.GELU)
         self.student = nn.Sequential(encoder, head, Prototypes(projector_width, prototypes))
         self.teacher = averaged_copy(self.student)
         self.register_buffer("centre", torch.zeros(prototypes))
         self.register_buffer("frozen", torch.tensor(frozen_share > 0))
-        first, second = (replace(view, scale=(0.4, 1.0)) for view in asymmetric_views(setting))
-        # A twentieth of a small image shows nothing; solo-learn's local crops for CIFAR are of this scale.
-        scale = (0.08, 0.5) if setting.image_size <= SMALL_IMAGE else (0.05, 0.4)
-        local = replace(first, size=setting.image_size // 2, scale=scale, blur=first.blur / 2)
-        self.views = (first, second) + (local,) * local_crops
+        self.views = dino_views(setting, encoder, local_crops)
 
     @classmethod
     def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
@@ -85,8 +73,6 @@ class DINO(Method):
     def after_step(self, progress: Tensor) -> None:
         update_average(self.teacher, self.student, cosine_to_one(self.ema_momentum, progress))
         self.frozen.copy_(progress < self.frozen_share)
-        warm = (progress / max(self.temperature_warmup, 1e-9)).clamp(max=1)
-        self.teacher_temperature.copy_(torch.lerp(self.first_teacher_temperature, self.last_teacher_temperature, warm))
 
     @property
     def judged_encoder(self) -> nn.Module:

@@ -60,18 +60,28 @@ class Prototypes(nn.Module):
         the gradient from the prototypes where it is true."""
         weight = self.weight
         if frozen is not None:
+            # The same weight, its gradient times 0 where frozen, else times 1; no branch, so that it compiles.
             weight = weight.detach() + (weight - weight.detach()) * (~frozen)
         return F.linear(F.normalize(z, dim=-1), F.normalize(weight, dim=1))
 
 
 def by_size(network: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
     """`network` of every view [B, 3, h, w], those of one size as one batch (multi-crop; SwAV, section 3.3): a list of
-    [B, D] in the order of the views. Views of one size must stand together."""
+    [B, D] in the order of the views. Views of one size must stand together; running statistics describe the first
+    size, which is that of whole images."""
     outputs: list[Tensor] = []
     for size in dict.fromkeys(view.shape[-1] for view in views):
         same = [view for view in views if view.shape[-1] == size]
-        outputs += network(torch.cat(same)).chunk(len(same))
+        found = untracked(network, torch.cat(same)) if outputs else network(torch.cat(same))
+        outputs += found.chunk(len(same))
     return outputs
+
+
+def untracked(network: nn.Module, images: Tensor) -> Tensor:
+    """`network` of `images` that are parts of images: its batch norms' running statistics, with which whole images are
+    judged, stay as they are."""
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    return torch.func.functional_call(network, buffers, (images,))
 
 
 class SplitBatchNorm(nn.BatchNorm2d):

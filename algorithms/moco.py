@@ -7,7 +7,7 @@ from algorithms.heads import narrowed, split_batch_norm
 from algorithms.losses import info_nce
 from algorithms.memory import Queue, averaged_copy, fitting_length, update_average
 from algorithms.method import Method, Setting
-from algorithms.views import colour_view
+from algorithms.views import moco_views
 
 
 class MoCo(Method):
@@ -50,8 +50,8 @@ class MoCo(Method):
         return nn.Linear(width, projector_width)
 
     def augmentations(self, setting: Setting):
-        """Random crop, flip, colour jitter (0.4, 0.4, 0.4, 0.1) and greyscale, without blur."""
-        return (colour_view(setting, jitter=(0.4, 0.4, 0.4, 0.1), blur=0.0),) * 2
+        """The first MoCo's, without blur."""
+        return moco_views(setting)
 
     @torch.no_grad()
     def keys(self, view: Tensor) -> Tensor:

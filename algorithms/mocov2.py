@@ -5,7 +5,7 @@ from torch import nn
 from algorithms.heads import mlp
 from algorithms.method import Setting
 from algorithms.moco import MoCo
-from algorithms.views import colour_view
+from algorithms.views import mocov2_views
 
 
 class MoCoV2(MoCo):
@@ -17,4 +17,4 @@ class MoCoV2(MoCo):
         return mlp([width, width, projector_width], batch_norm=False)
 
     def augmentations(self, setting: Setting):
-        return (colour_view(setting, jitter=(0.4, 0.4, 0.4, 0.1)),) * 2
+        return mocov2_views(setting)

@@ -8,7 +8,7 @@ from algorithms.heads import mlp, narrowed
 from algorithms.losses import info_nce
 from algorithms.memory import averaged_copy, cosine_to_one, update_average
 from algorithms.method import Method, Setting
-from algorithms.views import asymmetric_views
+from algorithms.views import mocov3_views
 
 
 class MoCoV3(Method):
@@ -45,7 +45,7 @@ class MoCoV3(Method):
         self.target = averaged_copy(self.online)
         last = "plain" if predictor_norm else "none"
         self.predictor = mlp([projector_width, predictor_hidden, projector_width], last_batch_norm=last)
-        self.views = asymmetric_views(setting)
+        self.views = mocov3_views(setting, encoder)
 
     @classmethod
     def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from algorithms.heads import mlp, narrowed
 from algorithms.losses import nt_xent
 from algorithms.method import Method, Setting
-from algorithms.views import colour_view
+from algorithms.views import simclr_views
 
 
 class SimCLR(Method):
@@ -28,7 +28,7 @@ class SimCLR(Method):
         super().__init__(setting, encoder)
         self.scalar("temperature", temperature)
         self.projector = mlp([encoder.width] * self.layers + [projector_width], last_batch_norm="affine")
-        self.views = (colour_view(setting, strength=0.5),) * 2
+        self.views = simclr_views(setting)
 
     @classmethod
     def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:

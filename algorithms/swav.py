@@ -3,13 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from algorithms.encoders import SMALL_IMAGE
 from algorithms.heads import Prototypes, by_size, mlp, narrowed
 from algorithms.losses import cross_view_entropy, sinkhorn
 from algorithms.memory import Queue, fitting_length
 from algorithms.method import Batches, Method, Setting
 from algorithms.optimizers import early_phase
-from algorithms.views import colour_view
+from algorithms.views import swav_views
 
 
 class SwAV(Method):
@@ -18,10 +17,7 @@ class SwAV(Method):
     The codes q of the two global views come from Sinkhorn-Knopp on their own scores (eq. 3-4) and are predicted
     from every other crop (eq. 6, multi-crop; here the mean of its terms). A queue of earlier embeddings, one for
     each global view, joins the batch when codes are computed (section 4.1); prototypes stay fixed in the first
-    `frozen_share` of the training (`early_phase`).
-
-    Small images get larger crops (those of solo-learn's cifar-multicrop recipe) and half the colour jitter
-    (facebookresearch/swav, issue 23)."""
+    `frozen_share` of the training (`early_phase`)."""
 
     def __init__(
         self,
@@ -44,22 +40,12 @@ class SwAV(Method):
         self.scalar("epsilon", epsilon)
         self.scalar("frozen_share", early_phase(frozen_share, setting.steps))
         self.sinkhorn_iterations, self.queue_start = sinkhorn_iterations, queue_start
-        self.projector = self.head(encoder.width, projector_hidden, projector_width)
+        self.projector = mlp([encoder.width, projector_hidden, projector_width])
         self.prototypes = Prototypes(projector_width, prototypes)
         self.register_buffer("frozen", torch.tensor(frozen_share > 0))
         self.queues = nn.ModuleList(Queue(queue_length, projector_width) for _ in range(2 * (queue_length > 0)))
         self.queue_used = False
-        # A twentieth of a small image shows nothing, and with ImageNet's strong jitter the loss stays at log K.
-        small = setting.image_size <= SMALL_IMAGE
-        strength = 0.5 if small else 1.0
-        whole = colour_view(setting, strength=strength, scale=(0.2 if small else 0.14, 1.0))
-        part = colour_view(
-            setting,
-            strength=strength,
-            scale=(0.08, 0.5) if small else (0.05, 0.14),
-            size=round(setting.image_size * 18 / 32),
-        )
-        self.views = (whole,) * 2 + (part,) * local_crops
+        self.views = swav_views(setting, encoder, local_crops)
 
     @classmethod
     def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
@@ -67,10 +53,6 @@ class SwAV(Method):
         if found["queue_length"] > 0:
             found["queue_length"] = fitting_length(found["queue_length"], batch_size=batch_size, images=images)
         return found
-
-    def head(self, width: int, hidden: int, out: int) -> nn.Module:
-        """The projector."""
-        return mlp([width, hidden, out])
 
     def before_epoch(self, epoch: int, batches: Batches) -> None:
         # Only a queue that has been filled with embeddings is used.

@@ -1,5 +1,6 @@
 """SwAV against eq. 1-6 and the traps of its kind."""
 
+import copy
 import math
 
 import pytest
@@ -10,6 +11,7 @@ from algorithms.encoders import build_encoder
 from algorithms.losses import sinkhorn
 from algorithms.method import Setting
 from algorithms.swav import SwAV
+from bench.search_space import load
 
 
 def swav(*, queue_length: int = 16, local_crops: int = 2, images: int = 64, epochs: int = 10, **changes) -> SwAV:
@@ -154,21 +156,32 @@ def test_without_a_queue_codes_come_from_the_batch_alone():
     assert torch.isfinite(method.loss(crops(method), torch.arange(8)))
 
 
-@pytest.mark.parametrize("image_size", [16, 32, 224])
-def test_there_are_two_global_views_and_smaller_local_ones(image_size):
-    method = SwAV(
-        Setting(64, image_size, 8, 10),
-        build_encoder("resnet8", image_size),
-        temperature=0.1,
-        prototypes=12,
-        epsilon=0.05,
-        sinkhorn_iterations=3,
-        projector_hidden=16,
-        projector_width=8,
-        local_crops=4,
-        queue_length=0,
-        queue_start=0.0,
-        frozen_share=0.0,
-    )
-    assert [view.size == image_size for view in method.views] == [True] * 2 + [False] * 4
-    assert method.views[2].scale[1] <= 0.5
+@pytest.mark.parametrize("local_crops", [0, 2])
+def test_local_crops_are_as_many_as_asked_for_and_may_be_none(local_crops):
+    method = swav(local_crops=local_crops)
+    assert [view.size for view in method.views] == [16] * 2 + [9] * local_crops
+    loss = method.loss(crops(method), torch.arange(8))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert method.encoder[0][0].weight.grad.any()
+
+
+def test_running_statistics_describe_whole_views_and_no_local_crops():
+    method, views = swav(), crops(swav())
+    alone = copy.deepcopy(method.encoder)
+    alone(torch.cat(views[:2]))
+    method.loss([*views[:2], *(view + 3 for view in views[2:])], torch.arange(8))
+    for found, expected in zip(method.encoder.buffers(), alone.buffers(), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_the_published_recipe_is_solo_learns_for_cifar():
+    # scripts/pretrain/cifar/swav.yaml: each number; solo/methods/swav.py: sk_epsilon 0.05, sk_iters 3
+    wanted = {"temperature": 0.1, "prototypes": 3000, "epsilon": 0.05, "sinkhorn_iterations": 3, "local_crops": 0}
+    wanted |= {"projector_hidden": 2048, "projector_width": 128, "queue_length": 3840, "queue_start": 50 / 1000}
+    wanted |= {"frozen_share": 2 / 1000, "learning_rate": 0.6, "weight_decay": 1e-6, "batch_size": 256}
+    wanted |= {"optimizer": "larc", "trust_coefficient": 0.02, "warmup": 10 / 1000}
+    space = load("swav", 32)
+    assert space.published == wanted
+    assert {"lars", "larc"} == set(space.choices["optimizer"])
+    assert space.entries["temperature"]["high"] == 1.0
