@@ -435,10 +435,11 @@ class Search:
                 trial = self.fold.trials.get(specification["uid"])
                 if trial is not None and (trial.final or trial.uid in self.running):
                     continue
-                cost, *later = self._costs(method, specification["stage"], trial.epoch if trial else 0)
+                cost = self._costs(method, trial.epoch if trial else 0)[specification["stage"]]
                 most = self.share * 1.02
-                if place >= self._asked(method):  # more than was asked for, and all configurations alike
-                    most = self.share - sum(later)
+                if place >= self._asked(method):  # more than was asked for: the winner's, with what it is compared with
+                    first, *others = self._costs(method).items()
+                    most = self.share - sum(each for _, each in others[:1] if specification["stage"] == first[0])
                 if self._promised[method] + cost <= most:
                     candidates.append((specification["k"], place, order, specification))
                 break
@@ -519,14 +520,10 @@ class Search:
             for number, stage in enumerate(("published", "ours")[:recipes])
         }
 
-    def _costs(self, method: str, stage: str, epoch: int) -> list[float]:
-        """Device-seconds of a confirming trial from this epoch on, and of each that follows with the same seed."""
-        stages = list(self._configurations(method).items())
-        begun = next(place for place, (name, _) in enumerate(stages) if name == stage)
-        return [
-            self._planned_cost(method, name, 0 if place else epoch, self.plan.epochs) * self._pace(method, trial.uid)
-            for place, (name, trial) in enumerate(stages[begun:])
-        ]
+    def _costs(self, method: str, epoch: int = 0) -> dict[str, float]:
+        """Device-seconds of confirming each configuration with one seed, after this epoch, by stage."""
+        planned = self._planned_cost(method, "confirm", epoch, self.plan.epochs)
+        return {stage: planned * self._pace(method, t.uid) for stage, t in self._configurations(method).items()}
 
     def _confirmations(self, method: str) -> Iterator[dict[str, Any]]:
         """The trials that confirm, seed by seed. After the seeds that were asked for come more, where a share has room
