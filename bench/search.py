@@ -363,12 +363,12 @@ class Search:
                 measured[0] += report["took"]
                 measured[1] += planned
 
-    def _pace(self, method: str, uid: str | None) -> float:
-        """By how much the configuration of this search trial takes longer than planned: as the method's trainings do on
-        the whole or, where it is clearly dearer, as the trial itself did."""
-        actual, nominal = self._paces.get(uid, (0.0, 1.0))
+    def _pace(self, method: str, *uids: str) -> float:
+        """By how much longer than planned the dearest configuration of these search trials takes: as the method's
+        trainings do on the whole or, where it is clearly dearer, as its trial itself did."""
         whole = self._correction(method)
-        return actual / nominal if actual > DEARER * whole * nominal else whole
+        dearest = max((self._paces[uid][0] / self._paces[uid][1] for uid in uids if uid in self._paces), default=0.0)
+        return dearest if dearest > DEARER * whole else whole
 
     def _searched(self, trial: Trial) -> str:
         """The uid of the search trial that has the configuration of this trial, which searches or confirms."""
@@ -379,7 +379,7 @@ class Search:
         recipes, and what may win, so the dearest of the best trial so far, those that run, and those `waiting`."""
         seeds, confirmed = self.plan.experiment.seeds, self._confirmed[method]
         best = [self._best[method].uid] if method in self._best else []
-        reserve = seeds * max(self._pace(method, uid) for uid in (None, *best, *self._searching[method], *waiting))
+        reserve = seeds * self._pace(method, *best, *self._searching[method], *waiting)
         for number, stage in enumerate(("published", "ours")[: self._reserved[method] - 1]):
             reserve += max(0, seeds - confirmed[stage]) * self._pace(method, f"{method}-{number:04d}")
         return (
@@ -421,7 +421,8 @@ class Search:
                 continue
             room, waiting = self.room(method), self._waiting[method]
             for place, (planned, trial) in enumerate(waiting):
-                if trial.recipe or planned * self._pace(method, trial.uid) <= self.room(method, trial.uid):
+                due = planned * self._pace(method, trial.uid)
+                if trial.recipe or (due <= room and due <= self.room(method, trial.uid)):
                     del waiting[place]
                     return trial
             if self._may_propose(method, room) and (trial := self._propose(method)):
