@@ -182,7 +182,7 @@ def _row(method: str, trials: pd.DataFrame, run: dict) -> Row:
         ours_failed_seeds=ours_failed,
         gain_failed_seeds=frozenset() if stage in ("published", "baseline") else failed_seeds | recipe_failed,
         won=won if tuned else None,
-        two_recipes=any(recipe_of(trial) == "ours" for _, trial in trials.iterrows()),
+        two_recipes=bool(trials.our_recipe.eq(True).any()),
         adapted=origin(run, method).get("adapted"),
         awaited=not (tuned or failed_seeds or over),
         validation=_number(best),
