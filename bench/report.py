@@ -254,7 +254,7 @@ def _results(page: Page) -> str:
     return (
         '<p class="lead">Mean ± half of the 95 % interval over fresh seeds; — was not measured. Configurations are '
         "those of the search, complete/pruned/failed/cut. The gain of tuning is over the published recipe"
-        + (", and our recipe is shown where it is another one. " if any(row.two_recipes for row in page.rows) else ". ")
+        + ("; our recipe is shown where it is another one. " if any(row.two_recipes for row in page.rows) else ". ")
         + (f"{table.FAILED_SEEDS} " if any(row.failed_seeds for row in page.methods) else "")
         + "Click a heading to sort. "
         'Download: <a href="table.csv" download>CSV</a>, <a href="table.md">Markdown</a>, every trial and epoch as '
@@ -267,11 +267,10 @@ def _results(page: Page) -> str:
             if own
             else ""
         )
-        + "".join(
-            f'<p class="lead">{table.ADAPTED} {text(row.method)}: the published recipe, adapted: '
-            f"{text(row.adapted, 400)}</p>"
-            for row in page.methods
-            if row.adapted and row.published
+        + (
+            f'<p class="lead">{table.ADAPTED} The published recipe is adapted; how is said under each method.</p>'
+            if any(row.adapted and row.published for row in page.methods)
+            else ""
         )
     )
 

@@ -367,12 +367,12 @@ class Search:
                 measured[0] += report["took"]
                 measured[1] += planned
 
-    def _pace(self, method: str, uid: str | None) -> float:
-        """By how much the configuration of this search trial takes longer than planned: as the method's trainings do on
-        the whole or, where it is clearly dearer, as the trial itself did."""
-        actual, nominal = self._paces.get(uid, (0.0, 1.0))
+    def _pace(self, method: str, *uids: str) -> float:
+        """By how much longer than planned the dearest configuration of these search trials takes: as the method's
+        trainings do on the whole or, where it is clearly dearer, as its trial itself did."""
         whole = self._correction(method)
-        return actual / nominal if actual > DEARER * whole * nominal else whole
+        dearest = max((self._paces[uid][0] / self._paces[uid][1] for uid in uids if uid in self._paces), default=0.0)
+        return dearest if dearest > DEARER * whole else whole
 
     def _searched(self, trial: Trial) -> str:
         """The uid of the search trial that has the configuration of this trial, which searches or confirms."""
@@ -383,7 +383,7 @@ class Search:
         recipes, and what may win, so the dearest of the best trial so far, those that run, and those `waiting`."""
         seeds, confirmed = self.plan.experiment.seeds, self._confirmed[method]
         best = [self._best[method].uid] if method in self._best else []
-        reserve = seeds * max(self._pace(method, uid) for uid in (None, *best, *self._searching[method], *waiting))
+        reserve = seeds * self._pace(method, *best, *self._searching[method], *waiting)
         for number, stage in enumerate(("published", "ours")[: self._reserved[method] - 1]):
             reserve += max(0, seeds - confirmed[stage]) * self._pace(method, f"{method}-{number:04d}")
         return (
@@ -425,7 +425,8 @@ class Search:
                 continue
             room, waiting = self.room(method), self._waiting[method]
             for place, (planned, trial) in enumerate(waiting):
-                if trial.recipe or planned * self._pace(method, trial.uid) <= self.room(method, trial.uid):
+                due = planned * self._pace(method, trial.uid)
+                if trial.recipe or (due <= room and due <= self.room(method, trial.uid)):
                     del waiting[place]
                     return trial
             if self._may_propose(method, room) and (trial := self._propose(method)):
@@ -439,10 +440,11 @@ class Search:
                 trial = self.fold.trials.get(specification["uid"])
                 if trial is not None and (trial.final or trial.uid in self.running):
                     continue
-                cost, *later = self._costs(method, specification["stage"], trial.epoch if trial else 0)
+                cost = self._costs(method, trial.epoch if trial else 0)[specification["stage"]]
                 most = self.share * 1.02
-                if place >= self._asked(method):  # more than was asked for, and all configurations alike
-                    most = self.share - sum(later)
+                if place >= self._asked(method):  # more than was asked for: the winner's, with what it is compared with
+                    first, *others = self._costs(method).items()
+                    most = self.share - sum(each for _, each in others[:1] if specification["stage"] == first[0])
                 if self._promised[method] + cost <= most:
                     candidates.append((specification["k"], place, order, specification))
                 break
@@ -523,14 +525,10 @@ class Search:
             for number, stage in enumerate(("published", "ours")[:recipes])
         }
 
-    def _costs(self, method: str, stage: str, epoch: int) -> list[float]:
-        """Device-seconds of a confirming trial from this epoch on, and of each that follows with the same seed."""
-        stages = list(self._configurations(method).items())
-        begun = next(place for place, (name, _) in enumerate(stages) if name == stage)
-        return [
-            self._planned_cost(method, name, 0 if place else epoch, self.plan.epochs) * self._pace(method, trial.uid)
-            for place, (name, trial) in enumerate(stages[begun:])
-        ]
+    def _costs(self, method: str, epoch: int = 0) -> dict[str, float]:
+        """Device-seconds of confirming each configuration with one seed, after this epoch, by stage."""
+        planned = self._planned_cost(method, "confirm", epoch, self.plan.epochs)
+        return {stage: planned * self._pace(method, t.uid) for stage, t in self._configurations(method).items()}
 
     def _confirmations(self, method: str) -> Iterator[dict[str, Any]]:
         """The trials that confirm, seed by seed. After the seeds that were asked for come more, where a share has room

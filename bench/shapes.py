@@ -9,7 +9,7 @@ survive all of these. Illumination and tint differ between two crops of one imag
 images apart by their colour alone.
 
 What `python -m bench.shapes simclr byol moco swav barlow simsiam` printed: the kNN accuracy (k=200, T=0.1) of the test
-images, with resnet8 and the published hyper-parameters, after 4 epochs of 31 steps of 32 images on one CPU core:
+images, with resnet8 and the default hyper-parameters, after 4 epochs of 31 steps of 32 images on one CPU core:
 
     method      kNN, %, of three seeds  CPU seconds a training
     pixels        29.2   29.2   29.2       0.0
@@ -128,7 +128,7 @@ def generate() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 
 def measure(methods: list[str], epochs: int = 4) -> None:
-    """Train each of `methods` at its published recipe, with three seeds, and print the kNN accuracy of the test images,
+    """Train each of `methods` at its default recipe, with three seeds, and print the kNN accuracy of the test images,
     beside that of the baselines, which are not trained."""
     # Who only wants the images needs none of these.
     from algorithms import method_class

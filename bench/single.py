@@ -65,6 +65,9 @@ def train(
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
     trial = {"method": method, "stage": "confirm", "seed": seed, "hyperparameters": hyperparameters} | halved
     trainer = build(trial | {"epochs": epochs, "evaluate_at": [epochs]}, {**settings, **local})
+    if fitted := trainer.facts.get("hyperparameters"):
+        changes = (f"{name} {hyperparameters.get(name)} → {value}" for name, value in sorted(fitted.items()))
+        print(f"fitted to this encoder and data set: {', '.join(changes)}", flush=True)
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     if kept:

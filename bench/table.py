@@ -43,6 +43,10 @@ NOTATION = (
     "method's mean leads that of all others that are ranked on the run's encoder, by Student's t over seeds, once all "
     f"are confirmed. {FAILED_SEEDS} {MEMORY}"
 )
+OURS = (
+    "The defaults of the search space, where they are not the published recipe; — where they are, or the budget had no "
+    "room to confirm them."
+)
 DASH = "—"
 ADAPTED = "‡"
 DRAWS = 10_000
@@ -178,7 +182,7 @@ def _row(method: str, trials: pd.DataFrame, run: dict) -> Row:
         ours_failed_seeds=ours_failed,
         gain_failed_seeds=frozenset() if stage in ("published", "baseline") else failed_seeds | recipe_failed,
         won=won if tuned else None,
-        two_recipes=any(recipe_of(trial) == "ours" for _, trial in trials.iterrows()),
+        two_recipes=bool(trials.our_recipe.eq(True).any()),
         adapted=origin(run, method).get("adapted"),
         awaited=not (tuned or failed_seeds or over),
         validation=_number(best),
@@ -507,6 +511,8 @@ def footer(results: Results, made: list[Row]) -> list[tuple[str, str, bool]]:
         notes.append(("About the data", " ".join(map(str, remarks)), True))
     if text := _recipes_text(trials, run):
         notes.append(("Published recipes", text, True))
+    if any(row.two_recipes for row in made):
+        notes.append(("Our recipe", OURS, False))
     for method, reason in (run.get("given_up") or {}).items():
         notes.append(("Given up", f"{method}: {reason}", True))
     if budget.get("seconds"):
@@ -549,7 +555,9 @@ def _recipes_text(trials: pd.DataFrame, run: dict) -> str:
         parts += [f"{words} {'; '.join(told)}"] if by_text else []
     if changes := _fitted_text(trials):
         rest = "; what else was fitted is not on record" if trials.effective.isna().all() else ""
-        parts.append(f"as published, but fitted to this encoder and data set: {changes}{rest}")
+        parts.append(
+            f"{'Fitted' if parts else 'as published, but fitted'} to this encoder and data set: {changes}{rest}"
+        )
     return ". ".join(parts)
 
 

@@ -311,7 +311,15 @@ def test_a_run_continues_with_the_compile_setting_it_began_with_and_with_no_othe
     assert len(begun.plans) == planning_calls
 
 
-def test_a_run_of_the_first_version_is_refused_in_one_line_and_left_as_it_was(begun, tmp_path, capfd):
+@pytest.mark.parametrize(("encoder", "notes"), [("vit_tiny", 1), ("resnet8", 0)])
+def test_that_no_recipe_is_published_here_for_a_vit_is_said_once_before_the_run(begun, tmp_path, capfd, encoder, notes):
+    assert run_bench.main([*SMALL, "--encoder", encoder, "--run-dir", str(tmp_path), "--dry-run"]) == 0
+    told = capfd.readouterr().out
+    assert told.count("note: vit_tiny is a ViT, and the recipes") == notes
+    assert not notes or told.index("note: vit_tiny") < told.index("Plan:")
+
+
+def test_a_run_of_an_earlier_version_is_refused_in_one_line_and_left_as_it_was(begun, tmp_path, capfd):
     run_dir = tmp_path / "run"
     assert run_bench.main([*SMALL, "--run-dir", str(run_dir)]) == 0
     path = run_dir / "ledger.jsonl"

@@ -238,7 +238,8 @@ def test_best_and_recipe_are_shown_as_they_were_trained_to_be_tested(tmp_path):
 def test_both_recipes_are_on_the_page_with_their_source_and_how_they_are_adapted(tmp_path):
     _, page = make(tmp_path, ("byol", "simclr"), **TWO)
     assert "our recipe, %</button>" in page
-    assert '<p class="lead">‡ byol: the published recipe, adapted: 8 &lt;parts&gt;</p>' in page
+    assert re.search(r'<td data-value="0\.7\d*">\d\d\.\d\d ± \d\.\d\d ‡</td>', page)
+    assert "‡ The published recipe is adapted" in page
     assert "Published recipe: a repository&#x27;s byol.py; adapted: 8 &lt;parts&gt;." in page
     assert [trace.get("name") for trace in charts(page)["gain"]["data"]][1:] == [
         "published recipe",

@@ -132,11 +132,13 @@ def test_where_nothing_won_our_recipe_is_trained_and_called_published_only_where
     rate = space.entries["learning_rate"] | {"default": 0.125} | published
     space = dataclasses.replace(space, recipe=recipe, entries=space.entries | {"learning_rate": rate})
     path = single.train(space, HERE, {"data": data, "device": "cpu"}, epochs=1, run_dir=tmp_path)
-    first, *_ = capsys.readouterr().out.splitlines()
+    first, fitted, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith(f"simclr, 1 epochs, {told}")
     assert first.endswith(told) or published
-    asked = json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"]
+    content = json.loads((path.parent / "training.json").read_text())
+    asked, trained = content["asked"]["hyperparameters"], content["facts"]["hyperparameters"]
     assert asked["learning_rate"] == 0.125
+    assert f"batch_size {asked['batch_size']} → {trained['batch_size']}" in fitted
 
 
 def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):
