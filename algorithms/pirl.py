@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.encoders import SMALL_IMAGE
-from algorithms.heads import narrowed, untracked
+from algorithms.heads import narrowed
 from algorithms.memory import MemoryBank
 from algorithms.method import Batches, Method, Setting
 from algorithms.precision import full_precision
@@ -103,7 +103,7 @@ class PIRL(Method):
         """g(v_It): [B, projector_width]."""
         patches = cut(view, self.grid, self.patch)
         batch, count = patches.shape[:2]
-        encoded = self.patch_head(untracked(self.encoder, patches.flatten(0, 1))).view(batch, count, -1)
+        encoded = self.patch_head(self.encoder(patches.flatten(0, 1))).view(batch, count, -1)
         order = torch.rand(batch, count, device=view.device).argsort(1)
         shuffled = encoded.gather(1, order[..., None].expand_as(encoded))
         return self.jigsaw_head(shuffled.flatten(1))
