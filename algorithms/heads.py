@@ -67,21 +67,12 @@ class Prototypes(nn.Module):
 
 def by_size(network: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
     """`network` of every view [B, 3, h, w], those of one size as one batch (multi-crop; SwAV, section 3.3): a list of
-    [B, D] in the order of the views. Views of one size must stand together; running statistics describe the first
-    size, which is that of whole images."""
+    [B, D] in the order of the views. Views of one size must stand together."""
     outputs: list[Tensor] = []
     for size in dict.fromkeys(view.shape[-1] for view in views):
         same = [view for view in views if view.shape[-1] == size]
-        found = untracked(network, torch.cat(same)) if outputs else network(torch.cat(same))
-        outputs += found.chunk(len(same))
+        outputs += network(torch.cat(same)).chunk(len(same))
     return outputs
-
-
-def untracked(network: nn.Module, images: Tensor) -> Tensor:
-    """`network` of `images` that are parts of images: its batch norms' running statistics, with which whole images are
-    judged, stay as they are."""
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    return torch.func.functional_call(network, buffers, (images,))
 
 
 class SplitBatchNorm(nn.BatchNorm2d):

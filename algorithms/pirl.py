@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from algorithms.augment import View, recoloured
 from algorithms.encoders import SMALL_IMAGE
-from algorithms.heads import narrowed, untracked
+from algorithms.heads import narrowed
 from algorithms.memory import MemoryBank
 from algorithms.method import Batches, Method, Setting
 from algorithms.precision import full_precision
@@ -108,7 +108,7 @@ class PIRL(Method):
         batch, count = patches.shape[:2]
         # vissl flips and colours every patch by itself: by their colours alone they would be known to belong together.
         patches = recoloured(patches.flatten(0, 1), self.patch_view)
-        encoded = self.patch_head(untracked(self.encoder, patches)).view(batch, count, -1)
+        encoded = self.patch_head(self.encoder(patches)).view(batch, count, -1)
         order = torch.rand(batch, count, device=view.device).argsort(1)
         shuffled = encoded.gather(1, order[..., None].expand_as(encoded))
         return self.jigsaw_head(shuffled.flatten(1))

@@ -92,7 +92,8 @@ def swav_views(setting: Setting, encoder: nn.Module, local_crops: int) -> tuple[
 
 def dino_views(setting: Setting, encoder: nn.Module, local_crops: int) -> tuple[View, ...]:
     """DINO's crops, with BYOL's colours (arXiv 2104.14294, section 3.2; facebookresearch/dino, main_dino.py, whose
-    README has other scales for ResNet-50). Small images: solo-learn's local crops for CIFAR-10, as in `swav_views`."""
+    README has other scales for ResNet-50). Small images: lightly's pair for CIFAR-10, and local crops as in
+    `swav_views`."""
     small, vit = is_small(setting), isinstance(encoder, VisionTransformer)
     first, second = asymmetric_views(setting)
     return multi_crop(
@@ -100,7 +101,7 @@ def dino_views(setting: Setting, encoder: nn.Module, local_crops: int) -> tuple[
         encoder,
         (first, second),
         (replace(first, blur=first.blur / 2),) * local_crops,
-        alone=(0.14, 1.0),
+        alone=(0.4 if small else 0.14, 1.0),
         whole=(0.4 if small or vit else 0.14, 1.0),
         part=(0.08, 0.5) if small else (0.05, 0.4 if vit else 0.14),
     )

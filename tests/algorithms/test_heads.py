@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from algorithms.heads import Prototypes, SplitBatchNorm, by_size, mlp, split_batch_norm, untracked
+from algorithms.heads import Prototypes, SplitBatchNorm, by_size, mlp, split_batch_norm
 
 
 def kinds(network: nn.Module) -> list[str]:
@@ -70,46 +70,15 @@ def test_prototypes_are_compared_in_full_precision_under_autocast():
 def test_views_of_one_size_pass_as_one_batch_in_their_order():
     sizes, calls = [8, 8, 4, 4, 4], []
 
-    class Network(nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            calls.append(len(images))
-            return images.flatten(1)[:, :3]
+    def network(images: torch.Tensor) -> torch.Tensor:
+        calls.append(len(images))
+        return images.flatten(1)[:, :3]
 
     views = [torch.randn(2, 3, size, size) for size in sizes]
-    outputs = by_size(Network(), views)
+    outputs = by_size(network, views)
     assert calls == [4, 6]
     for view, output in zip(views, outputs, strict=True):
         assert torch.equal(output, view.flatten(1)[:, :3])
-
-
-def normed() -> nn.Module:
-    torch.manual_seed(0)
-    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4), pooled))
-
-
-@pytest.mark.parametrize("split", [False, True])
-def test_what_passes_untracked_gives_the_same_and_leaves_the_running_statistics_alone(split):
-    network, plain = (split_batch_norm(normed()) if split else normed() for _ in range(2))
-    images = torch.randn(8, 3, 8, 8)
-    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    found, expected = untracked(network, images), plain(images)
-    assert torch.equal(found, expected)
-    assert all(torch.equal(buffer, before[name]) for name, buffer in network.named_buffers())
-    assert not torch.equal(plain[1].running_mean, before["1.running_mean"])
-    found.square().sum().backward()
-    expected.square().sum().backward()
-    for one, other in zip(network.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, other.grad)
-
-
-def test_running_statistics_are_those_of_the_first_size_alone():
-    network, plain = normed(), normed()
-    wholes, parts = [torch.randn(4, 3, 8, 8) for _ in range(2)], [5 + torch.randn(4, 3, 4, 4) for _ in range(3)]
-    by_size(network, [*wholes, *parts])
-    plain(torch.cat(wholes))
-    for one, other in zip(network.buffers(), plain.buffers(), strict=True):
-        torch.testing.assert_close(one, other)
 
 
 def test_split_batch_norm_normalises_each_part_as_a_device_of_its_own_would():

@@ -1,4 +1,3 @@
-import copy
 import math
 
 import pytest
@@ -207,13 +206,3 @@ def test_the_bank_is_filled_before_the_first_epoch_and_never_again():
     before = method.bank.vectors.clone()
     method.before_epoch(1, batches)
     assert torch.equal(method.bank.vectors, before)
-
-
-def test_running_statistics_describe_the_image_and_no_patches():
-    method = make()
-    (image, board), index = batch(method)
-    alone = copy.deepcopy(method.encoder)
-    alone(image)
-    method.loss([image, board + 3], index)
-    for found, expected in zip(method.encoder.buffers(), alone.buffers(), strict=True):
-        torch.testing.assert_close(found, expected)

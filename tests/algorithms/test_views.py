@@ -76,11 +76,11 @@ def test_mocov3_crops_a_fifth_or_more_for_a_resnet(name, size, least):
         # facebookresearch/swav scripts/swav_400ep_2x224_pretrain.sh; swav_400ep_pretrain.sh
         ("swav", "resnet18", 224, 0, (0.08, 1.0), None, None),
         ("swav", "resnet18", 224, 6, (0.14, 1.0), (0.05, 0.14), 96),
-        # facebookresearch/dino main_dino.py, help of --local_crops_number; solo-learn's local crops
-        ("dino", "resnet18", 32, 0, (0.14, 1.0), None, None),
+        # lightly cifar10_benchmark.py, DINOTransform(n_local_views=0); solo-learn's local crops
+        ("dino", "resnet18", 32, 0, (0.4, 1.0), None, None),
         ("dino", "resnet18", 32, 6, (0.4, 1.0), (0.08, 0.5), 18),
         ("dino", "vit_tiny", 32, 6, (0.4, 1.0), (0.08, 0.5), 16),
-        # facebookresearch/dino README, ResNet-50; main_dino.py, for a ViT
+        # facebookresearch/dino main_dino.py, help of --local_crops_number; README, ResNet-50; main_dino.py, for a ViT
         ("dino", "resnet18", 224, 0, (0.14, 1.0), None, None),
         ("dino", "resnet18", 224, 6, (0.14, 1.0), (0.05, 0.14), 96),
         ("dino", "vit_tiny", 224, 0, (0.14, 1.0), None, None),
