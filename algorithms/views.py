@@ -75,8 +75,9 @@ def mocov3_views(setting: Setting, encoder: nn.Module) -> tuple[View, View]:
 
 def swav_views(setting: Setting, encoder: nn.Module, local_crops: int) -> tuple[View, ...]:
     """SwAV's crops (arXiv 2006.09882, section 3.3; facebookresearch/swav, scripts of 400 epochs, with and without
-    local crops). Small images: scales of solo-learn's cifar-multicrop recipe, since a twentieth of one shows nothing,
-    and half the strength of colours (facebookresearch/swav, issue 23), with which the loss does not stay at log K."""
+    local crops). Small images: scales of solo-learn's cifar-multicrop recipe, also without local crops, since a
+    twentieth of one shows nothing, and half the strength of colours (facebookresearch/swav, issue 23), with which the
+    loss does not stay at log K."""
     small = is_small(setting)
     view = colour_view(setting, jitter=colour_distortion(0.5 if small else 1.0))
     return multi_crop(
@@ -84,7 +85,7 @@ def swav_views(setting: Setting, encoder: nn.Module, local_crops: int) -> tuple[
         encoder,
         (view, view),
         (view,) * local_crops,
-        alone=(0.08, 1.0),
+        alone=(0.2 if small else 0.08, 1.0),
         whole=(0.2 if small else 0.14, 1.0),
         part=(0.08, 0.5) if small else (0.05, 0.14),
     )

@@ -70,8 +70,8 @@ def test_mocov3_crops_a_fifth_or_more_for_a_resnet(name, size, least):
 @pytest.mark.parametrize(
     ("method", "name", "size", "local", "whole", "part", "side"),
     [
-        # solo-learn scripts/pretrain/cifar/augmentations/symmetric.yaml; cifar-multicrop/augmentations/swav.yaml
-        ("swav", "resnet18", 32, 0, (0.08, 1.0), None, None),
+        # solo-learn scripts/pretrain/cifar-multicrop/augmentations/swav.yaml
+        ("swav", "resnet18", 32, 0, (0.2, 1.0), None, None),
         ("swav", "resnet18", 32, 6, (0.2, 1.0), (0.08, 0.5), 18),
         # facebookresearch/swav scripts/swav_400ep_2x224_pretrain.sh; swav_400ep_pretrain.sh
         ("swav", "resnet18", 224, 0, (0.08, 1.0), None, None),
