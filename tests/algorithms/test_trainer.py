@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from algorithms import BASELINES, METHODS, method_class, precision
+from algorithms import BASELINES, METHODS, augment, method_class, precision
 from algorithms.augment import pack
 from algorithms.knn import Evaluation
 from algorithms.method import Method
@@ -158,8 +158,9 @@ class Operators(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", [*METHODS, "supervised"])
-def test_no_step_waits_for_the_device(name: str):
+def test_no_step_waits_for_the_device(name: str, monkeypatch):
     """Augmentation has a test of its own."""
+    monkeypatch.setattr(augment, "_eager_on_cpu", lambda tensor: False)
     made = trainer(name)
     made.method.before_epoch(0, made.batches)
     index = torch.arange(made.batch_size)
