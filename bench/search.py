@@ -536,10 +536,8 @@ class Search:
         more would then. None where the method was given up."""
         if method in self.fold.given_up:
             return
-        configurations, most = (
-            self._configurations(method),
-            self._asked(method) if method in self._unconfirmed else None,
-        )
+        configurations = self._configurations(method)
+        most = self._asked(method) if method in self._unconfirmed else None
         trainings = ((k, *each) for k in itertools.count() for each in configurations.items())
         for k, stage, trial in itertools.islice(trainings, most):
             name = f"{trial.number:04d}" if stage == "confirm" else stage
