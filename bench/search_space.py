@@ -218,6 +218,8 @@ def check_entry(where: str, entry: object) -> None:
                 f"{where}: {'the default' if key == 'default' else key} must be a text, a finite number, true, false "
                 f"or null, not {value!r}."
             )
+    if "scale" in entry and type(entry.get("published", 0)) not in (int, float):
+        raise UserError(f"{where}: published must be a number, as the range is, not {entry['published']!r}.")
     for default in {key: entry[key] for key in ("default", "small") if key in entry}.values():
         if "choices" in entry:
             _check_choices(where, entry["choices"], default)

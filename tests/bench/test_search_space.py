@@ -131,6 +131,10 @@ FAULTS = {
         lambda c: c["hyperparameters"]["temperature"].update(published=[1]),
         "published must be a text",
     ),
+    "published that is no number": (
+        lambda c: c["hyperparameters"]["temperature"].update(published="0.1"),
+        "published must be a number",
+    ),
     "another method's": (lambda c: c.update(method="byol"), "its file name says"),
     "not a mapping": (lambda c: c.update(hyperparameters=[1]), "must be a mapping"),
 }
