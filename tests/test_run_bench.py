@@ -401,7 +401,7 @@ def test_a_disk_that_fails_at_the_end_is_told_in_one_line(monkeypatch: pytest.Mo
 
 def test_a_faulty_search_space_stops_the_command(tmp_path: Path, capfd, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "simclr.yaml").write_text(
-        "method: simclr\npaper: x\nhyperparameters: {temprature: {default: 1, source: x}}\n"
+        "method: simclr\npaper: x\nrecipe: {source: x}\nhyperparameters: {temprature: {default: 1, source: x}}\n"
     )
     monkeypatch.setattr(search_space.load, "__defaults__", (tmp_path,))
     assert run_bench.main(["--methods", "simclr", "--budget", "20cpu-minutes"]) == 2
