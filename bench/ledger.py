@@ -10,8 +10,8 @@ only: no charge is computed from it.
 
 `run`        the first line. `format` (int); `settings` (dict: what identifies the run, compared when it is
              continued, `bench.plan.Experiment.identity`); `plan` (dict: `epochs`, `calibration`
-             {method: {"epoch", "evaluation", "start": seconds}}, `calibration_seconds` charged, `startup`, `choices`
-             {method: {hyper-parameter: [those left of its choices, as the others train the same]}}, `halved`
+             {method: {"epoch", "evaluation", "start", "published": seconds}}, `calibration_seconds` charged, `startup`,
+             `choices` {method: {hyper-parameter: [those left of its choices, as the others train the same]}}, `halved`
              [methods and baselines that have half the batch, as the device's memory does not hold the whole])
 `session`    a driver begins: `number` (from 0), `budget` {"device": "gpu"|"cpu", "seconds": float},
              `slots`, `rate` (device-seconds per second of a slot), `share` (device-seconds per method),

@@ -38,6 +38,7 @@ MOST_CONFIRM_PART = 0.65
 and the second of any."""
 BOTH_RECIPES_PART = 0.5
 """Our recipe is confirmed beside winner and published recipe where all three take at most this part of a share."""
+MEASURED = ("epoch", "evaluation", "start")
 UNTRAINED = ("pixels", "random")
 """Baselines that are evaluated only, in one epoch."""
 SINGLE = ("pixels",)
@@ -93,8 +94,9 @@ class Experiment:
 class Plan:
     """An experiment with a budget on a machine. `rate` is the device-seconds of a second on a slot.
 
-    `calibration` maps method -> {"epoch": seconds, "evaluation": seconds, "start": seconds} on one slot; `start` is
-    what beginning a trial takes in a warm worker (0 where it is not there). `choices` maps method -> {hyper-parameter:
+    `calibration` maps method -> {"epoch": seconds, "evaluation": seconds, "start": seconds} of our recipe on one slot;
+    `start` is what beginning a trial takes in a warm worker (0 where it is not there), `published` an epoch of the
+    published recipe where that is another one. `choices` maps method -> {hyper-parameter:
     the choices that are left}, where some of a search space train the same. `halved` names the methods and baselines
     that have half the images in a step, as the device's memory does not hold the whole batch.
     """
@@ -162,6 +164,11 @@ class Plan:
         """2 where our recipe is another one than the published."""
         return len(self.experiment.spaces[method].recipes)
 
+    def pace(self, method: str) -> float:
+        """How many times as long as one of ours an epoch of the published recipe takes."""
+        seconds = self.calibration[method]
+        return seconds.get("published", seconds["epoch"]) / seconds["epoch"] if seconds["epoch"] else 1.0
+
     def configurations(self, method: str) -> int:
         """How many of them time is kept back for to be confirmed: 2, for winner and published recipe; 3 where there is
         room for our recipe too."""
@@ -169,8 +176,9 @@ class Plan:
         return 3 if self.recipes(method) > 1 and self.confirming(method, 3) <= room else 2
 
     def confirming(self, method: str, configurations: int = 2) -> float:
-        """Device-seconds of confirming so many configurations with every seed."""
-        return configurations * self.experiment.seeds * self.cost(method, "confirm", 0, self.epochs)
+        """Device-seconds of confirming so many configurations with every seed, the published recipe among them."""
+        whole = configurations - 1 + self.pace(method)
+        return whole * self.experiment.seeds * self.cost(method, "confirm", 0, self.epochs)
 
     def reserve(self, method: str) -> float:
         """Device-seconds kept back for confirming."""
@@ -178,14 +186,17 @@ class Plan:
 
     def least_share(self) -> float:
         """The share with which every method can make a trial of each recipe, and confirm one and the published."""
-        return max(self.recipes(m) * self.training(m) + self.confirming(m) for m in self.experiment.spaces)
+        return max(self.trying(m) + self.confirming(m) for m in self.experiment.spaces)
+
+    def trying(self, method: str) -> float:
+        """Device-seconds of one search trial of each recipe."""
+        return (self.recipes(method) - 1 + self.pace(method)) * self.training(method)
 
     def trials(self, method: str) -> float:
         """About how many search trials fit, at the mean cost of a trial when the scheduler prunes as it should."""
         milestones = [0, *self.milestones, self.epochs]
         mean = sum(self.cost(method, "search", a, b) / 3**rung for rung, (a, b) in enumerate(pairwise(milestones)))
-        recipes = self.recipes(method)
-        return recipes + max(0.0, self.share - self.reserve(method) - recipes * self.training(method)) / mean
+        return self.recipes(method) + max(0.0, self.share - self.reserve(method) - self.trying(method)) / mean
 
     def time_limit(self, method: str) -> float:
         """Seconds after which an epoch counts as hung."""
@@ -274,9 +285,12 @@ def _read_kept(path: Path, depends: dict[str, Any]) -> dict[str, Any] | None:
         if content["depends_on"] != depends:
             return None
         calibration = {
-            method: {name: _seconds(content["calibration"][method][name]) for name in ("epoch", "evaluation", "start")}
+            method: {name: _seconds(content["calibration"][method][name]) for name in MEASURED}
             for method in [*depends["settings"]["methods"], *depends["settings"]["baselines"]]
         }
+        for method, of in calibration.items():
+            if (published := content["calibration"][method].get("published")) is not None:
+                of["published"] = _seconds(published)
         choices = {method: dict(content["choices"][method]) for method in content["choices"]}
         seconds = {name: _seconds(content[name]) for name in ("startup", "calibration_seconds")}
         return {"calibration": calibration, "choices": choices, "halved": list(content["halved"])} | seconds
@@ -411,10 +425,11 @@ def _duration(seconds: float) -> str:
 
 
 def calibrate(experiment: Experiment) -> dict[str, Any]:
-    """`calibration`, {method or baseline: {"epoch", "evaluation", "start": seconds}}; `startup`, a worker's seconds;
-    `choices`, those that are left of the search spaces (`Plan.choices`); `halved`, what is measured with half the
-    images in a step, as the memory was out with all; `memory`, {method or baseline: peak bytes on the device};
-    `device_memory`, its bytes (both 0 where not told).
+    """`calibration`, {method or baseline: {"epoch", "evaluation", "start" and, where the published recipe is another
+    one than ours, "published": seconds}} (`Plan.calibration`); `startup`, a worker's seconds; `choices`, those that are
+    left of the search spaces (`Plan.choices`); `halved`, what is measured with half the images in a step, as the memory
+    was out with all; `memory`, {method or baseline: peak bytes on the device}; `device_memory`, its bytes (both 0 where
+    not told).
 
     Measured in a process of its own on one slot, so that nothing stays behind in this one. Raises UserError with
     the process's last line if it fails.
@@ -438,6 +453,7 @@ def calibrate(experiment: Experiment) -> dict[str, Any]:
         "settings": experiment.settings | experiment.local,
         "trials": trials,
         "choices": {method: getattr(space, "choices", {}) for method, space in experiment.spaces.items()},
+        "recipes": {method: space.recipes for method, space in experiment.spaces.items()},
     }
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "calibration.json"
@@ -483,11 +499,16 @@ def _calibration_process(answer: str) -> None:
     calibration, choices, halved, memory, device_memory = {}, {}, [], {}, 0
     effective = getattr(sys.modules[module], "effective", None)
 
-    def measure(trial: dict) -> dict[str, float]:
-        found = hook(trial, task["settings"])
-        before = time.monotonic()  # data and imports are in place now, as they are in a warm worker
-        getattr(sys.modules[module], function)(trial, task["settings"])
-        return found | {"start": time.monotonic() - before}
+    def measure(trial: dict) -> list[dict[str, float]]:
+        """Of each recipe; the last is ours."""
+        measured = []
+        for recipe in task["recipes"].get(trial["method"], [trial["hyperparameters"]]):
+            one = trial | {"hyperparameters": recipe}
+            found = hook(one, task["settings"])
+            before = time.monotonic()  # data and imports are in place now, as they are in a warm worker
+            getattr(sys.modules[module], function)(one, task["settings"])
+            measured.append(found | {"start": time.monotonic() - before})
+        return measured
 
     for trial in task["trials"]:
         method = trial["method"]
@@ -505,9 +526,11 @@ def _calibration_process(answer: str) -> None:
         every = task["choices"].get(method, {}) if effective else {}
         if left := _distinct(trial, every, lambda trial: effective(trial, task["settings"])):
             choices[method] = left
-        calibration[method] = {name: float(found[name]) for name in ("epoch", "evaluation", "start")}
-        memory[method] = int(found.get("memory", 0))
-        device_memory = max(device_memory, int(found.get("device_memory", 0)))
+        calibration[method] = {name: float(found[-1][name]) for name in MEASURED}
+        if len(found) > 1:
+            calibration[method]["published"] = float(found[0]["epoch"])
+        memory[method] = max(int(each.get("memory", 0)) for each in found)
+        device_memory = max(device_memory, int(found[-1].get("device_memory", 0)))
     content = {"calibration": calibration, "startup": startup, "choices": choices, "halved": halved}
     Path(answer).write_text(json.dumps(content | {"memory": memory, "device_memory": device_memory}))
 

@@ -363,7 +363,9 @@ class Search:
         planned = self._planned_cost(trial.method, trial.stage, epoch - 1, epoch)
         if before is not None or report["took"] <= ONCE * planned:
             own = [self._paces.setdefault(trial.uid, [0.0, 0.0])] if trial.stage == "search" else []
-            for measured in (self._measured[trial.method], *own):
+            # What was calibrated is our recipe: the published one, where it is another, has a pace of its own alone.
+            apart = trial.published and trial.method in self.spaces and len(self.spaces[trial.method].recipes) > 1
+            for measured in own if apart else (self._measured[trial.method], *own):
                 measured[0] += report["took"]
                 measured[1] += planned
 
@@ -371,8 +373,14 @@ class Search:
         """By how much longer than planned the dearest configuration of these search trials takes: as the method's
         trainings do on the whole or, where it is clearly dearer, as its trial itself did."""
         whole = self._correction(method)
-        dearest = max((self._paces[uid][0] / self._paces[uid][1] for uid in uids if uid in self._paces), default=0.0)
+        dearest = max((self._own_pace(method, uid) for uid in uids), default=0.0)
         return dearest if dearest > DEARER * whole else whole
+
+    def _own_pace(self, method: str, uid: str) -> float:
+        """That of a single search trial, the published recipe's as calibrated before it was seen; 0 where unknown."""
+        if uid in self._paces:
+            return self._paces[uid][0] / self._paces[uid][1]
+        return self.plan.pace(method) if uid == f"{method}-0000" else 0.0
 
     def _searched(self, trial: Trial) -> str:
         """The uid of the search trial that has the configuration of this trial, which searches or confirms."""
@@ -380,10 +388,12 @@ class Search:
 
     def room(self, method: str, *waiting: str) -> float:
         """Device-seconds of the method's share that are neither spent, promised nor kept back for confirming: the
-        recipes, and what may win, so the dearest of the best trial so far, those that run, and those `waiting`."""
+        recipes, and what may win beside them, so the dearest of the best trial so far, those that run, and those
+        `waiting`."""
         seeds, confirmed = self.plan.experiment.seeds, self._confirmed[method]
         best = [self._best[method].uid] if method in self._best else []
-        reserve = seeds * self._pace(method, *best, *self._searching[method], *waiting)
+        tuned = (uid for uid in (*best, *self._searching[method], *waiting) if not self.fold.trials[uid].recipe)
+        reserve = seeds * self._pace(method, *tuned)
         for number, stage in enumerate(("published", "ours")[: self._reserved[method] - 1]):
             reserve += max(0, seeds - confirmed[stage]) * self._pace(method, f"{method}-{number:04d}")
         return (

@@ -164,7 +164,8 @@ def broken(trial: dict[str, Any], settings: dict[str, Any]) -> BrokenTrainer:
 def calibrate(trial: dict[str, Any], settings: dict[str, Any]) -> dict[str, float]:
     allocate(trial, settings)
     memory = {"memory": settings["memory"], "device_memory": 2**33} if "memory" in settings else {}
-    return {"epoch": settings.get("seconds", 0.1), "evaluation": 0.0} | memory
+    seconds = settings.get("seconds", 0.1) * trial["hyperparameters"].get("slowness", 1)
+    return {"epoch": seconds, "evaluation": 0.0} | memory
 
 
 class TinyTrainer:

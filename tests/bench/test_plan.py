@@ -473,6 +473,21 @@ def test_choices_that_train_the_same_are_one_before_the_search_and_the_default_s
     assert make(asked, Budget.parse("20cpu-minutes"), slots=1, run_dir=tmp_path).choices == found
 
 
+def test_a_published_recipe_that_takes_longer_than_ours_is_planned_with_its_own_time(monkeypatch, tmp_path):
+    both = Space("simclr", defaults={"x": 0.5}, published={"x": 0.5, "slowness": 4})
+    asked = experiment(spaces={"simclr": both, "moco": Space("moco")}, factory=FAKE, baselines=(), epochs=4)
+    budget = Budget.parse("10cpu-minutes")
+    plan = make(asked, budget, slots=1, run_dir=tmp_path, keep=True)
+    assert plan.calibration["simclr"]["published"] == pytest.approx(4 * plan.calibration["simclr"]["epoch"])
+    assert "published" not in plan.calibration["moco"]
+    assert (plan.pace("simclr"), plan.pace("moco")) == (pytest.approx(4), 1)
+    one = plan.cost("simclr", "confirm", 0, 4)
+    assert plan.confirming("simclr") == pytest.approx(3 * (1 + 4) * one)
+    assert plan.trying("simclr") == pytest.approx((1 + 4) * plan.training("simclr"))
+    monkeypatch.setattr(planning, "calibrate", None)  # what was kept has it too
+    assert make(asked, budget, slots=1, run_dir=tmp_path).calibration == plan.calibration
+
+
 def test_a_run_that_is_calibrated_anew_keeps_the_choices_that_it_began_with(calibrated, tmp_path):
     plan = dataclasses.replace(make(experiment(), Budget.parse("1gpu-hours"), 1), choices={"byol": {"heads": [1]}})
     start(tmp_path, plan)

@@ -288,6 +288,25 @@ def test_a_winner_that_takes_twice_the_time_of_most_trials_is_confirmed_with_eve
             assert sum(trial.state == "complete" for trial in confirming) >= 3
 
 
+@pytest.mark.parametrize("best", [0.2, 0.9])
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_a_published_recipe_that_takes_several_times_as_long_leaves_time_to_search(slots, best):
+    plan, _ = small(methods=1, slots=slots, trials=40, epochs=4, published=0.2)
+    (method,) = plan.experiment.spaces
+    seconds = plan.calibration[method]["epoch"]
+    plan.calibration[method]["published"] = 4.5 * seconds
+
+    def dear(trial, epoch):
+        x = trial["hyperparameters"]["x"]
+        return peak(best)(trial, epoch)[0], seconds * (4.5 if x == 0.2 else 1)
+
+    fold, _ = simulate(plan, dear)
+    assert len(list(fold.of(method, "search"))) >= 8
+    assert fold.spent[method] <= 1.02 * plan.share
+    for confirming in (fold.confirming(method), list(fold.of(method, "published"))):
+        assert sum(trial.state == "complete" for trial in confirming) >= 3
+
+
 def test_every_pruning_decision_follows_from_the_ledger_and_from_its_own_method_alone():
     plan, curve = small(methods=4, slots=6, trials=200)
     ledger = MemoryLedger(keep=True)
