@@ -126,6 +126,8 @@ def calibrate(trial: dict, settings: dict) -> dict[str, float]:
         began = trainer.clock()
         trainer.method.before_epoch(0, trainer.batches)
         once = trainer.clock() - began
+        if trainer.epochs > 1:  # steps as most are: some methods begin with less, as SwAV does without its queue
+            trainer.method.before_epoch(trainer.epochs - 1, trainer.batches)
         trainer.step(order[: trainer.batch_size])
         began, steps = trainer.clock(), 0
         while trainer.clock() - began < CALIBRATION_SECONDS:

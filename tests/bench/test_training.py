@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from algorithms import METHODS, method_class
 from algorithms.baselines import Pixels
+from algorithms.swav import SwAV
 from algorithms.trainer import batch_size_for, effective_hyperparameters
 from bench import images, training
 from bench.errors import UserError
@@ -82,6 +83,16 @@ def test_raw_pixels_have_no_encoder_and_are_evaluated(settings):
     assert isinstance(trainer.method, Pixels)
     (report,) = trainer
     assert report.knn_200 is not None
+
+
+def test_a_calibration_measures_steps_as_most_are_and_not_as_a_training_begins(settings, monkeypatch):
+    used = []
+    codes = SwAV.codes
+    monkeypatch.setattr(SwAV, "codes", lambda self, *about: used.append(self.queue_used) or codes(self, *about))
+    one = trial("search", "swav", epochs=4)
+    training.calibrate(one | {"hyperparameters": one["hyperparameters"] | {"queue_length": 64}}, settings)
+    assert used
+    assert all(used)
 
 
 def test_a_training_of_fewer_steps_than_a_calibration_takes_is_calibrated(settings):
