@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from algorithms.trainer import EpochReport
+from algorithms import method_class
+from algorithms.trainer import EpochReport, hyperparameter_names
 from bench import checkpoint
 from bench.errors import UserError
 from bench.files import write_atomically
@@ -37,12 +38,18 @@ def train(
     and `local` are those of `bench.training.build`. In `run_dir`/trained/METHOD: `encoder.pt`, the state dict of the
     encoder that was judged; `training.json`, what was trained and how well it does; `checkpoint.pt` while it trains,
     from which the same call continues. `fresh` begins anew. A winner of a run on other images, of another size or with
-    another encoder is taken, and told. Raises UserError where the folder holds a training with
-    other settings or a damaged one, and where the loss is no number.
+    another encoder is taken, and told. Raises UserError where the folder holds a training with other settings or a
+    damaged one, where what won is of a version with other hyper-parameters, and where the loss is no number.
     """
     method, fold = space.method, read(run_dir / "ledger.jsonl")
     winner = fold.trials.get(fold.winner(method) or "")
     hyperparameters = dict(winner.hyperparameters if winner else space.defaults)
+    required, known = hyperparameter_names(method_class(method))
+    if other := sorted((required - hyperparameters.keys()) | (hyperparameters.keys() - known)):
+        raise UserError(
+            f"what won in {run_dir} is of a version in which {method} had other hyper-parameters ({', '.join(other)}); "
+            "give another --run-dir to train it by its recipe"
+        )
     print(f"{method}, {epochs} epochs, " + (f"as it won in {run_dir}" if winner else recipe_words(space)), flush=True)
     if winner and (other := _otherwise(fold, settings)):
         print(f"note: the run there was {other}", flush=True)

@@ -83,11 +83,11 @@ def test_a_folder_with_another_training_is_left_alone_unless_told(data, tmp_path
     assert json.loads((tmp_path / "trained" / "simclr" / "training.json").read_text())["asked"]["epochs"] == 2
 
 
-def searched(run_dir, settings, version=FORMAT, **values):
+def searched(run_dir, settings, version=FORMAT, others=None, **values):
     """A run in the folder that simclr has won with these hyper-parameters."""
     ledger = Ledger(run_dir)
     ledger.append("run", format=version, settings=settings, plan={})
-    won = load("simclr", 32).defaults | {"temperature": 0.125}
+    won = load("simclr", 32).defaults | {"temperature": 0.125} | (others or {})
     trial = {"uid": "simclr-0003", "method": "simclr", "stage": "search", "seed": 3, "number": 3, "parameters": {}}
     trial |= {"published": False, "of": None, "epochs": 1, "evaluate_at": [1], "hyperparameters": won}
     ledger.append("suggested", **trial, **values)
@@ -104,6 +104,13 @@ def test_what_won_with_half_the_batch_is_trained_with_half_of_it(data, tmp_path)
         path = train(data, run_dir, "simclr", epochs=1)
         sizes.append(json.loads((path.parent / "training.json").read_text())["facts"]["batch_size"])
     assert sizes[1] == sizes[0] / 2
+
+
+def test_what_won_in_a_version_with_other_hyper_parameters_is_refused_in_a_line(data, tmp_path):
+    searched(tmp_path, {"encoder": "resnet8"}, 2, {"projector_hidden": 512})
+    with pytest.raises(UserError, match=r"had other hyper-parameters \(projector_hidden\); give another --run-dir"):
+        train(data, tmp_path, "simclr", epochs=1)
+    assert not (tmp_path / "trained").exists()
 
 
 @pytest.mark.parametrize("version", [1, FORMAT])
