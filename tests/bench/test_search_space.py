@@ -308,7 +308,7 @@ HASHES = {
     "amdim": "72ef31fd0af6",
     "barlow": "71e45265fa50",
     "byol": "1b945f819a7e",
-    "simsiam": "119c409255e1",
+    "simsiam": "bcd6b4debd50",
 }
 
 
