@@ -207,3 +207,8 @@ def build_encoder(name: str, image_size: int) -> nn.Module:
     encoder.name = name
     encoder.patch = getattr(encoder, "patch", 1)
     return encoder
+
+
+def whole_patches(side: float, encoder: nn.Module) -> int:
+    """The side of a crop, near to `side` px, that an encoder of `build_encoder` sees to its edge: at least a patch."""
+    return max(round(side / encoder.patch), 1) * encoder.patch

@@ -5,11 +5,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.augment import View, recoloured
-from algorithms.encoders import SMALL_IMAGE
+from algorithms.encoders import whole_patches
 from algorithms.heads import narrowed
 from algorithms.memory import MemoryBank
 from algorithms.method import Batches, Method, Setting
 from algorithms.precision import full_precision
+from algorithms.views import is_small
 
 
 @full_precision
@@ -73,10 +74,10 @@ class PIRL(Method):
         self.scalar("temperature", temperature)
         self.scalar("bank_momentum", bank_momentum)
         self.scalar("jigsaw_weight", jigsaw_weight)
-        small = setting.image_size <= SMALL_IMAGE
+        small = is_small(setting)
         self.grid = 2 if small else 3
         side = setting.image_size // 2 if small else setting.image_size * 64 / 224
-        self.patch = max(round(side / encoder.patch), 1) * encoder.patch
+        self.patch = whole_patches(side, encoder)
         self.negatives = negatives
         self.image_head = nn.Linear(encoder.width, projector_width)
         self.patch_head = nn.Linear(encoder.width, projector_width)

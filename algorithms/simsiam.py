@@ -2,11 +2,10 @@
 
 from torch import Tensor, nn
 
-from algorithms.encoders import SMALL_IMAGE
 from algorithms.heads import mlp, narrowed
 from algorithms.losses import negative_cosine
 from algorithms.method import Method, Setting
-from algorithms.views import colour_view
+from algorithms.views import colour_view, is_small
 
 
 class SimSiam(Method):
@@ -26,7 +25,7 @@ class SimSiam(Method):
         predictor_hidden: int,
     ):
         super().__init__(setting, encoder)
-        hidden = [projector_hidden] * (1 if setting.image_size <= SMALL_IMAGE else 2)
+        hidden = [projector_hidden] * (1 if is_small(setting) else 2)
         # The last norm has no scale and shift, as in the authors' code.
         self.projector = mlp([encoder.width, *hidden, projector_width], last_batch_norm="plain")
         self.predictor = mlp([projector_width, predictor_hidden, projector_width])

@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import nn
 
 from algorithms.augment import View
-from algorithms.encoders import SMALL_IMAGE, VisionTransformer, trunk_side
+from algorithms.encoders import SMALL_IMAGE, VisionTransformer, trunk_side, whole_patches
 from algorithms.method import Setting
 
 
@@ -20,13 +20,11 @@ def colour_distortion(strength: float) -> tuple[float, float, float, float]:
     return (0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
 
 
-def colour_view(
-    setting: Setting, *, jitter: tuple[float, float, float, float], size: int | None = None, **changes
-) -> View:
+def colour_view(setting: Setting, *, jitter: tuple[float, float, float, float], **changes) -> View:
     """SimCLR's augmentation (appendix A) with a `jitter` of one's own: random resized crop, flip, jitter with
     probability 0.8, greyscale 0.2, and blur 0.5 where images are large (appendix B.9 leaves it out at 32 px).
     `changes` are fields of `View`."""
-    fields = {"size": size or setting.image_size, "jitter": jitter, "blur": 0.0 if is_small(setting) else 0.5}
+    fields = {"size": setting.image_size, "jitter": jitter, "blur": 0.0 if is_small(setting) else 0.5}
     return View(**fields | changes)
 
 
@@ -122,7 +120,7 @@ def multi_crop(
     `part`. A local view's side is 96 px of 224 (SwAV, section 5.1), of small images 18 px of 32 (solo-learn's
     cifar-multicrop recipe); on a ViT the nearest whole number of patches."""
     share = 18 / 32 if is_small(setting) else 96 / 224
-    side = max(round(setting.image_size * share / encoder.patch), 1) * encoder.patch
+    side = whole_patches(setting.image_size * share, encoder)
     globals_ = [replace(view, scale=whole if local else alone) for view in pair]
     return (*globals_, *(replace(view, size=side, scale=part) for view in local))
 

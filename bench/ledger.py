@@ -80,6 +80,8 @@ PAUSES = (0.05, 0.25)
 """Seconds before a line is tried again that met a full disk: what a worker cannot write whole, such as a checkpoint,
 takes the last of it until the worker removes it."""
 FINAL = ("complete", "pruned", "failed")
+RECIPES = ("published", "ours")
+"""What the recipes of a method are called, and the stages that confirm them: the first search trials, in this order."""
 OF_THE_RECIPE = ("diverged", "collapsed", "memory", "error")
 OF_THE_MACHINE = ("hung", "lost", "device")
 

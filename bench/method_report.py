@@ -139,7 +139,7 @@ def _searched(space: Mapping, settings: pd.DataFrame) -> list[str]:
 
 def _settings_table(space: Mapping, trials: pd.DataFrame, winner: pd.Series | None) -> str:
     """The best configuration beside the published recipe, and ours where it is another one, as they were trained."""
-    recipes = {recipe: table.recipe_trial(trials, recipe) for recipe in ("published", "ours")}
+    recipes = {recipe: table.recipe_trial(trials, recipe) for recipe in table.RECIPES}
     best, confirming = winner, trials[(trials.stage == "confirm") & (trials.epoch > 0)]
     if winner is not None:  # the trials that confirm it have all training images, as those of the recipes
         won = recipes.get(table.recipe_of(winner))

@@ -96,9 +96,9 @@ class Plan:
 
     `calibration` maps method -> {"epoch": seconds, "evaluation": seconds, "start": seconds} of our recipe on one slot;
     `start` is what beginning a trial takes in a warm worker (0 where it is not there), `published` an epoch of the
-    published recipe where that is another one. `choices` maps method -> {hyper-parameter:
-    the choices that are left}, where some of a search space train the same. `halved` names the methods and baselines
-    that have half the images in a step, as the device's memory does not hold the whole batch.
+    published recipe where that is another one. `choices` maps method -> {hyper-parameter: the choices that are left},
+    where some of a search space train the same. `halved` names the methods and baselines that have half the images in
+    a step, as the device's memory does not hold the whole batch.
     """
 
     experiment: Experiment
@@ -285,12 +285,10 @@ def _read_kept(path: Path, depends: dict[str, Any]) -> dict[str, Any] | None:
         if content["depends_on"] != depends:
             return None
         calibration = {
-            method: {name: _seconds(content["calibration"][method][name]) for name in MEASURED}
+            method: {name: _seconds(of[name]) for name in (*MEASURED, *({"published"} & of.keys()))}
             for method in [*depends["settings"]["methods"], *depends["settings"]["baselines"]]
+            for of in [content["calibration"][method]]
         }
-        for method, of in calibration.items():
-            if (published := content["calibration"][method].get("published")) is not None:
-                of["published"] = _seconds(published)
         choices = {method: dict(content["choices"][method]) for method in content["choices"]}
         seconds = {name: _seconds(content[name]) for name in ("startup", "calibration_seconds")}
         return {"calibration": calibration, "choices": choices, "halved": list(content["halved"])} | seconds

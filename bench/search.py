@@ -53,7 +53,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import FrozenTrial, TrialState
 
 from bench.errors import UserError
-from bench.ledger import OF_THE_RECIPE, Fold, Trial
+from bench.ledger import OF_THE_RECIPE, RECIPES, Fold, Trial
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells every study and trial, which we tell ourselves
 
@@ -238,6 +238,11 @@ def _key(parameters: dict[str, Any]) -> tuple:
     return tuple(sorted(parameters.items()))
 
 
+def _uid(method: str, number: int) -> str:
+    """Of a search trial. Those of the recipes have their places in `RECIPES` as numbers."""
+    return f"{method}-{number:04d}"
+
+
 def _standing(trial: Trial) -> tuple[float, int]:
     """The more the better, of complete search trials; of equals the earlier."""
     return trial.accuracy, -trial.number
@@ -270,6 +275,7 @@ class Search:
         self._planned_cost = functools.cache(plan.cost)
         self.fold: Fold = ledger.fold
         self.spaces, self.slots = plan.spaces, plan.slots
+        self._recipes = {method: space.recipes for method, space in self.spaces.items()}
         self._reserved = {method: plan.configurations(method) for method in self.spaces}
         self.running: dict[str, Running] = {}
         self.pending: set[str] = set()  # those of which nothing says yet that they hold a device: not charged
@@ -364,7 +370,7 @@ class Search:
         if before is not None or report["took"] <= ONCE * planned:
             own = [self._paces.setdefault(trial.uid, [0.0, 0.0])] if trial.stage == "search" else []
             # What was calibrated is our recipe: the published one, where it is another, has a pace of its own alone.
-            apart = trial.published and trial.method in self.spaces and len(self.spaces[trial.method].recipes) > 1
+            apart = trial.published and len(self._recipes.get(trial.method, ())) > 1
             for measured in own if apart else (self._measured[trial.method], *own):
                 measured[0] += report["took"]
                 measured[1] += planned
@@ -380,11 +386,11 @@ class Search:
         """That of a single search trial, the published recipe's as calibrated before it was seen; 0 where unknown."""
         if uid in self._paces:
             return self._paces[uid][0] / self._paces[uid][1]
-        return self.plan.pace(method) if uid == f"{method}-0000" else 0.0
+        return self.plan.pace(method) if uid == _uid(method, 0) else 0.0
 
     def _searched(self, trial: Trial) -> str:
         """The uid of the search trial that has the configuration of this trial, which searches or confirms."""
-        return trial.of or (f"{trial.method}-{int(trial.ours):04d}" if trial.recipe else trial.uid)
+        return trial.of or (_uid(trial.method, RECIPES.index(trial.recipe)) if trial.recipe else trial.uid)
 
     def room(self, method: str, *waiting: str) -> float:
         """Device-seconds of the method's share that are neither spent, promised nor kept back for confirming: the
@@ -394,8 +400,8 @@ class Search:
         best = [self._best[method].uid] if method in self._best else []
         tuned = (uid for uid in (*best, *self._searching[method], *waiting) if not self.fold.trials[uid].recipe)
         reserve = seeds * self._pace(method, *tuned)
-        for number, stage in enumerate(("published", "ours")[: self._reserved[method] - 1]):
-            reserve += max(0, seeds - confirmed[stage]) * self._pace(method, f"{method}-{number:04d}")
+        for number, stage in enumerate(RECIPES[: self._reserved[method] - 1]):
+            reserve += max(0, seeds - confirmed[stage]) * self._pace(method, _uid(method, number))
         return (
             self.share - reserve * self._planned_cost(method, "confirm", 0, self.plan.epochs) - self._promised[method]
         )
@@ -464,7 +470,7 @@ class Search:
 
     def _may_propose(self, method: str, room: float) -> bool:
         """Whether the method's search goes on, and a new trial has room."""
-        if self._numbers[method] < len(self.spaces[method].recipes):
+        if self._numbers[method] < len(self._recipes[method]):
             return True
         if self._only_fails(method):
             return False
@@ -515,6 +521,7 @@ class Search:
                     "of": None,
                     "published": True,
                     "epochs": epochs,
+                    "halved": baseline in self.fold.halved,
                 }
 
     def _asked(self, method: str) -> int:
@@ -529,11 +536,8 @@ class Search:
         winner = self.fold.trials.get(self.fold.winner(method) or "")
         tuned = winner is not None and not winner.recipe
         found = {winner.recipe or "confirm": winner} if winner is not None else {}
-        recipes = self._reserved[method] - 1 if tuned else len(self.spaces[method].recipes)
-        return found | {
-            stage: self.fold.trials[f"{method}-{number:04d}"]
-            for number, stage in enumerate(("published", "ours")[:recipes])
-        }
+        recipes = self._reserved[method] - 1 if tuned else len(self._recipes[method])
+        return found | {stage: self.fold.trials[_uid(method, n)] for n, stage in enumerate(RECIPES[:recipes])}
 
     def _costs(self, method: str, epoch: int = 0) -> dict[str, float]:
         """Device-seconds of confirming each configuration with one seed, after this epoch, by stage."""
@@ -560,6 +564,7 @@ class Search:
                 "of": trial.uid if stage == "confirm" else None,
                 "published": trial.published,
                 "epochs": self.plan.epochs,
+                "halved": trial.halved,
                 **({"ours": True} if trial.ours else {}),
             }
 
@@ -574,23 +579,17 @@ class Search:
                 number=k,
                 parameters={},
                 evaluate_at=[values["epochs"]],
-                halved=self._halved(values["method"], values["hyperparameters"]),
                 **values,
             )
             trial = self.fold.trials[uid]
         return None if trial.final or uid in self.running else trial
 
-    def _halved(self, method: str, hyperparameters: dict[str, Any]) -> bool:
-        """Whether a trial that is not of the search has half the batch: as the search trial that it repeats, if any."""
-        repeated = (t.halved for t in self.fold.of(method, "search") if t.hyperparameters == hyperparameters)
-        return next(repeated, method in self.fold.halved)
-
     def _propose(self, method: str) -> Trial | None:
         """A new search trial: the recipes first, then what Optuna asks for; None where that is nothing new."""
         number, space = self._numbers[method], self.spaces[method]
-        recipe = number < len(space.recipes)
+        recipe = number < len(self._recipes[method])
         if recipe:
-            hyperparameters = space.recipes[number]
+            hyperparameters = self._recipes[method][number]
             parameters = space.to_params(hyperparameters if space.proposes(hyperparameters) else space.defaults)
             self._add_to_study(self._study(method), method, parameters, hyperparameters)
         else:
@@ -600,7 +599,7 @@ class Search:
             hyperparameters = space.from_params(parameters)
         self._numbers[method] += 1
         self._tried[method].add(_key(parameters))
-        uid = f"{method}-{number:04d}"
+        uid = _uid(method, number)
         self.ledger.append(
             "suggested",
             uid=uid,

@@ -70,17 +70,15 @@ class SearchSpace:
 
     def proposes(self, hyperparameters: dict) -> bool:
         """Whether a search may propose these: the fixed ones at their defaults, the others within their ranges."""
-        for name, entry in self.entries.items():
+        searched, choices = self.searched, self.choices
+
+        def inside(name: str, entry: dict) -> bool:
             value = hyperparameters[name]
-            if name not in self.searched:
-                inside = value == entry["default"]
-            elif "choices" in entry:
-                inside = value in self.choices[name]
-            else:
-                inside = entry["low"] <= value <= entry["high"]
-            if not inside:
-                return False
-        return True
+            if name not in searched:
+                return value == entry["default"]
+            return value in choices[name] if name in choices else entry["low"] <= value <= entry["high"]
+
+        return all(inside(name, entry) for name, entry in self.entries.items())
 
     @property
     def searched(self) -> list[str]:
@@ -198,9 +196,11 @@ def load(method: str, image_size: int, folder: Path = FOLDER) -> SearchSpace:
         check_entry(f"{path}: {name}", entries[name])
     if missing := required - set(entries):
         raise UserError(f"{path} lacks {', '.join(sorted(missing))}.")
-    if image_size <= SMALL_IMAGE:
-        entries = {name: entry | {"default": entry.get("small", entry["default"])} for name, entry in entries.items()}
-    entries = {name: {key: entry[key] for key in entry if key != "small"} for name, entry in entries.items()}
+    size = "small" if image_size <= SMALL_IMAGE else "default"
+    entries = {
+        name: {key: entry[key] for key in entry if key != "small"} | {"default": entry.get(size, entry["default"])}
+        for name, entry in entries.items()
+    }
     return SearchSpace(method, str(content["paper"]), recipe, entries)
 
 
@@ -220,7 +220,7 @@ def check_entry(where: str, entry: object) -> None:
             )
     if "scale" in entry and type(entry.get("published", 0)) not in (int, float):
         raise UserError(f"{where}: published must be a number, as the range is, not {entry['published']!r}.")
-    for default in {key: entry[key] for key in ("default", "small") if key in entry}.values():
+    for default in (entry[key] for key in ("default", "small") if key in entry):
         if "choices" in entry:
             _check_choices(where, entry["choices"], default)
         elif "scale" in entry:

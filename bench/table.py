@@ -17,6 +17,7 @@ from scipy.special import stdtrit
 
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.ledger import RECIPES
 from bench.plan import UNTRAINED
 from bench.results import Results
 
@@ -152,7 +153,7 @@ def _row(method: str, trials: pd.DataFrame, run: dict) -> Row:
     won = None if winner is None else recipe_of(winner)
     stage = "baseline" if baseline else won or "confirm"
     tested = complete[complete.stage == stage]
-    recipe, ours = (_by_seed(complete[complete.stage == s], "test_knn_200") for s in ("published", "ours"))
+    recipe, ours = (_by_seed(complete[complete.stage == s], "test_knn_200") for s in RECIPES)
     tuned = _by_seed(tested, "test_knn_200")
     gains = {} if stage in ("published", "baseline") else {s: tuned[s] - recipe[s] for s in tuned if s in recipe}
     failed = trials[trials.state == "failed"]
