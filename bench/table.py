@@ -250,7 +250,7 @@ def fitted(trial: pd.Series) -> dict[str, tuple[Any, Any]]:
 
 def recipe_trial(trials: pd.DataFrame, recipe: str = "published") -> pd.Series | None:
     """Of a method's `trials` one of this recipe, `published` or `ours`, if possible one that confirms; None before."""
-    begun = trials[(trials.epoch > 0) & (trials[f"{'our' if recipe == 'ours' else recipe}_recipe"].eq(True))]
+    begun = trials[(trials.epoch > 0) & trials["our_recipe" if recipe == "ours" else "published_recipe"].eq(True)]
     for stage in (recipe, "search"):
         if len(some := begun[begun.stage == stage]):
             return some.iloc[0]

@@ -11,6 +11,7 @@ from algorithms.losses import sinkhorn
 from algorithms.method import Setting
 from algorithms.swav import SwAV
 from bench.search_space import load
+from tests.algorithms.phases import frozen_steps
 
 
 def swav(*, queue_length: int = 16, local_crops: int = 2, images: int = 64, epochs: int = 10, **changes) -> SwAV:
@@ -111,11 +112,7 @@ def test_prototypes_are_frozen_at_first_and_then_learn():
 def test_prototypes_are_frozen_for_a_tenth_of_a_short_training_where_the_share_would_be_a_step():
     method = swav(frozen_share=0.001)
     steps = method.setting.steps
-    frozen = [bool(method.frozen)]
-    for step in range(1, steps):
-        method.after_step(torch.tensor(step) / steps)
-        frozen.append(bool(method.frozen))
-    assert frozen == [True] * (steps // 10) + [False] * (steps - steps // 10)
+    assert frozen_steps(method) == [True] * (steps // 10) + [False] * (steps - steps // 10)
 
 
 def test_each_global_view_has_a_queue_of_its_own_written_after_its_codes():
