@@ -216,7 +216,7 @@ def machine_facts(on_gpu: bool) -> dict[str, Any]:
     """What of this machine a session puts on record."""
     import torch
 
-    from algorithms.precision import device_name
+    from algorithms.training.precision import device_name
 
     return {
         "device": device_name(torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")),
@@ -233,9 +233,9 @@ def train_or_profile(
     run_dir: Path,
 ) -> None:
     """What --train and --profile ask for, of the method with this search space. Raises UserError."""
-    from bench.plan import MOST_EPOCHS
-    from bench.profile import profile
-    from bench.single import train
+    from bench.execution.profile import profile
+    from bench.execution.single import train
+    from bench.search.plan import MOST_EPOCHS
 
     settings = settings | ({"compile": options.compile} if options.compile else {})
     local = local | {"compile": options.compile or ("on" if local["device"] == "cuda" else "off")}
@@ -250,8 +250,8 @@ def train_or_profile(
 def run(options: argparse.Namespace) -> int:
     """The benchmark that the options ask for. Raises UserError."""
     from algorithms import METHODS
-    from bench.budget import Budget, charged_rate
-    from bench.search_space import check_methods, load
+    from bench.search.budget import Budget, charged_rate
+    from bench.search.space import check_methods, load
 
     budget = Budget.parse(options.budget) if options.budget else None
     single = options.profile or options.train
@@ -266,7 +266,10 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from algorithms.encoders import check_encoder
-    from bench import anchors, images, ledger, plan, report, results, table, tune
+    from bench.data import images
+    from bench.execution import tune
+    from bench.report import anchors, report, results, table
+    from bench.search import ledger, plan
 
     on_gpu = budget.device == "gpu" if budget else torch.cuda.is_available()
     encoder = options.encoder or ("resnet18" if on_gpu else "resnet8")
@@ -335,7 +338,7 @@ def run(options: argparse.Namespace) -> int:
         settings["compile"] = compiling(options.compile, before.settings, on_gpu, budget.seconds / len(names))
         experiment = plan.Experiment(
             spaces=spaces,
-            factory="bench.training:build",
+            factory="bench.execution.training:build",
             settings=settings,
             local=local,
             epochs=options.epochs,
@@ -409,11 +412,11 @@ def run(options: argparse.Namespace) -> int:
 
 def count_slots(device: str, rate: float, address: str | None) -> int:
     """The trials that run at a time: of the cluster at `address`, else of this machine. Raises UserError."""
-    from bench.budget import slots
     from bench.machine import cores
+    from bench.search.budget import slots
 
     if address:
-        from bench import tune
+        from bench.execution import tune
 
         found = tune.cluster_slots(address, device, rate)
         if not found:

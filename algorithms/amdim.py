@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from algorithms.encoders import PatchTrunk, Residual, check_encoder, patch_block
 from algorithms.method import Method, Setting
-from algorithms.precision import full_precision
-from algorithms.views import infomax_view
+from algorithms.parts.views import infomax_view
+from algorithms.training.precision import full_precision
 
 
 class AMDIMEncoder(nn.Module):

@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from algorithms.heads import mlp, narrowed
 from algorithms.method import Method, Setting
-from algorithms.precision import full_precision
-from algorithms.views import asymmetric_views
+from algorithms.parts.heads import mlp, narrowed
+from algorithms.parts.views import asymmetric_views
+from algorithms.training.precision import full_precision
 
 
 @full_precision

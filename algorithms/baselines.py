@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.method import Method, Setting
-from algorithms.views import colour_view
+from algorithms.parts.views import colour_view
 
 
 class Pixels(Method):

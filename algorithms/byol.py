@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from algorithms.heads import mlp, narrowed
-from algorithms.losses import negative_cosine
-from algorithms.memory import averaged_copy, cosine_to_one, update_average
 from algorithms.method import Method, Setting
-from algorithms.views import asymmetric_views
+from algorithms.parts.heads import mlp, narrowed
+from algorithms.parts.losses import negative_cosine
+from algorithms.parts.memory import averaged_copy, cosine_to_one, update_average
+from algorithms.parts.views import asymmetric_views
 
 
 class BYOL(Method):

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.encoders import PatchTrunk, check_encoder, patch_block
-from algorithms.heads import narrowed
 from algorithms.method import Method, Setting
-from algorithms.precision import full_precision
-from algorithms.views import infomax_view
+from algorithms.parts.heads import narrowed
+from algorithms.parts.views import infomax_view
+from algorithms.training.precision import full_precision
 
 
 class CPCEncoder(nn.Module):

@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.heads import Prototypes, by_size, mlp, narrowed
-from algorithms.losses import cross_view_entropy
-from algorithms.memory import averaged_copy, cosine_to_one, update_average
 from algorithms.method import Method, Setting
-from algorithms.optimizers import early_phase
-from algorithms.views import dino_views, is_small
+from algorithms.parts.heads import Prototypes, by_size, mlp, narrowed
+from algorithms.parts.losses import cross_view_entropy
+from algorithms.parts.memory import averaged_copy, cosine_to_one, update_average
+from algorithms.parts.views import dino_views, is_small
+from algorithms.training.optimizers import early_phase
 
 
 class DINO(Method):

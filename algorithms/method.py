@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from algorithms.augment import View
 from algorithms.encoders import build_encoder
+from algorithms.training.augment import View
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 """Call it for one pass over the training set, un-augmented and in order: (index [B], images [B, 3, S, S])."""

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from algorithms.heads import narrowed, split_batch_norm
-from algorithms.losses import info_nce
-from algorithms.memory import Queue, averaged_copy, fitting_length, update_average
 from algorithms.method import Method, Setting
-from algorithms.views import moco_views
+from algorithms.parts.heads import narrowed, split_batch_norm
+from algorithms.parts.losses import info_nce
+from algorithms.parts.memory import Queue, averaged_copy, fitting_length, update_average
+from algorithms.parts.views import moco_views
 
 
 class MoCo(Method):

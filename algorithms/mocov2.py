@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from algorithms.heads import mlp
 from algorithms.method import Setting
 from algorithms.moco import MoCo
-from algorithms.views import mocov2_views
+from algorithms.parts.heads import mlp
+from algorithms.parts.views import mocov2_views
 
 
 class MoCoV2(MoCo):

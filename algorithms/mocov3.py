@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.encoders import VisionTransformer
-from algorithms.heads import mlp, narrowed
-from algorithms.losses import info_nce
-from algorithms.memory import averaged_copy, cosine_to_one, update_average
 from algorithms.method import Method, Setting
-from algorithms.views import mocov3_views
+from algorithms.parts.heads import mlp, narrowed
+from algorithms.parts.losses import info_nce
+from algorithms.parts.memory import averaged_copy, cosine_to_one, update_average
+from algorithms.parts.views import mocov3_views
 
 
 class MoCoV3(Method):

@@ -4,13 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.augment import View, recoloured
 from algorithms.encoders import whole_patches
-from algorithms.heads import narrowed
-from algorithms.memory import MemoryBank
 from algorithms.method import Batches, Method, Setting
-from algorithms.precision import full_precision
-from algorithms.views import is_small
+from algorithms.parts.heads import narrowed
+from algorithms.parts.memory import MemoryBank
+from algorithms.parts.views import is_small
+from algorithms.training.augment import View, recoloured
+from algorithms.training.precision import full_precision
 
 
 @full_precision

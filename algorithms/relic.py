@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.heads import mlp, narrowed
-from algorithms.memory import averaged_copy, cosine_to_one, update_average
 from algorithms.method import Method, Setting
-from algorithms.precision import full_precision
-from algorithms.views import asymmetric_views
+from algorithms.parts.heads import mlp, narrowed
+from algorithms.parts.memory import averaged_copy, cosine_to_one, update_average
+from algorithms.parts.views import asymmetric_views
+from algorithms.training.precision import full_precision
 
 
 @full_precision

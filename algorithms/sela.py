@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.augment import View
 from algorithms.method import Batches, Method, Setting
+from algorithms.training.augment import View
 
 
 @torch.no_grad()

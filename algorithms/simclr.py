@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from algorithms.heads import mlp, narrowed
-from algorithms.losses import nt_xent
 from algorithms.method import Method, Setting
-from algorithms.views import simclr_views
+from algorithms.parts.heads import mlp, narrowed
+from algorithms.parts.losses import nt_xent
+from algorithms.parts.views import simclr_views
 
 
 class SimCLR(Method):

@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from algorithms.heads import mlp, narrowed
-from algorithms.losses import negative_cosine
 from algorithms.method import Method, Setting
-from algorithms.views import colour_view, is_small
+from algorithms.parts.heads import mlp, narrowed
+from algorithms.parts.losses import negative_cosine
+from algorithms.parts.views import colour_view, is_small
 
 
 class SimSiam(Method):

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from algorithms.heads import Prototypes, by_size, mlp, narrowed
-from algorithms.losses import cross_view_entropy, sinkhorn
-from algorithms.memory import Queue, fitting_length
 from algorithms.method import Batches, Method, Setting
-from algorithms.optimizers import early_phase
-from algorithms.views import swav_views
+from algorithms.parts.heads import Prototypes, by_size, mlp, narrowed
+from algorithms.parts.losses import cross_view_entropy, sinkhorn
+from algorithms.parts.memory import Queue, fitting_length
+from algorithms.parts.views import swav_views
+from algorithms.training.optimizers import early_phase
 
 
 class SwAV(Method):

@@ -34,13 +34,14 @@ from scipy.stats import ttest_ind
 from torch import nn
 
 from algorithms import METHODS, method_class
-from algorithms.augment import pack
 from algorithms.baselines import Pixels
-from algorithms.knn import Evaluation
-from algorithms.trainer import Trainer
-from bench import images, search_space
+from algorithms.evaluation.knn import Evaluation
+from algorithms.training.augment import pack
+from algorithms.training.trainer import Trainer
+from bench.data import images
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.search import space as search_space
 
 GAIN = 0.05
 """The least gain over the random initialisation."""

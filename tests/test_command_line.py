@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import run_bench
-from bench import images, plan
+from bench.data import images
+from bench.search import plan
 
 NUMBERS = ["1", "3", "0", "-1", "", "three", "1.5", "nan", "1e400", "9" * 30, "9" * 5000, "٣", "ü"]
 NAMES = ["", " ", ",", "ü", "x" * 5000, "\udcff", "a:b", ":", "os:path", "os:getcwd", "..", "-1", "--", "%s{}"]
@@ -36,8 +37,8 @@ VALUES = {
     "--seeds": ["2", *NUMBERS],
     "--gpus-per-trial": ["0.5", "0.3", "1e-30", "2", *NUMBERS],
     "--compile": ["on", "off", "maybe", *NAMES],
-    "--searcher": ["tpe", "random", "optuna:no", "no.such:thing", "bench.search:tpe", *NAMES],
-    "--scheduler": ["asha", "full", "bench.search:Asha", "bench.search:NOTHING", *NAMES],
+    "--searcher": ["tpe", "random", "optuna:no", "no.such:thing", "bench.search.search:tpe", *NAMES],
+    "--scheduler": ["asha", "full", "bench.search.search:Asha", "bench.search.search:NOTHING", *NAMES],
 }
 """What each option may be given. `--address` is not among them: it would look for a cluster, for a while."""
 FLAGS = ["--strict", "--fresh", "--deterministic", "--dry-run", "-h=", "--no-such", "--dataset", "stray"]

@@ -15,7 +15,7 @@ FORBIDDEN = {
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_a_package_imports_nothing_from_above_it(package: str):
     imported = set()
-    for path in (ROOT / package).glob("*.py"):
+    for path in (ROOT / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 imported |= {alias.name.split(".")[0] for alias in node.names}

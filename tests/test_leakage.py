@@ -14,10 +14,11 @@ from scipy.stats import binom
 from torch import Tensor
 
 from algorithms import BASELINES, METHODS
-from algorithms.knn import Evaluation
-from algorithms.trainer import Trainer
-from bench import images, training
-from bench.search_space import load
+from algorithms.evaluation.knn import Evaluation
+from algorithms.training.trainer import Trainer
+from bench.data import images
+from bench.execution import training
+from bench.search.space import load
 
 ACCURACIES = ("knn_200", "knn_20", "purity_20")
 RARE = 1e-6

@@ -41,9 +41,8 @@ def python(installed: Path, folder: Path, *words: str) -> subprocess.CompletedPr
 IMPORT_ALL = """
 import importlib, pathlib, pkgutil, sys
 root = pathlib.Path(sys.argv[1])
-names = [item.name for item in pkgutil.iter_modules([str(root)])]
-for package in names[:]:
-    names += [f"{package}.{item.name}" for item in pkgutil.iter_modules([str(root / package)])]
+sys.path.insert(0, str(root))
+names = [item.name for item in pkgutil.walk_packages([str(root)])]
 for name in names:
     module = importlib.import_module(name)
     assert pathlib.Path(module.__file__).is_relative_to(root), module.__file__
@@ -76,7 +75,7 @@ def test_the_command_of_a_wheel_tells_its_options_and_reads_every_search_space(i
 def test_a_run_on_cifar10_ends_with_its_report_and_published_numbers_from_a_wheel(installed: Path, tmp_path: Path):
     run = synthetic_run.write(tmp_path / "run", dataset="cifar10")
     for module, left in (("report", "report.html"), ("anchors", "anchors.md")):
-        done = python(installed, tmp_path, "-m", f"bench.{module}", str(run))
+        done = python(installed, tmp_path, "-m", f"bench.report.{module}", str(run))
         assert done.returncode == 0, done.stderr
         assert (run / left).stat().st_size > 100
 

@@ -20,8 +20,8 @@ import torch
 
 import run_bench
 from algorithms import method_class
-from algorithms.augment import pack, unaugmented
-from bench import tune
+from algorithms.training.augment import pack, unaugmented
+from bench.execution import tune
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -193,7 +193,7 @@ def test_a_method_of_ones_own_is_trained_by_its_name(checkout: Path):
 
 IN_VIRTUAL_TIME = """
 import collections, dataclasses, sys
-from bench.simulate import plan_for, simulate, synthetic
+from bench.search.simulate import plan_for, simulate, synthetic
 
 calibration, curve = synthetic(1)
 plan = plan_for(calibration, slots=2, trials=20, epochs=8)

@@ -19,11 +19,13 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms.trainer import EpochReport, Trainer
-from bench import checkpoint, images, plan, training, trial, tune
-from bench.budget import Budget
-from bench.ledger import Fold, read
-from bench.search_space import load
+from algorithms.training.trainer import EpochReport, Trainer
+from bench.data import images
+from bench.execution import checkpoint, training, trial, tune
+from bench.search import plan
+from bench.search.budget import Budget
+from bench.search.ledger import Fold, read
+from bench.search.space import load
 
 ROOT = Path(__file__).resolve().parent.parent
 METHOD, EPOCHS = "pirl", 4

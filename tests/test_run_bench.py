@@ -24,11 +24,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import run_bench
-from bench import images, search_space, tune
-from bench import plan as planning
+from bench.data import images
 from bench.errors import UserError
-from bench.ledger import FORMAT, Ledger, read, read_events
-from bench.search import Search
+from bench.execution import tune
+from bench.search import plan as planning
+from bench.search import space as search_space
+from bench.search.ledger import FORMAT, Ledger, read, read_events
+from bench.search.search import Search
 
 ROOT = Path(__file__).resolve().parent.parent
 

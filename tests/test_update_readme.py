@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import run_bench
-from bench import plan, tune
+from bench.execution import tune
+from bench.search import plan
 from tests.bench import synthetic_run
 from tests.test_run_bench import ROOT, class_folders
 

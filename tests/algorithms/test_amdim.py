@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from algorithms.amdim import AMDIM, multiscale_nce
-from algorithms.augment import augment, pack
 from algorithms.method import Setting
+from algorithms.training.augment import augment, pack
 
 
 def make(size=16, **changes) -> AMDIM:

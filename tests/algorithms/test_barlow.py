@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from algorithms.barlow import BarlowTwins, barlow_twins
 from algorithms.encoders import build_encoder
 from algorithms.method import Setting
-from algorithms.trainer import effective_hyperparameters
-from bench.search_space import load
+from algorithms.training.trainer import effective_hyperparameters
+from bench.search.space import load
 
 
 def draw(batch, width, seed):

@@ -6,8 +6,8 @@ from torch.autograd import gradcheck
 
 from algorithms.byol import BYOL
 from algorithms.encoders import build_encoder
-from algorithms.losses import negative_cosine
 from algorithms.method import Setting
+from algorithms.parts.losses import negative_cosine
 
 SETTING = Setting(images=64, image_size=16, batch_size=8, epochs=4)
 

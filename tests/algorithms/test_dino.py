@@ -10,9 +10,9 @@ from torch.autograd import gradcheck
 
 from algorithms.dino import DINO
 from algorithms.encoders import build_encoder
-from algorithms.losses import cross_view_entropy
 from algorithms.method import Setting
-from bench.search_space import load
+from algorithms.parts.losses import cross_view_entropy
+from bench.search.space import load
 from tests.algorithms.phases import frozen_steps
 
 

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from algorithms.encoders import build_encoder
-from algorithms.heads import SplitBatchNorm
 from algorithms.method import Setting
 from algorithms.moco import MoCo
+from algorithms.parts.heads import SplitBatchNorm
 
 
 def make(**changes) -> MoCo:

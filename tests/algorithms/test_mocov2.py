@@ -5,7 +5,7 @@ from algorithms.encoders import build_encoder
 from algorithms.method import Setting
 from algorithms.moco import MoCo
 from algorithms.mocov2 import MoCoV2
-from bench.search_space import load
+from bench.search.space import load
 
 
 def make(size=16) -> MoCoV2:

@@ -7,10 +7,10 @@ import torch
 from torch.autograd import gradcheck
 
 from algorithms.encoders import build_encoder
-from algorithms.losses import info_nce
 from algorithms.method import Setting
 from algorithms.mocov3 import MoCoV3
-from bench.search_space import load
+from algorithms.parts.losses import info_nce
+from bench.search.space import load
 
 SETTING = Setting(images=64, image_size=16, batch_size=8, epochs=4)
 

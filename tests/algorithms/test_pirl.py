@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from algorithms.augment import View, augment, pack, unaugmented
 from algorithms.encoders import build_encoder
 from algorithms.method import Setting
 from algorithms.pirl import PIRL, cut, noise_contrastive
+from algorithms.training.augment import View, augment, pack, unaugmented
 
 
 def make(images=64, size=16, encoder="resnet8", **changes) -> PIRL:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from algorithms.encoders import build_encoder
-from algorithms.losses import info_nce
 from algorithms.method import Setting
+from algorithms.parts.losses import info_nce
 from algorithms.relic import ReLIC, relic
 
 SETTING = Setting(images=64, image_size=16, batch_size=8, epochs=4)

@@ -8,7 +8,7 @@ from algorithms.encoders import build_encoder
 from algorithms.method import Setting
 from algorithms.seer import SEER
 from algorithms.swav import SwAV
-from bench.search_space import load
+from bench.search.space import load
 
 
 def hyperparameters(**changes) -> dict:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from algorithms.encoders import build_encoder
-from algorithms.losses import nt_xent
 from algorithms.method import Setting
+from algorithms.parts.losses import nt_xent
 from algorithms.simclr import SimCLR
 
 

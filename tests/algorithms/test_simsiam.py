@@ -5,8 +5,8 @@ import torch
 
 from algorithms.encoders import build_encoder
 from algorithms.method import Setting
-from algorithms.optimizers import parameter_groups
 from algorithms.simsiam import SimSiam
+from algorithms.training.optimizers import parameter_groups
 
 
 def make(image_size: int = 16) -> SimSiam:

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from algorithms.encoders import build_encoder
-from algorithms.losses import sinkhorn
 from algorithms.method import Setting
+from algorithms.parts.losses import sinkhorn
 from algorithms.swav import SwAV
-from bench.search_space import load
+from bench.search.space import load
 from tests.algorithms.phases import frozen_steps
 
 

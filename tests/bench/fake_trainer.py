@@ -54,7 +54,8 @@ def allocate(trial: dict[str, Any], settings: dict[str, Any]) -> None:
 class FakeTrainer:
     def __init__(self, trial: dict[str, Any], settings: dict[str, Any]) -> None:
         self.trial, self.settings, self.epoch = trial, settings, 0
-        worker = sys.modules.get("bench.trial")  # not imported: a calibration would take it for a start's time
+        # Not imported: a calibration would take it for a start's time.
+        worker = sys.modules.get("bench.execution.trial")
         self.begins = worker and worker._current and worker._current._began  # on a busy machine long before now
         time.sleep(settings.get("start", 0.0))
         self.facts = {"encoder_parameters": 1000, "own_encoder": False, "device": "cpu"}

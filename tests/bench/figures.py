@@ -19,12 +19,12 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from bench import tune
-from bench.budget import Budget
-from bench.ledger import Ledger
-from bench.plan import Experiment, Plan, make
-from bench.search import Search
-from bench.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
+from bench.execution import tune
+from bench.search.budget import Budget
+from bench.search.ledger import Ledger
+from bench.search.plan import Experiment, Plan, make
+from bench.search.search import Search
+from bench.search.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
 from tests.bench.harness import FaultySpace
 
 FAKE = "tests.bench.fake_trainer:factory"

@@ -18,12 +18,12 @@ from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from bench.budget import Budget
 from bench.errors import UserError
 from bench.files import write_atomically
-from bench.ledger import Fold, read, read_events
 from bench.output import readerless
-from bench.search import Asha
+from bench.search.budget import Budget
+from bench.search.ledger import Fold, read, read_events
+from bench.search.search import Asha
 from tests.bench.fake_trainer import accuracy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -164,8 +164,8 @@ def main() -> int:
     if nodes:  # before Ray reads it
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_worker_niceness": "0"}
 
-    from bench import tune
-    from bench.plan import Experiment, make
+    from bench.execution import tune
+    from bench.search.plan import Experiment, make
 
     tune.RESULTS = 0.5
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
-from bench import results
+from bench.report import results
 
 METHODS = ("simclr", "byol", "swav", "moco", "barlow", "simsiam")
 PAPERS = {

@@ -17,8 +17,8 @@ from lightly.transforms import SimCLRTransform
 from peers import loader
 from timing import about_this_machine, interleave, medians, print_table, ratios
 
-from algorithms.augment import MEAN, STD, View, augment, pack
-from algorithms.trainer import keep_freed_memory
+from algorithms.training.augment import MEAN, STD, View, augment, pack
+from algorithms.training.trainer import keep_freed_memory
 
 
 def main():

@@ -25,8 +25,8 @@ import torch
 from timing import about_this_machine, interleave, print_table, ratios
 
 from algorithms import METHODS, method_class
-from algorithms.trainer import Trainer
-from bench import search_space
+from algorithms.training.trainer import Trainer
+from bench.search import space as search_space
 
 
 class Single(Trainer):

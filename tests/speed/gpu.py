@@ -23,10 +23,10 @@ from timing import about_this_machine
 from torch.utils.flop_counter import FlopCounterMode
 
 from algorithms import METHODS, method_class
-from algorithms.augment import View, augment, pack
-from algorithms.knn import Evaluation, knn_predict
-from algorithms.trainer import Trainer
-from bench import search_space
+from algorithms.evaluation.knn import Evaluation, knn_predict
+from algorithms.training.augment import View, augment, pack
+from algorithms.training.trainer import Trainer
+from bench.search import space as search_space
 
 CIFAR10 = (50_000, 10_000)
 WITH_LIGHTLY = ("simclr", "barlow", "simsiam", "byol", "moco", "dino", "swav")

@@ -22,9 +22,9 @@ from peers import METHODS, LightlyLoop
 from threads import Pool, make_trainer
 from timing import about_this_machine, interleave, medians, print_table, ratios
 
-from algorithms import precision
 from algorithms.encoders import build_encoder
-from bench import search_space
+from algorithms.training import precision
+from bench.search import space as search_space
 
 
 def lightly_loop(name: str, net: str, batch: int, steps: int, workers: int, device: str) -> LightlyLoop:

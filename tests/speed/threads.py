@@ -19,8 +19,8 @@ import torch
 from timing import about_this_machine, print_table
 
 from algorithms import method_class
-from algorithms.trainer import Trainer
-from bench import search_space
+from algorithms.training.trainer import Trainer
+from bench.search import space as search_space
 
 
 def make_trainer(

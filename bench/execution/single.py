@@ -1,0 +1,137 @@
+"""Train one method alone and keep its encoder: `run_bench.py --train METHOD`."""
+
+import json
+import math
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from algorithms import method_class
+from algorithms.training.trainer import EpochReport, hyperparameter_names
+from bench.errors import UserError
+from bench.execution import checkpoint
+from bench.execution.training import build, set_determinism
+from bench.files import write_atomically
+from bench.machine import cores
+from bench.search.ledger import Fold, plain, read
+from bench.search.search import COLLAPSED
+from bench.search.space import SearchSpace
+
+
+def train(
+    space: SearchSpace,
+    settings: Mapping[str, Any],
+    local: Mapping[str, Any],
+    *,
+    epochs: int,
+    seed: int = 0,
+    run_dir: Path,
+    fresh: bool = False,
+) -> Path:
+    """Train on all training images and meet the test images once, at the last epoch; the path of the encoder.
+
+    The hyper-parameters are those that won the search of the run in `run_dir`, else our recipe in `space`. `settings`
+    and `local` are those of `bench.execution.training.build`. In `run_dir`/trained/METHOD: `encoder.pt`, the
+    state dict of the encoder that was judged; `training.json`, what was trained and how well it does;
+    `checkpoint.pt` while it trains,
+    from which the same call continues. `fresh` begins anew. A winner of a run on other images, of another size or with
+    another encoder is taken, and told. Raises UserError where the folder holds a training with other settings or a
+    damaged one, where what won is of a version with other hyper-parameters, and where the loss is no number.
+    """
+    method, fold = space.method, read(run_dir / "ledger.jsonl")
+    winner = fold.trials.get(fold.winner(method) or "")
+    hyperparameters = dict(winner.hyperparameters if winner else space.defaults)
+    required, known = hyperparameter_names(method_class(method))
+    if other := sorted((required - hyperparameters.keys()) | (hyperparameters.keys() - known)):
+        raise UserError(
+            f"what won in {run_dir} is of a version in which {method} had other hyper-parameters ({', '.join(other)}); "
+            "give another --run-dir to train it by its recipe"
+        )
+    print(f"{method}, {epochs} epochs, " + (f"as it won in {run_dir}" if winner else recipe_words(space)), flush=True)
+    if winner and (other := _otherwise(fold, settings)):
+        print(f"note: the run there was {other}", flush=True)
+    folder = run_dir / "trained" / method
+    unfinished, result, encoder = (folder / name for name in ("checkpoint.pt", "training.json", "encoder.pt"))
+    halved = {"halved": True} if winner and winner.halved else {}
+    asked = plain({"method": method, "hyperparameters": hyperparameters, "epochs": epochs} | halved | dict(settings))
+    asked |= {"seed": seed} if seed else {}  # so that a training begun before there was such an option continues
+    before = kept = None
+    if not fresh:
+        before = _read_result(result) if result.exists() and encoder.exists() else None
+        kept = checkpoint.read(unfinished) if unfinished.exists() else before
+    if kept and kept["asked"] != asked:
+        raise UserError(f"{folder} holds a training with other settings; use --fresh to begin it anew")
+    if before:
+        print(_line(EpochReport(**before["report"]), epochs))
+        return encoder
+
+    set_determinism({**settings, **local})
+    torch.set_num_threads(min(torch.get_num_threads(), cores()))
+    trial = {"method": method, "stage": "confirm", "seed": seed, "hyperparameters": hyperparameters} | halved
+    trainer = build(trial | {"epochs": epochs, "evaluate_at": [epochs]}, {**settings, **local})
+    if fitted := trainer.facts.get("hyperparameters"):
+        changes = (f"{name} {hyperparameters.get(name)} → {value}" for name, value in sorted(fitted.items()))
+        print(f"fitted to this encoder and data set: {', '.join(changes)}", flush=True)
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    if kept:
+        trainer.load_state_dict(kept["trainer"])
+        print(f"continuing after epoch {trainer.epoch}", flush=True)
+    keeper = checkpoint.Checkpoint(unfinished)
+    for report in trainer:
+        if not math.isfinite(report.loss):
+            raise UserError(
+                f"loss is {report.loss} at epoch {report.epoch}; lower the default of learning_rate in "
+                f"search_spaces/{method}.yaml and use --fresh"
+            )
+        print(_line(report, epochs), flush=True)
+        if report.epoch < epochs:
+            keeper.write_if_due(lambda: {"asked": asked, "trainer": trainer.state_dict()})
+    if not report.feature_std >= COLLAPSED:
+        print(f"warning: {method} has collapsed: all images have nearly the same features", file=sys.stderr)
+    checkpoint.write(encoder, trainer.method.judged_encoder.state_dict())
+    content = {"asked": asked, "facts": trainer.facts, "report": vars(report)}
+    write_atomically(result, json.dumps(plain(content), indent=1) + "\n")
+    unfinished.unlink(missing_ok=True)
+    return encoder
+
+
+def recipe_words(space: SearchSpace) -> str:
+    """Whose the recipe is that a method has by default: `as published` where it is exactly that."""
+    if len(space.recipes) > 1:
+        return "by our recipe, which is not the published one"
+    return "as published" + (f", adapted: {space.recipe['adapted']}" if "adapted" in space.recipe else "")
+
+
+def _otherwise(fold: Fold, settings: Mapping[str, Any]) -> str | None:
+    """In which of its images, their size and its encoder a run differs from these settings; None if in nothing."""
+    there, parts = fold.settings, []
+    if there.get("dataset") != settings.get("dataset"):
+        parts.append(f"on {there.get('dataset')}")
+    elif there.get("dataset_fingerprint") != settings.get("dataset_fingerprint"):
+        parts.append(f"on other images called {there.get('dataset')}")
+    if there.get("image_size") != settings.get("image_size"):
+        parts.append(f"at {there.get('image_size')} px")
+    if there.get("encoder") != settings.get("encoder"):
+        parts.append(f"with {there.get('encoder')}")
+    return " ".join(parts) or None
+
+
+def _read_result(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        return {"asked": content["asked"], "report": vars(EpochReport(**content["report"]))}
+    except (ValueError, TypeError, KeyError) as error:
+        raise checkpoint.damaged(path) from error
+
+
+def _line(report: EpochReport, epochs: int) -> str:
+    left = f"{(epochs - report.epoch) * report.seconds / 60:.1f} min left"
+    judged = left if report.knn_200 is None else f"test kNN {report.knn_200:.2%}"
+    return (
+        f"epoch {report.epoch} of {epochs}: loss {report.loss:.4g}, {report.images_per_second:,.0f} images/s, {judged}"
+    )

@@ -1,0 +1,259 @@
+"""The ledger's fold as two Parquet files: `trials.parquet`, a row per trial; `epochs.parquet`, a row per epoch.
+
+They are derived: the same ledger gives the same bytes, and nothing is lost when they are lost. Facts about the
+whole run (budget, devices, versions, search spaces) travel as JSON in the metadata of `trials.parquet`, so that
+the table and the report need nothing else.
+"""
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.errors import UserError
+from bench.files import write_atomically
+from bench.search.ledger import Fold, Trial, plain
+
+MOMENT = pa.timestamp("us", tz="UTC")
+
+TRIALS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("uid", pa.string()),
+        ("method", pa.string()),
+        ("stage", pa.string()),  # search | confirm | published | ours | baseline | superseded
+        ("state", pa.string()),  # complete | pruned | failed | cut | running
+        ("reason", pa.string()),
+        ("failure", pa.string()),  # what kind of failure it was
+        ("seed", pa.int64()),
+        ("hyperparameters", pa.string()),  # JSON, as asked for
+        ("effective", pa.string()),  # JSON, as trained: made smaller where encoder or data set ask for it
+        ("published_recipe", pa.bool_()),
+        ("our_recipe", pa.bool_()),  # ours, where it is another one than the published
+        ("encoder", pa.string()),
+        ("encoder_parameters", pa.int64()),
+        ("own_encoder", pa.bool_()),  # the method brings another encoder than the run's
+        ("dataset", pa.string()),
+        ("dataset_fingerprint", pa.string()),
+        ("image_size", pa.int64()),
+        ("batch_size", pa.int64()),  # images in a step, as trained
+        ("epochs", pa.int64()),  # planned
+        ("epoch", pa.int64()),  # reached
+        ("validation_knn_200", pa.float64()),
+        ("test_knn_200", pa.float64()),
+        ("test_knn_20", pa.float64()),
+        ("test_purity_20", pa.float64()),
+        ("device", pa.string()),
+        ("device_seconds", pa.float64()),  # held, everything counted
+        ("images_per_second", pa.float64()),  # median over epochs
+        ("peak_memory_bytes", pa.int64()),  # of the training itself, beside the images
+        ("attempts", pa.int64()),
+        ("started", MOMENT),
+        ("ended", MOMENT),
+    ]
+)
+
+EPOCHS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("uid", pa.string()),
+        ("method", pa.string()),
+        ("stage", pa.string()),
+        ("epoch", pa.int64()),  # 1-based
+        ("loss", pa.float64()),
+        ("knn_200", pa.float64()),
+        ("knn_20", pa.float64()),
+        ("purity_20", pa.float64()),
+        ("split", pa.string()),  # validation | test
+        ("feature_std", pa.float64()),
+        ("seconds", pa.float64()),
+        ("evaluation_seconds", pa.float64()),
+        ("images_per_second", pa.float64()),
+        ("peak_memory_bytes", pa.int64()),
+        ("device_seconds", pa.float64()),  # held by the trial up to this report
+        ("reported", MOMENT),  # its wall clock, interpolated between the trial's start and end
+    ]
+)
+
+ADDED = {"failure", "effective", "our_recipe"}
+"""Columns that files of earlier versions lack; read there as null."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run left: its two tables and the facts about the whole of it."""
+
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    run: dict
+
+
+def write(fold: Fold, folder: str | Path) -> None:
+    """Write both files of the run that `fold` tells. The run's name is the folder's. Raises OSError."""
+    folder = Path(folder)
+    name = plain(folder.resolve().name)
+    trials = [_trial(trial, fold, name) for trial in fold.trials.values()]
+    epochs = [row for trial in fold.trials.values() for row in _epochs(trial, fold, name)]
+    save(trials, epochs, facts(fold, name), folder)
+
+
+def facts(fold: Fold, name: str) -> dict:
+    """What is true of the whole run: the ledger's own words, so `bench.search.ledger` says what each key holds.
+
+    `name`, `settings`, `plan`; of the last session `budget`, `slots`, `share`, `facts`; of every session, in their
+    order, `sessions` (`slots`, `rate` and, of its facts, `device`, `versions`, `commit`); `winners` {method: uid or
+    null}, `given_up` {method: why its search ended early}, `charged` (device-seconds), `closed` (why the last driver
+    ended; null while one runs).
+    """
+    session = fold.sessions[-1] if fold.sessions else {}
+    return {
+        "name": name,
+        "settings": fold.settings,
+        "plan": fold.plan,
+        **{key: session.get(key) for key in ("budget", "slots", "share", "facts")},
+        "sessions": [
+            {key: each.get(key) for key in ("slots", "rate")}
+            | {key: (each.get("facts") or {}).get(key) for key in ("device", "versions", "commit")}
+            for each in fold.sessions
+        ],
+        "winners": {method: event.get("winner") for method, event in fold.chosen.items()},
+        "given_up": fold.given_up,
+        "charged": fold.charged,
+        "closed": fold.closed,
+    }
+
+
+def _trial(trial: Trial, fold: Fold, run: str) -> dict:
+    settings, last = fold.settings, trial.last
+    session_facts = fold.sessions[-1]["facts"] if fold.sessions else {}
+    own_encoder = bool(trial.facts.get("own_encoder"))
+    tested = trial.stage != "search" and trial.state == "complete"
+    speeds = [speed for report in trial.reports.values() if (speed := report.get("images_per_second"))]
+    memory = [peak for report in trial.reports.values() if (peak := report.get("peak_memory_bytes"))]
+    return {
+        "run": run,
+        "uid": trial.uid,
+        "method": trial.method,
+        "stage": fold.stage(trial),
+        "state": trial.state,
+        "reason": trial.reason,
+        "failure": trial.kind if trial.state == "failed" else None,
+        "seed": trial.seed,
+        "hyperparameters": json.dumps(trial.hyperparameters, sort_keys=True),
+        "effective": _effective(trial),
+        "published_recipe": trial.published,
+        "our_recipe": trial.ours,
+        "encoder": trial.facts.get("encoder") or (None if own_encoder else settings.get("encoder")),
+        "encoder_parameters": trial.facts.get("encoder_parameters"),
+        "own_encoder": own_encoder,
+        "dataset": settings.get("dataset"),
+        "dataset_fingerprint": settings.get("dataset_fingerprint"),
+        "image_size": settings.get("image_size"),
+        "batch_size": trial.facts.get("batch_size"),
+        "epochs": trial.epochs,
+        "epoch": trial.epoch,
+        "validation_knn_200": last.get("knn_200") if trial.stage == "search" else None,
+        "test_knn_200": last.get("knn_200") if tested else None,
+        "test_knn_20": last.get("knn_20") if tested else None,
+        "test_purity_20": last.get("purity_20") if tested else None,
+        "device": trial.facts.get("device") or session_facts.get("device"),
+        "device_seconds": trial.held,
+        "images_per_second": statistics.median(speeds) if speeds else None,
+        "peak_memory_bytes": max(memory, default=None),
+        "attempts": trial.attempts,
+        "started": _moment(trial.started),
+        "ended": _moment(trial.ended),
+    }
+
+
+def _effective(trial: Trial) -> str | None:
+    """The hyper-parameters with which the trial was trained, as JSON; None where its trainer did not tell."""
+    differing = trial.facts.get("hyperparameters")
+    return None if differing is None else json.dumps(trial.hyperparameters | differing, sort_keys=True)
+
+
+def _epochs(trial: Trial, fold: Fold, run: str) -> Iterable[dict]:
+    began = trial.started if trial.started is not None else fold.time
+    span = (fold.time if trial.ended is None else trial.ended) - began
+    common = {
+        "run": run,
+        "uid": trial.uid,
+        "method": trial.method,
+        "stage": fold.stage(trial),
+        "split": "validation" if trial.stage == "search" else "test",
+    }
+    for epoch in sorted(trial.reports):
+        report = trial.reports[epoch]
+        share = report["device_seconds"] / trial.held if trial.held else 0.0
+        yield report | common | {"reported": _moment(began + share * span)}
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def save(trials: Iterable[Mapping], epochs: Iterable[Mapping], run: Mapping, folder: str | Path) -> None:
+    """Write both files, each whole or not at all. Rows are mappings by column name; an absent value is null.
+
+    The epochs go first, so that every trial that a reader sees has its epochs. Raises OSError.
+    """
+    folder = Path(folder)
+    _write(_table(epochs, EPOCHS), folder / "epochs.parquet")
+    facts = json.dumps(run, sort_keys=True).encode()
+    _write(_table(trials, TRIALS.with_metadata({b"run": facts})), folder / "trials.parquet")
+
+
+def load(folder: str | Path) -> Results:
+    """Read a run's folder, also one that an earlier version wrote. Raises UserError where a file is missing, torn, or
+    lacks a column."""
+    folder = Path(folder)
+    trials, epochs = _read(folder / "trials.parquet", TRIALS), _read(folder / "epochs.parquet", EPOCHS)
+    try:
+        run = json.loads((trials.schema.metadata or {}).get(b"run", b"{}"))
+    except ValueError as error:
+        raise UserError(f"{folder / 'trials.parquet'} has damaged facts of its run; run the benchmark again") from error
+    return Results(trials.to_pandas(), epochs.to_pandas(), run)
+
+
+def _table(rows: Iterable[Mapping], schema: pa.Schema) -> pa.Table:
+    rows = list(rows)
+    columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+
+
+def _read(path: Path, schema: pa.Schema) -> pa.Table:
+    if not path.is_file():
+        raise UserError(f"{path} is missing; a run's folder holds trials.parquet and epochs.parquet")
+    try:
+        with open(path, "rb") as file:  # PyArrow opens no path that is not UTF-8
+            table = pq.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path} is not a whole Parquet file ({_first_line(error)}); run the benchmark again to remake it"
+        ) from error
+    missing = [field.name for field in schema if field.name not in table.column_names]
+    for name in ADDED.intersection(missing):
+        table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
+        missing.remove(name)
+    if missing:
+        raise UserError(f"{path} lacks the column {missing[0]!r}; another version of this program wrote it")
+    try:
+        return table.select(schema.names).cast(schema.with_metadata(table.schema.metadata))
+    except (pa.ArrowException, ValueError) as error:
+        raise UserError(
+            f"{path} holds a column of another type ({_first_line(error)}); another program wrote it"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,240 @@
+"""The real search in virtual time: recorded or synthetic learning curves, any number of slots, no worker.
+
+    python -m bench.search.simulate --slots 1000 --trials 20000
+    python -m bench.search.simulate --slots 8 --replay reports/cifar10-resnet18/epochs.parquet
+
+prints how many trials ran, how long that took here, and how evenly the methods were served. `bench.search.search`
+decides everything, as in a real run; only time and accuracy are made up.
+"""
+
+import argparse
+import heapq
+import itertools
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.distributions import BaseDistribution, FloatDistribution
+
+from bench.search.budget import Budget
+from bench.search.ledger import FORMAT, Fold
+from bench.search.plan import CONFIRM_IMAGES, Experiment, Plan
+from bench.search.search import DONE, Search
+
+Curve = Callable[[dict[str, Any], int], tuple[float | None, float]]
+"""(trial as the factory gets it, epoch) -> (accuracy, seconds of the epoch on the images of the search); where the
+accuracy is NaN, the training diverges in that epoch; where it is None, the memory is out."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search space of one parameter, for simulations: `x` in [0, 1]; our recipe has 0.5, as has the published one
+    unless it is given."""
+
+    method: str
+    hash: str = "simulated"
+    defaults: dict[str, float] = field(default_factory=lambda: {"x": 0.5})
+    published: dict[str, float] | None = None
+
+    @property
+    def recipes(self) -> list[dict[str, float]]:
+        return [self.defaults] if self.published is None else [self.published, self.defaults]
+
+    def proposes(self, hyperparameters: dict[str, float]) -> bool:
+        return all(0 <= value <= 1 for value in hyperparameters.values())
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        return {"x": FloatDistribution(0.0, 1.0)}
+
+    def to_params(self, hyperparameters: dict[str, float]) -> dict[str, float]:
+        return dict(hyperparameters)
+
+    def from_params(self, params: dict[str, float]) -> dict[str, float]:
+        return dict(params)
+
+
+class MemoryLedger:
+    """A ledger that forgets; its events are kept in `events` if asked for."""
+
+    def __init__(self, keep: bool = False) -> None:
+        self.fold = Fold()
+        self.events: list[dict[str, Any]] | None = [] if keep else None
+        self.clock: Callable[[], float] = time.time
+
+    def append(self, event: str, **values: Any) -> None:
+        entry = {"event": event, "time": self.clock(), **values}
+        if self.events is not None:
+            self.events.append(entry)
+        self.fold.apply(entry)
+
+
+def simulate(plan: Plan, curve: Curve, ledger: Any = None, until: float = math.inf) -> tuple[Fold, float]:
+    """Run `plan` on `curve`, at most to the virtual time `until`; the state at the end, and the virtual seconds."""
+    ledger = ledger or MemoryLedger()
+    now = 0.0
+    ledger.clock = lambda: now
+    if not ledger.fold.settings:
+        ledger.append(
+            "run",
+            format=FORMAT,
+            settings=plan.experiment.identity(),
+            plan={"epochs": plan.epochs, "halved": plan.halved},
+        )
+    ledger.append("session", number=len(ledger.fold.sessions), slots=plan.slots, share=plan.share, facts={})
+    search = Search(plan, ledger, clock=lambda: now)
+    coming: list[tuple[float, int, dict[str, Any], int]] = []  # (when, tie-break, assignment, epoch)
+    order = itertools.count()
+
+    def lasts(trial: dict[str, Any], epoch: int) -> float:
+        return curve(trial, epoch)[1] * (1.0 if trial["stage"] == "search" else CONFIRM_IMAGES)
+
+    while True:
+        while isinstance(assignment := search.next(), dict):
+            search.started(assignment["trial"]["uid"])
+            epoch = assignment["known"] + 1
+            heapq.heappush(coming, (now + lasts(assignment["trial"], epoch), next(order), assignment, epoch))
+        if assignment == DONE or now >= until:
+            return ledger.fold, now
+        now, _, assignment, epoch = heapq.heappop(coming)
+        trial = assignment["trial"]
+        accuracy = curve(trial, epoch)[0]
+        if accuracy is None:
+            search.failed(trial["uid"], "out of memory", "memory")
+            continue
+        loss = math.nan if math.isnan(accuracy) else 1.0
+        evaluated = accuracy if epoch in trial["evaluate_at"] else None
+        report = {"epoch": epoch, "loss": loss, "knn_200": evaluated, "feature_std": None}
+        if search.reported(trial["uid"], assignment["attempt"], report):
+            heapq.heappush(coming, (now + lasts(trial, epoch + 1), next(order), assignment, epoch + 1))
+
+
+def synthetic(methods: int, seed: int = 0) -> tuple[dict[str, dict[str, float]], Curve]:
+    """Methods whose epochs cost 1 to 3 seconds, some slow starters; (calibration, curve)."""
+    generator = random.Random(seed)
+    traits = {
+        f"method{number:02d}": (
+            generator.uniform(1, 3),
+            generator.uniform(0.5, 0.9),
+            generator.uniform(0, 1),
+            generator.uniform(1, 6),
+        )
+        for number in range(methods)
+    }
+
+    def curve(trial: dict[str, Any], epoch: int) -> tuple[float, float]:
+        seconds, top, best, speed = traits[trial["method"]]
+        luck = math.sin(trial["seed"] * 12.9898)
+        reach = top * math.exp(-8 * (trial["hyperparameters"].get("x", 0.5) - best) ** 2) + 0.01 * luck
+        return reach * (1 - math.exp(-speed * epoch / trial["epochs"])), seconds * (1 + 0.05 * luck)
+
+    return {name: {"epoch": trait[0], "evaluation": 0.0} for name, trait in traits.items()}, curve
+
+
+def recorded(path: str) -> tuple[dict[str, dict[str, float]], Curve, int]:
+    """The curves of a run's epochs.parquet, drawn by a trial's seed; (calibration, curve, epochs).
+
+    Only search trials that reached the last epoch have a whole curve; they stand for all.
+    """
+    import pandas
+
+    table = pandas.read_parquet(path)
+    table = table[table["stage"] == "search"]
+    epochs = int(table["epoch"].max())
+    curves: dict[str, list[tuple[dict[int, float], float]]] = {}
+    for (method, _), rows in table.groupby(["method", "uid"]):
+        if rows["epoch"].max() == epochs:
+            accuracies = rows.set_index("epoch")["knn_200"].dropna().to_dict()
+            seconds = float((rows["seconds"] + rows["evaluation_seconds"]).mean())
+            curves.setdefault(str(method), []).append((accuracies, seconds))
+
+    def curve(trial: dict[str, Any], epoch: int) -> tuple[float, float]:
+        choices = curves[trial["method"]]
+        accuracies, seconds = choices[trial["seed"] % len(choices)]
+        known = [accuracy for at, accuracy in sorted(accuracies.items()) if at <= epoch]
+        return (known[-1] if known else min(accuracies.values())), seconds
+
+    calibration = {
+        method: {"epoch": sum(seconds for _, seconds in runs) / len(runs), "evaluation": 0.0}
+        for method, runs in curves.items()
+    }
+    return calibration, curve, epochs
+
+
+def plan_for(
+    calibration: dict[str, dict[str, float]],
+    slots: int,
+    trials: int,
+    epochs: int,
+    searcher: str = "random",
+    spaces: dict[str, Any] | None = None,
+) -> Plan:
+    """A plan with about the budget in which so many trials fit."""
+    experiment = Experiment(
+        spaces=spaces or {method: Space(method) for method in calibration},
+        factory="",
+        baselines=(),
+        searcher=searcher,
+    )
+
+    def with_budget(seconds: float) -> Plan:
+        return Plan(experiment, Budget("gpu", seconds), slots, 1.0, epochs, calibration, 0.0, 0.0)
+
+    low, high = 1.0, 1e12
+    while high / low > 1.001:
+        middle = math.sqrt(low * high)
+        plan = with_budget(middle)
+        if plan.share > plan.least_share() and sum(plan.trials(m) for m in calibration) > trials:
+            high = middle
+        else:
+            low = middle
+    return with_budget(high)
+
+
+def fairness(fold: Fold, plan: Plan) -> float:
+    """The most device time of a method, over the least.
+
+    At most 1.05 at the end of a run, wherever `grain` is below about 0.03 and epochs take what they took before.
+    """
+    spent = [fold.spent[method] for method in plan.experiment.spaces]
+    return max(spent) / min(spent)
+
+
+def grain(plan: Plan) -> float:
+    """The part of a share that the shortest piece of a trial takes, at most: so much of it may stay unused."""
+    first = [*plan.milestones, plan.epochs][0]
+    return max(plan.cost(method, "search", 0, first) for method in plan.experiment.spaces) / plan.share
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--slots", type=int, default=1000)
+    parser.add_argument("--trials", type=int, default=20_000)
+    parser.add_argument("--methods", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=27)
+    parser.add_argument("--searcher", default="tpe")
+    parser.add_argument("--replay", help="a run's epochs.parquet, in place of synthetic curves")
+    arguments = parser.parse_args()
+    epochs = arguments.epochs
+    if arguments.replay:
+        calibration, curve, epochs = recorded(arguments.replay)
+    else:
+        calibration, curve = synthetic(arguments.methods)
+    plan = plan_for(calibration, arguments.slots, arguments.trials, epochs, arguments.searcher)
+    began = time.process_time()
+    fold, virtual = simulate(plan, curve)
+    took = time.process_time() - began
+    states = {state: sum(t.state == state for t in fold.trials.values()) for state in ("complete", "pruned", "cut")}
+    unused = 1 - sum(fold.spent.values()) / plan.budget.seconds
+    print(
+        f"{len(fold.trials)} trials ({', '.join(f'{n} {s}' for s, n in states.items())}) on {plan.slots} slots, "
+        f"{virtual / 3600:.1f} virtual hours in {took:.1f} s of processor time; "
+        f"most/least device time {fairness(fold, plan):.3f} (to the first milestone it is {grain(plan):.1%} of a share "
+        f"at most), unused {unused:.1%}, slots busy {sum(fold.spent.values()) / (virtual * plan.slots):.1%}"
+    )
+
+
+if __name__ == "__main__":
+    main()

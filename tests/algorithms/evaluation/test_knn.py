@@ -1,0 +1,148 @@
+"""The evaluation protocol against slow transcriptions of it."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from algorithms.baselines import Pixels
+from algorithms.evaluation.knn import Evaluation, knn_predict, purity
+from algorithms.method import Method, Setting
+from algorithms.training.augment import pack
+
+
+def vote(query, bank, labels, classes, k, temperature) -> list[float]:
+    """Wu 2018, section 3.4, one query, plain Python."""
+    similarity = [
+        (sum(a * b for a, b in zip(query, row, strict=True)), label) for row, label in zip(bank, labels, strict=True)
+    ]
+    votes = [0.0] * classes
+    for value, label in sorted(similarity, reverse=True)[:k]:
+        votes[label] += math.exp(value / temperature)
+    return votes
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10**6), rows=st.integers(3, 60), k=st.integers(1, 80))
+def test_predictions_are_the_weighted_vote_of_the_k_nearest(seed: int, rows: int, k: int):
+    generator = torch.Generator().manual_seed(seed)
+    bank = F.normalize(torch.randn(rows, 6, generator=generator, dtype=torch.float64), dim=1)
+    queries = F.normalize(torch.randn(9, 6, generator=generator, dtype=torch.float64), dim=1)
+    labels = torch.randint(0, 4, (rows,), generator=generator)
+    (found,) = knn_predict(queries.float(), bank.float(), labels, 4, [(k, 0.1)])
+    for query, prediction in zip(queries.tolist(), found.tolist(), strict=True):
+        votes = vote(query, bank.tolist(), labels.tolist(), 4, k, 0.1)
+        assert votes[prediction] == pytest.approx(max(votes), rel=1e-4)
+
+
+def test_all_protocols_of_one_call_agree_with_calls_of_their_own():
+    bank, queries = F.normalize(torch.randn(300, 8), dim=1), F.normalize(torch.randn(50, 8), dim=1)
+    labels = torch.randint(0, 5, (300,))
+    together = knn_predict(queries, bank, labels, 5, [(200, 0.1), (20, 0.07)])
+    for protocol, found in zip([(200, 0.1), (20, 0.07)], together, strict=True):
+        assert torch.equal(found, knn_predict(queries, bank, labels, 5, [protocol])[0])
+
+
+def test_purity_is_the_share_of_same_label_neighbours_without_the_image_itself():
+    features = F.normalize(torch.randn(40, 5), dim=1)
+    labels = torch.randint(0, 3, (40,))
+    shares = []
+    for i in range(40):
+        others = sorted((j for j in range(40) if j != i), key=lambda j: -(features[i] @ features[j]).item())[:20]
+        shares.append(sum(labels[j] == labels[i] for j in others).item() / 20)
+    assert purity(features, labels) == pytest.approx(sum(shares) / 40, abs=1e-6)
+
+
+def test_purity_cannot_be_measured_on_a_single_image():
+    assert purity(torch.ones(1, 1), torch.zeros(1, dtype=torch.long)) is None
+
+
+@given(bank=st.integers(1, 40), queries=st.integers(1, 5), k=st.integers(1, 300), width=st.sampled_from([1, 300]))
+@settings(max_examples=40)
+def test_a_bank_of_any_size_has_neighbours(bank: int, queries: int, k: int, width: int):
+    rows, asked = F.normalize(torch.randn(bank, width), dim=1), F.normalize(torch.randn(queries, width), dim=1)
+    labels = torch.arange(bank) % 3
+    (found,) = knn_predict(asked, rows, labels, 3, [(k, 0.1)])
+    assert found.shape == (queries,)
+    assert set(found.tolist()) <= set(labels.tolist())
+    share = purity(rows, labels, k)
+    assert share is None if bank == 1 else 0 <= share <= 1
+
+
+def images(count: int) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8)
+
+
+def evaluation(bank: int = 60, queries: int = 30) -> Evaluation:
+    return Evaluation(pack(images(bank)), torch.arange(bank) % 3, pack(images(queries)), torch.arange(queries) % 3, 3)
+
+
+class Judged(Method):
+    """A small network with batch norm."""
+
+    @classmethod
+    def build_encoder(cls, name, image_size):
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        network.width = 4
+        return network
+
+
+def judged() -> Judged:
+    return Judged(Setting(60, 8, 4, 1), Judged.build_encoder("", 8)).train()
+
+
+def test_evaluation_runs_in_eval_mode_changes_no_statistics_and_restores_the_mode():
+    method = judged()
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    evaluation()(method)
+    assert method.training
+    assert method.encoder[1].training
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+
+
+def test_evaluation_draws_no_random_numbers():
+    method, judge = judged(), evaluation()
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    judge(method)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_representation_that_is_one_point_has_no_spread_and_a_healthy_one_has():
+    method = judged()
+    healthy = evaluation()(method)["feature_std"]
+    nn.init.zeros_(method.encoder[1].weight)
+    nn.init.ones_(method.encoder[1].bias)
+    assert evaluation()(method)["feature_std"] < 1e-4 < healthy
+
+
+@pytest.mark.parametrize("queries", [1, 2, 3])
+def test_few_queries_are_judged_and_no_collapse_is_seen_in_their_likeness(queries: int):
+    method = judged()
+    whole = evaluation()
+    alike = Evaluation(whole.bank, whole.bank_labels, whole.bank[:1].repeat(queries, 1, 1, 1), torch.zeros(queries), 3)
+    found = alike(method)
+    assert (found["purity_20"] is None) == (queries == 1)
+    assert found["knn_200"] is not None
+    expected = torch.cat([alike.features(method, alike.queries), alike.features(method, alike.bank)])
+    assert found["feature_std"] == pytest.approx(expected.std(0, correction=0).norm().item(), rel=1e-4)
+    nn.init.zeros_(method.encoder[1].weight)
+    nn.init.ones_(method.encoder[1].bias)
+    assert alike(method)["feature_std"] < 1e-4  # a collapse is seen all the same
+
+
+def test_features_that_are_not_finite_score_nothing():
+    method = judged()
+    nn.init.constant_(method.encoder[0].weight, float("nan"))
+    assert set(evaluation()(method).values()) == {0.0}
+
+
+def test_an_image_of_the_bank_is_found_by_its_own_pixels():
+    pixels, labels = pack(images(50)), torch.randint(0, 5, (50,))
+    scores = Evaluation(pixels, labels, pixels, labels, 5)(Pixels(Setting(50, 8, 4, 1), Pixels.build_encoder("", 8)))
+    assert scores["knn_20"] > 0.9

@@ -1,0 +1,130 @@
+"""Nearest rows against a sort of all of them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from algorithms.evaluation import neighbours as module
+from algorithms.evaluation.neighbours import Rough, largest, neighbours
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    rows=st.integers(1, 5),
+    columns=st.integers(1, 700),
+    k=st.integers(1, 30),
+    ties=st.booleans(),
+)
+def test_the_largest_are_those_that_topk_finds(seed: int, rows: int, columns: int, k: int, ties: bool):
+    generator = torch.Generator().manual_seed(seed)
+    similarity = torch.randn(rows, columns, generator=generator)
+    if ties:
+        similarity = similarity.round()
+    k = min(k, columns)
+    found, place = largest(similarity, k)
+    assert torch.equal(found, similarity.topk(k, dim=1).values)
+    assert torch.equal(similarity.gather(1, place), found)
+    assert all(len(set(row)) == k for row in place.tolist())
+    unordered, place = largest(similarity, k, ordered=False)
+    assert torch.equal(unordered.sort(dim=1, descending=True).values, found)
+    assert torch.equal(similarity.gather(1, place), unordered)
+
+
+KINDS = ("spread", "one direction", "clusters", "tight clusters", "one point far off", "few distinct", "one point")
+
+
+def features(kind: str, count: int, width: int, generator: torch.Generator) -> Tensor:
+    """Rows of length 1 as networks give them, and as broken ones do."""
+    noise = torch.randn(count, width, generator=generator)
+    if kind == "one direction":
+        noise = 3 + noise / 10
+    elif kind in ("clusters", "tight clusters"):
+        radius = 0.3 if kind == "clusters" else 1e-4
+        noise = radius * noise + torch.randn(7, width, generator=generator)[torch.arange(count) % 7]
+    elif kind == "one point far off":
+        noise = 3 + noise / 10
+        noise[0] = -3
+    elif kind == "few distinct":
+        noise = noise[torch.arange(count) % 5]
+    elif kind == "one point":
+        noise = noise[:1].expand(count, width)
+    return F.normalize(noise, dim=1)
+
+
+def assert_nearest(found: Tensor, place: Tensor, queries: Tensor, bank: Tensor, k: int, itself: Tensor | None):
+    """Different rows, with the cosines that are said, which are the k largest but for the error of float32."""
+    similarity = queries.double() @ bank.double().T
+    if itself is not None:
+        similarity.scatter_(1, itself[:, None], float("-inf"))
+    torch.testing.assert_close(found.double(), similarity.topk(k).values, rtol=0, atol=2e-6)
+    torch.testing.assert_close(similarity.gather(1, place), found.double(), rtol=0, atol=2e-6)
+    assert all(len(set(row)) == k for row in place.tolist())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    kind=st.sampled_from(KINDS),
+    width=st.sampled_from([3, 64, 300]),
+    k=st.integers(1, 20),
+    others=st.booleans(),
+)
+def test_what_a_rough_search_is_certain_of_is_exact(seed: int, kind: str, width: int, k: int, others: bool):
+    generator = torch.Generator().manual_seed(seed)
+    bank = features(kind, 900, width, generator)
+    itself = torch.arange(100, 130) if others else None
+    queries = bank[itself] if others else features(kind, 30, width, generator)
+    cosine, place, certain = Rough(bank).nearest(queries, k, itself)
+    itself = itself[certain] if others else None
+    assert_nearest(cosine[certain], place[certain], queries[certain], bank, k, itself)
+
+
+@pytest.mark.parametrize("kind", ["spread", "one direction"])
+def test_a_rough_search_is_certain_of_most_features(kind: str):
+    generator = torch.Generator().manual_seed(0)
+    queries, bank = features(kind, 3000, 512, generator).split([200, 2800])
+    assert Rough(bank).nearest(queries, 20, None)[2].double().mean() > 0.9
+
+
+@pytest.mark.parametrize("rough", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_neighbours_are_exact_in_blocks_of_any_size(kind: str, rough: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module.Rough, "pays", staticmethod(lambda bank, k: rough))
+    generator = torch.Generator().manual_seed(1)
+    bank, queries = features(kind, 400, 300, generator), features(kind, 50, 300, generator)
+    for part, itself in ((queries, None), (bank, torch.arange(400))):
+        for rows in (1, 17, 400):
+            blocks = list(neighbours(part, bank, 9, others=itself is not None, memory=rows * 4 * 400))
+            assert [start for start, _, _ in blocks] == list(range(0, len(part), rows))
+            found, place = (torch.cat(column) for column in list(zip(*blocks, strict=True))[1:])
+            assert_nearest(found, place, part, bank, 9, itself)
+
+
+def test_a_rough_search_that_is_seldom_certain_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module.Rough, "pays", staticmethod(lambda bank, k: True))
+    blocks = []
+    search = Rough.nearest
+    monkeypatch.setattr(Rough, "nearest", lambda *arguments: blocks.append(1) or search(*arguments))
+    generator = torch.Generator().manual_seed(2)
+    tight, spread = features("tight clusters", 400, 300, generator), features("spread", 400, 300, generator)
+    assert len(list(neighbours(tight, tight, 9, memory=40 * 4 * 400))) == 10
+    assert len(blocks) == 1
+    assert len(list(neighbours(spread, spread, 9, memory=40 * 4 * 400))) == 10
+    assert len(blocks) == 11
+
+
+def test_features_that_are_not_numbers_are_no_certain_neighbours():
+    bank = features("spread", 900, 64, torch.Generator().manual_seed(3))
+    bank[5] = float("nan")
+    assert not Rough(bank).nearest(bank[:4], 9, None)[2].any()
+
+
+@pytest.mark.parametrize(("rows", "others"), [(1, True), (1, False), (60, True)])
+def test_a_search_for_no_neighbours_finds_none(rows: int, others: bool):
+    bank = F.normalize(torch.randn(rows, 4), dim=1)
+    ((start, cosines, places),) = neighbours(bank, bank, 0, others=others)
+    assert (start, cosines.shape, places.shape) == (0, (rows, 0), (rows, 0))

@@ -1,0 +1,346 @@
+"""The trainer, for every method: exact resume, determinism, what it refuses."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from algorithms import BASELINES, METHODS, method_class
+from algorithms.evaluation.knn import Evaluation
+from algorithms.method import Method
+from algorithms.training import augment, precision
+from algorithms.training.augment import pack
+from algorithms.training.trainer import Trainer, batch_size_for, effective_hyperparameters
+from bench.search.space import load
+
+EPOCHS = 3
+
+
+def trainer(name: str, *, seed: int = 0, images: int = 96, epochs: int = EPOCHS, **arguments) -> Trainer:
+    generator = torch.Generator().manual_seed(7)
+    labels = torch.randint(0, 4, (images,), generator=generator)
+    pixels = torch.randint(0, 64, (images, 3, 16, 16), dtype=torch.uint8, generator=generator)
+    pixels += 60 * labels.to(torch.uint8)[:, None, None, None]
+    packed = pack(pixels)
+    return Trainer(
+        method_class(name),
+        pixels,
+        load(name, 32).defaults | {"batch_size": 8} | arguments.pop("hyperparameters", {}),
+        epochs=epochs,
+        encoder=arguments.pop("encoder", "resnet8"),
+        seed=seed,
+        device="cpu",
+        evaluation=Evaluation(packed, labels, packed[:32], labels[:32], 4),
+        labels=labels if name == "supervised" else None,
+        **arguments,
+    )
+
+
+def measured(report) -> dict:
+    """A report without its clock times."""
+    timed = ("seconds", "evaluation_seconds", "images_per_second")
+    return {name: value for name, value in dataclasses.asdict(report).items() if name not in timed}
+
+
+def assert_equal_states(first, second, where: str = "state"):
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for name in first:
+            assert_equal_states(first[name], second[name], f"{where}.{name}")
+    elif isinstance(first, list):
+        for number, (a, b) in enumerate(zip(first, second, strict=True)):
+            assert_equal_states(a, b, f"{where}[{number}]")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), where
+    else:
+        assert first == second, where
+
+
+EVERY_KIND_OF_STATE = {"moco": False, "pirl": True, "dino": False, "sela": True}
+"""A queue, a bank, an average with a centre, assignments; whether in bfloat16."""
+
+
+@pytest.mark.parametrize(
+    ("name", "bfloat16"),
+    [
+        pytest.param(name, bfloat16, marks=[] if EVERY_KIND_OF_STATE.get(name) is bfloat16 else pytest.mark.slow)
+        for name in [*METHODS, "supervised"]
+        for bfloat16 in (False, True)
+    ],
+)
+def test_resuming_after_any_epoch_gives_the_same_bits(name: str, bfloat16: bool, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: bfloat16)
+    whole = trainer(name, evaluate_at=[EPOCHS])
+    reports, states = [], []
+    for report in whole:
+        reports.append(measured(report))
+        torch.save(whole.state_dict(), tmp_path / f"{report.epoch}.pt")
+        states.append(torch.load(tmp_path / f"{report.epoch}.pt", weights_only=True))
+    for stop in range(1, EPOCHS):
+        # A trainer that has been used for something else before must not matter either.
+        torch.manual_seed(99)
+        resumed = trainer(name, evaluate_at=[EPOCHS])
+        resumed.load_state_dict(states[stop - 1])
+        assert [measured(report) for report in resumed] == reports[stop:]
+        assert_equal_states(resumed.state_dict(), states[-1])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_changes_its_encoder_and_reports_a_finite_loss(name: str):
+    made = trainer(name, epochs=1)
+    before = [parameter.detach().clone() for parameter in made.method.encoder.parameters()]
+    (report,) = made
+    assert math.isfinite(report.loss)
+    moved = [not torch.equal(a, b) for a, b in zip(before, made.method.encoder.parameters(), strict=True)]
+    assert all(moved), f"{moved.count(False)} of {len(moved)} tensors of the encoder never moved"
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if len(load(name, 32).recipes) == 2])
+def test_a_published_recipe_that_is_not_ours_trains_to_a_finite_loss(name: str):
+    made = trainer(name, epochs=1, hyperparameters=load(name, 32).published | {"batch_size": 8})
+    (report,) = made
+    assert made.optimizer.kind == load(name, 32).published["optimizer"]
+    assert math.isfinite(report.loss)
+
+
+def test_a_method_is_told_the_share_of_all_steps_after_its_weights_have_moved():
+    made = trainer("simclr", epochs=2)
+    weight = next(made.method.encoder.parameters())
+    told, used = [], []
+
+    def loss(views, index, original=made.method.loss):
+        used.append(weight.detach().clone())
+        return original(views, index)
+
+    made.method.loss = loss
+    made.method.after_step = lambda progress: told.append((progress.item(), weight.detach().clone()))
+    list(made)
+    steps = 2 * made.steps
+    assert [progress for progress, _ in told] == pytest.approx([(step + 1) / steps for step in range(steps)])
+    for (_, after), before in zip(told, used, strict=True):
+        assert not torch.equal(after, before)
+    for (_, after), following in zip(told[:-1], used[1:], strict=True):
+        assert torch.equal(after, following)
+
+
+def test_a_constant_learning_rate_does_not_decay():
+    made = trainer("simsiam", hyperparameters={"weight_decay": 0.0, "momentum": 1.0})
+    made.step_number.fill_(len(made.rates) - 2)
+    for group in made.optimizer.groups:
+        for momentum in group.momentum:
+            momentum.fill_(1.0)
+    parameters = dict(made.method.named_parameters())
+    before = {name: value.detach().clone() for name, value in parameters.items()}
+    made.update([torch.zeros_like(parameter) for parameter in made.optimizer.parameters()])
+    for name, value in parameters.items():
+        constant = name.startswith("predictor.")
+        rate = (made.constant_rates if constant else made.rates)[-2]
+        torch.testing.assert_close(before[name] - value, rate.expand_as(value), rtol=1e-2, atol=1e-6)
+    assert made.constant_rates[-2] > 100 * made.rates[-2]
+
+
+class Operators(TorchDispatchMode):
+    """Keeps the names of all operators that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(function.name())
+        indices = [index for part in args if isinstance(part, list | tuple) for index in part]
+        if any(isinstance(index, torch.Tensor) and index.dtype == torch.bool for index in indices):
+            self.names.add("mask")  # as an index: how many it chooses, only the device knows
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", [*METHODS, "supervised"])
+def test_no_step_waits_for_the_device(name: str, monkeypatch):
+    """Augmentation has a test of its own."""
+    monkeypatch.setattr(augment, "_eager_on_cpu", lambda tensor: False)
+    made = trainer(name)
+    made.method.before_epoch(0, made.batches)
+    index = torch.arange(made.batch_size)
+    views = made.augmented(index)
+    with Operators() as operators:
+        made.update(made.gradients(made.forward(views, index)))
+        made.finish()
+    known = "_local_scalar_dense nonzero masked_select equal is_nonzero _unique2 repeat_interleave.Tensor"
+    assert not operators.names & {"mask", *(f"aten::{name}" for name in known.split())}
+
+
+@pytest.mark.parametrize("name", [*METHODS, "supervised"])
+def test_a_step_in_bfloat16_keeps_loss_weights_and_state_in_full_precision(name: str, monkeypatch):
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: True)
+    made = trainer(name)
+    made.method.before_epoch(0, made.batches)
+    index = torch.arange(made.batch_size)
+    before = {key: value.clone() for key, value in made.method.state_dict().items()}
+    loss = made.forward(made.augmented(index), index)
+    assert loss.dtype == torch.float32
+    assert torch.isfinite(loss)
+    made.step(index)
+    made.step(index + made.batch_size)
+    after = made.method.state_dict()
+    assert {key: value.dtype for key, value in after.items()} == {key: value.dtype for key, value in before.items()}
+    # Prototypes are fixed at first.
+    trained = {key for key, value in made.method.named_parameters() if value.requires_grad and "prototypes" not in key}
+    moved = {key for key in trained if not torch.equal(after[key], before[key])}
+    assert moved >= trained - {"student.2.weight"}
+
+
+def test_the_seed_decides_and_nothing_else():
+    first, same, other = ([r.loss for r in trainer("simclr", seed=seed)] for seed in (0, 0, 1))
+    assert first == same != other
+
+
+def test_a_method_never_sees_labels_unless_it_is_the_ceiling():
+    assert trainer("simclr").method.setting.labels is None
+
+
+def test_only_the_epochs_asked_for_are_evaluated():
+    assert [r.knn_200 is not None for r in trainer("simclr", evaluate_at=[1, 3])] == [True, False, True]
+
+
+def test_supervised_training_learns_the_labels():
+    made = trainer("supervised", epochs=15)
+    losses = [report.loss for report in made]
+    assert losses[-1] < losses[0] - 0.2
+
+
+def test_baselines_without_training_leave_the_encoder_as_it_was_initialised():
+    made = trainer("random", epochs=1)
+    before = {name: value.clone() for name, value in made.method.state_dict().items()}
+    (report,) = made
+    assert report.knn_200 is not None
+    assert_equal_states(made.method.state_dict(), before)
+
+
+def test_hyperparameters_that_are_unknown_or_missing_are_named():
+    with pytest.raises(ValueError, match="does not know temprature"):
+        trainer("simclr", hyperparameters={"temprature": 1.0})
+    with pytest.raises(ValueError, match=r"lacks .*temperature"):
+        Trainer(method_class("simclr"), torch.zeros(64, 3, 8, 8, dtype=torch.uint8), {}, epochs=1)
+    with pytest.raises(ValueError, match="no optimizer 'adm'"):
+        trainer("simclr", hyperparameters={"optimizer": "adm"})
+
+
+def test_the_recipe_says_whether_biases_and_norms_are_decayed():
+    for decay_norms in (False, True):
+        made = trainer("simclr", hyperparameters={"decay_norms": decay_norms})
+        decayed = {id(value) for group in made.optimizer.groups if group.decayed for value in group.parameters}
+        expected = {id(value) for value in made.method.parameters() if decay_norms or value.ndim > 1}
+        assert decayed == expected
+
+
+def test_one_image_is_too_few():
+    with pytest.raises(ValueError, match="two are the least"):
+        trainer("simclr", images=1)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_heads_are_at_most_eight_times_as_wide_as_the_encoder(name: str):
+    wide = {"projector_hidden": 10**4, "projector_width": 10**4, "predictor_hidden": 10**4}
+    given = load(name, 32).defaults
+    given |= {name: width for name, width in wide.items() if name in given}
+    found = effective_hyperparameters(method_class(name), given, width=64, images=10**6)
+    expected = wide.keys() & given.keys()
+    # SimSiam's predictor is a bottleneck.
+    assert {found[each] for each in expected} <= ({8 * 64, 4 * 64} if name == "simsiam" else {8 * 64})
+
+
+class Cropped(Method):
+    """A user's method, whose crops have a width of their own."""
+
+    def __init__(self, setting, encoder, *, crop_width: int, queue_hidden: int = 10**6):
+        super().__init__(setting, encoder)
+        self.crop_width, self.queue_hidden = crop_width, queue_hidden
+
+
+def test_a_method_is_given_its_hyperparameters_as_they_are_unless_it_says_otherwise():
+    pixels = torch.zeros(64, 3, 8, 8, dtype=torch.uint8)
+    given = {"crop_width": 10**5, "learning_rate": 0.1, "weight_decay": 0.0, "batch_size": 8}
+    made = Trainer(Cropped, pixels, given, epochs=1, encoder="resnet8", device="cpu")
+    assert (made.method.crop_width, made.method.queue_hidden) == (10**5, 10**6)
+    assert made.facts["hyperparameters"] == {}
+
+
+def test_effective_hyperparameters_are_all_of_them_those_not_given_at_their_defaults():
+    given = {"crop_width": 7, "learning_rate": 0.1, "weight_decay": 0.0}
+    found = effective_hyperparameters(Cropped, given, width=64, images=10**6)
+    assert found.items() >= (given | {"queue_hidden": 10**6, "batch_size": 256, "optimizer": "sgd"}).items()
+
+
+def test_a_trainer_names_the_hyperparameters_that_are_in_effect_where_others_were_given():
+    made = trainer("simsiam", hyperparameters={"batch_size": 512})
+    changed = {"batch_size": 32, "projector_hidden": 512, "projector_width": 512, "predictor_hidden": 256}
+    assert made.facts["hyperparameters"] == changed
+    assert made.facts["batch_size"] == made.batch_size == 32
+    assert made.hyperparameters.items() >= changed.items()
+    assert made.method.predictor[0].out_features == 256
+    assert trainer("simsiam", hyperparameters=made.hyperparameters).facts["hyperparameters"] == {}
+
+
+@pytest.mark.parametrize("name", [*METHODS, *BASELINES])
+@given(data=st.data())
+@settings(max_examples=40)
+def test_effective_hyperparameters_stay_as_they_are_with_as_many_images_or_more(name: str, data):
+    """So what a search has chosen is trained alike on all images."""
+    space = load(name, 32)
+    given = space.defaults | {"batch_size": data.draw(st.integers(2, 1024))}
+    for key, entry in space.entries.items():
+        if "choices" in entry:
+            given[key] = data.draw(st.sampled_from(entry["choices"]))
+    width, images = data.draw(st.integers(1, 2048)), data.draw(st.integers(2, 60_000))
+    first = effective_hyperparameters(method_class(name), given, width=width, images=images)
+    assert first.keys() >= given.keys()
+    more = data.draw(st.integers(images, 2 * images))
+    assert effective_hyperparameters(method_class(name), first, width=width, images=more) == first
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_peak_memory_is_that_of_a_training_alone():
+    pixels = torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8, device="cuda")
+
+    def peak() -> int:
+        given = load("simclr", 32).defaults | {"batch_size": 8}
+        (report,) = Trainer(method_class("simclr"), pixels, given, epochs=1, encoder="resnet8", device="cuda")
+        return report.peak_memory_bytes
+
+    peak()  # the first has libraries' own work space
+    alone = peak()
+    others = torch.empty(2**30, dtype=torch.uint8, device="cuda")
+    assert abs(peak() - alone) < 2**20 < len(others)
+
+
+def test_the_trainer_shows_a_method_no_batch_of_a_single_image():
+    made = trainer("pirl", images=1025, hyperparameters={"batch_size": 8}, epochs=1)
+    assert [len(index) for index, _ in made.batches()] == [1025]
+    assert torch.equal(torch.cat([index for index, _ in made.batches()]), torch.arange(1025))
+    assert [len(index) for index, _ in trainer("pirl", images=1030, epochs=1).batches()] == [1024, 6]
+
+
+@pytest.mark.parametrize("size", [1, 0, -4])
+def test_a_batch_of_fewer_than_two_images_is_refused(size: int):
+    with pytest.raises(ValueError, match=f"A batch_size of {size} is too small; two images are the least"):
+        trainer("simclr", hyperparameters={"batch_size": size})
+
+
+@pytest.mark.parametrize("name", [*METHODS, "supervised"])
+@pytest.mark.parametrize(("batch_size", "images"), [(2, 2), (2, 7), (3, 5), (5, 5), (5, 13)])
+def test_the_smallest_batches_train_to_a_finite_loss(name: str, batch_size: int, images: int):
+    for report in trainer(name, images=images, epochs=2, hyperparameters={"batch_size": batch_size}):
+        assert math.isfinite(report.loss)
+
+
+@given(images=st.integers(1, 10**6), wanted=st.integers(1, 4096))
+def test_the_batch_size_is_as_wanted_or_leaves_sixty_four_steps_of_at_least_32_images(images: int, wanted: int):
+    size = batch_size_for(images, wanted)
+    assert 1 <= size <= min(wanted, images) or size <= 32
+    if size < wanted:
+        assert images < 64 * wanted
+        assert size == min(32, images) or (images // size >= 64 and 2 * size > images / 64)

@@ -1,0 +1,203 @@
+"""One method trained alone: what it leaves, how it continues, with which hyper-parameters."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from algorithms import encoders
+from bench.data import images
+from bench.errors import UserError
+from bench.execution import single
+from bench.execution.training import stage_data
+from bench.search.ledger import FORMAT, Ledger
+from bench.search.space import load
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    images.save(images.load("shapes", image_size=8, limit=200), folder)
+    return str(folder)
+
+
+def train(data, run_dir, method="dino", epochs=3, **options):
+    local = {"data": data, "device": "cpu"}
+    return single.train(load(method, 32), {"encoder": "resnet8"}, local, epochs=epochs, run_dir=run_dir, **options)
+
+
+def test_the_encoder_that_was_judged_is_kept_with_what_it_reached(data, tmp_path, capsys):
+    path = train(data, tmp_path)
+    assert path == tmp_path / "trained" / "dino" / "encoder.pt"
+    content = json.loads((path.parent / "training.json").read_text())
+    assert content["asked"]["hyperparameters"] == load("dino", 32).defaults
+    assert 0 < content["report"]["knn_200"] <= 1
+    assert "epoch 3 of 3" in capsys.readouterr().out
+    encoder = encoders.build_encoder("resnet8", 8)
+    encoder.load_state_dict(torch.load(path, weights_only=True))
+    _, _, evaluation = stage_data(data, False, "cpu")
+    judged = type("Judged", (torch.nn.Module,), {"features": lambda self, batch: encoder(batch)})()
+    encoder.eval()
+    assert evaluation(judged)["knn_200"] == content["report"]["knn_200"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["encoder.pt", "training.json"]
+
+
+def test_a_training_that_was_stopped_continues_to_the_same_bits_and_is_not_repeated(data, tmp_path, monkeypatch):
+    whole = torch.load(train(data, tmp_path / "whole"), weights_only=True)
+
+    def stop_after_two(report, epochs, line=single._line):
+        if report.epoch == 3:
+            raise KeyboardInterrupt
+        return line(report, epochs)
+
+    monkeypatch.setattr(single, "_line", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "parts")
+    monkeypatch.undo()
+    assert not (tmp_path / "parts" / "trained" / "dino" / "encoder.pt").exists()
+    path = train(data, tmp_path / "parts")
+    parts = torch.load(path, weights_only=True)
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    written = path.stat().st_mtime_ns
+    assert train(data, tmp_path / "parts") == path
+    assert path.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "training.json"])
+def test_a_damaged_file_ends_it_with_one_line_unless_begun_anew(data, tmp_path, name):
+    folder = train(data, tmp_path, "simclr", epochs=1).parent
+    (folder / name).write_bytes(b'{"asked": {}')
+    with pytest.raises(UserError, match=rf"{name} is damaged; remove it, or begin anew with --fresh"):
+        train(data, tmp_path, "simclr", epochs=1)
+    train(data, tmp_path, "simclr", epochs=1, fresh=True)
+    assert sorted(entry.name for entry in folder.iterdir()) == ["encoder.pt", "training.json"]
+
+
+def test_a_folder_with_another_training_is_left_alone_unless_told(data, tmp_path):
+    train(data, tmp_path, "simclr", epochs=1)
+    with pytest.raises(UserError, match="other settings; use --fresh"):
+        train(data, tmp_path, "simclr", epochs=2)
+    assert "of 2" not in (tmp_path / "trained" / "simclr" / "training.json").read_text()
+    train(data, tmp_path, "simclr", epochs=2, fresh=True)
+    assert json.loads((tmp_path / "trained" / "simclr" / "training.json").read_text())["asked"]["epochs"] == 2
+
+
+def searched(run_dir, settings, version=FORMAT, others=None, **values):
+    """A run in the folder that simclr has won with these hyper-parameters."""
+    ledger = Ledger(run_dir)
+    ledger.append("run", format=version, settings=settings, plan={})
+    won = load("simclr", 32).defaults | {"temperature": 0.125} | (others or {})
+    trial = {"uid": "simclr-0003", "method": "simclr", "stage": "search", "seed": 3, "number": 3, "parameters": {}}
+    trial |= {"published": False, "of": None, "epochs": 1, "evaluate_at": [1], "hyperparameters": won}
+    ledger.append("suggested", **trial, **values)
+    ledger.append("chosen", method="simclr", winner="simclr-0003", share=1.0)
+    ledger.close()
+    return won
+
+
+def test_what_won_with_half_the_batch_is_trained_with_half_of_it(data, tmp_path):
+    sizes = []
+    for values in ({}, {"halved": True}):
+        run_dir = tmp_path / str(len(values))
+        searched(run_dir, {"encoder": "resnet8"}, **values)
+        path = train(data, run_dir, "simclr", epochs=1)
+        sizes.append(json.loads((path.parent / "training.json").read_text())["facts"]["batch_size"])
+    assert sizes[1] == sizes[0] / 2
+
+
+def test_what_won_in_a_version_with_other_hyper_parameters_is_refused_in_a_line(data, tmp_path):
+    searched(tmp_path, {"encoder": "resnet8"}, 2, {"projector_hidden": 512})
+    with pytest.raises(UserError, match=r"had other hyper-parameters \(projector_hidden\); give another --run-dir"):
+        train(data, tmp_path, "simclr", epochs=1)
+    assert not (tmp_path / "trained").exists()
+
+
+@pytest.mark.parametrize("version", [1, FORMAT])
+def test_what_won_a_search_is_trained_rather_than_the_published_recipe(data, tmp_path, capsys, version):
+    won = searched(tmp_path, {"encoder": "resnet8"}, version)
+    path = train(data, tmp_path, "simclr", epochs=1)
+    told = capsys.readouterr().out
+    assert "as it won in" in told
+    assert "note:" not in told
+    assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won
+
+
+@pytest.mark.parametrize(
+    ("recipe", "published", "told"),
+    [
+        ({"source": "a repository"}, {}, "as published"),
+        ({"source": "a repository", "adapted": "8 parts"}, {}, "as published, adapted: 8 parts"),
+        ({"source": "a repository"}, {"published": 0.5}, "by our recipe, which is not the published one"),
+        ({"source": "a repository", "adapted": "8 parts"}, {"published": 0.5}, "by our recipe"),
+    ],
+)
+def test_where_nothing_won_our_recipe_is_trained_and_called_published_only_where_it_is(
+    data, tmp_path, capsys, recipe, published, told
+):
+    space = load("simclr", 32)
+    rate = space.entries["learning_rate"] | {"default": 0.125} | published
+    space = dataclasses.replace(space, recipe=recipe, entries=space.entries | {"learning_rate": rate})
+    path = single.train(space, HERE, {"data": data, "device": "cpu"}, epochs=1, run_dir=tmp_path)
+    first, fitted, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"simclr, 1 epochs, {told}")
+    assert first.endswith(told) or published
+    content = json.loads((path.parent / "training.json").read_text())
+    asked, trained = content["asked"]["hyperparameters"], content["facts"]["hyperparameters"]
+    assert asked["learning_rate"] == 0.125
+    assert f"batch_size {asked['batch_size']} → {trained['batch_size']}" in fitted
+
+
+def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):
+    space = load("simclr", 32)
+    wild = dataclasses.replace(space, entries=space.entries | {"learning_rate": {"default": 1e30}})
+    with pytest.raises(UserError, match=r"loss is (nan|inf) at epoch \d; lower the default of learning_rate"):
+        single.train(
+            wild,
+            {"encoder": "resnet8"},
+            {"data": data, "device": "cpu"},
+            epochs=3,
+            run_dir=tmp_path,
+        )
+    assert not list(tmp_path.rglob("encoder.pt"))
+
+
+HERE = {"dataset": "shapes", "dataset_fingerprint": "12", "image_size": 8, "encoder": "resnet8"}
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        (HERE, None),
+        (
+            HERE | {"dataset": "imagenette", "image_size": 224, "encoder": "resnet50"},
+            "on imagenette at 224 px with resnet50",
+        ),
+        (HERE | {"dataset_fingerprint": "34"}, "on other images called shapes"),
+        (HERE | {"image_size": 16}, "at 16 px"),
+        (HERE | {"encoder": "resnet18"}, "with resnet18"),
+    ],
+)
+def test_a_winner_of_another_run_is_used_and_it_is_told_what_differs(data, tmp_path, capsys, there, told):
+    won = searched(tmp_path, there)
+    local = {"data": data, "device": "cpu"}
+    path = single.train(load("simclr", 32), HERE, local, epochs=1, run_dir=tmp_path)
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert notes == ([f"note: the run there was {told}"] if told else [])
+    assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won
+
+
+def test_another_seed_is_another_training(data, tmp_path):
+    weights = [torch.load(train(data, tmp_path / str(seed), epochs=1, seed=seed), weights_only=True) for seed in (0, 7)]
+    assert not all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    with pytest.raises(UserError, match="other settings"):
+        train(data, tmp_path / "7", epochs=1)
+
+
+def test_an_encoder_that_collapsed_is_kept_with_a_warning(data, tmp_path, capsys, monkeypatch):
+    train(data, tmp_path / "well", epochs=1)
+    assert "collapsed" not in capsys.readouterr().err
+    monkeypatch.setattr(single, "COLLAPSED", 2.0)
+    assert train(data, tmp_path / "collapsed", epochs=1).exists()
+    assert capsys.readouterr().err == "warning: dino has collapsed: all images have nearly the same features\n"
