@@ -5,6 +5,7 @@ python run_bench.py --methods all --budget 8gpu-hours
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import platform
 import re
@@ -206,10 +207,11 @@ def remove_if_new(folder: Path) -> Callable[[], None]:
     return remove
 
 
-def compiling(asked: str | None, begun: dict[str, Any], on_gpu: bool, seconds: float) -> str:
-    """Whether steps are compiled, "on" or "off": as asked, else as it was when the run with the settings `begun` began,
+def compiling(asked: str | None, begun: dict[str, Any], on_gpu: bool, seconds: float) -> bool:
+    """Whether steps are compiled: as asked, "on" or "off", else as it was when the run with the settings `begun` began,
     else if it pays in so many device-seconds of a method."""
-    return asked or begun.get("compile") or ("on" if on_gpu and seconds >= COMPILING_PAYS else "off")
+    decided = asked or begun.get("compile")
+    return decided == "on" if decided else on_gpu and seconds >= COMPILING_PAYS
 
 
 def machine_facts(on_gpu: bool) -> dict[str, Any]:
@@ -228,8 +230,7 @@ def machine_facts(on_gpu: bool) -> dict[str, Any]:
 def train_or_profile(
     options: argparse.Namespace,
     space: Any,
-    settings: dict[str, Any],
-    local: dict[str, Any],
+    settings: Any,
     run_dir: Path,
 ) -> None:
     """What --train and --profile ask for, of the method with this search space. Raises UserError."""
@@ -237,14 +238,14 @@ def train_or_profile(
     from bench.execution.single import train
     from bench.search.plan import MOST_EPOCHS
 
-    settings = settings | ({"compile": options.compile} if options.compile else {})
-    local = local | {"compile": options.compile or ("on" if local["device"] == "cuda" else "off")}
+    compiled = options.compile == "on" if options.compile else settings.device == "cuda"
+    settings = dataclasses.replace(settings, compile=compiled)
     if options.profile:
-        print(profile(space.method, space.defaults, settings | local))
+        print(profile(space.method, space.defaults, settings))
         return
     epochs = options.epochs or MOST_EPOCHS
     about = {"epochs": epochs, "seed": options.seed, "run_dir": run_dir, "fresh": options.fresh}
-    print(f"Encoder: {train(space, settings, local, **about)}")
+    print(f"Encoder: {train(space, settings, **about)}")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -268,6 +269,8 @@ def run(options: argparse.Namespace) -> int:
     from algorithms.encoders import check_encoder
     from bench.data import images
     from bench.execution import tune
+    from bench.execution.calibration import calibrate
+    from bench.execution.settings import TrainingSettings
     from bench.report import anchors, report, results, table
     from bench.search import ledger, plan
 
@@ -296,22 +299,22 @@ def run(options: argparse.Namespace) -> int:
         images.check_enough(dataset)
     size = dataset.train.pixels.shape[-1]
     spaces = {name: load(name, size) for name in names}
-    settings = {
-        "dataset": dataset.name,
-        "dataset_fingerprint": dataset.fingerprint,
-        "image_size": size,
-        "encoder": encoder,
-    }
     readme = ROOT / "README.md"
     if options.update_readme:  # before anything is trained
         table.check_place(readme, dataset.name, encoder)
-    # Named only where they are asked for, so that a run begun before there was such an option continues.
-    settings |= {"batch_size": options.batch_size} if options.batch_size else {}
-    settings |= {"deterministic": True} if options.deterministic else {}
     run_dir = (options.run_dir or ROOT / "reports" / f"{name_of(dataset.name)}-{encoder}").resolve()
     # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
     data = run_dir / "data" / dataset.fingerprint[:12]
-    local = {"device": "cuda" if on_gpu else "cpu", "data": str(data)}
+    settings = TrainingSettings(
+        dataset=dataset.name,
+        dataset_fingerprint=dataset.fingerprint,
+        image_size=size,
+        encoder=encoder,
+        device="cuda" if on_gpu else "cpu",
+        data=str(data),
+        batch_size=options.batch_size,
+        deterministic=options.deterministic,
+    )
     about_images = {
         "dataset_note": dataset.note,
         "remarks": list(dataset.remarks),
@@ -332,15 +335,15 @@ def run(options: argparse.Namespace) -> int:
         undo.callback(remove_if_new(data))
         if single:
             save_images()
-            train_or_profile(options, spaces[names[0]], settings, local, run_dir)
+            train_or_profile(options, spaces[names[0]], settings, run_dir)
             return 0
         before = ledger.Fold() if options.fresh else ledger.read(run_dir / "ledger.jsonl")
-        settings["compile"] = compiling(options.compile, before.settings, on_gpu, budget.seconds / len(names))
+        compiled = compiling(options.compile, before.settings, on_gpu, budget.seconds / len(names))
+        settings = dataclasses.replace(settings, compile=compiled)
         experiment = plan.Experiment(
             spaces=spaces,
-            factory="bench.execution.training:build",
+            factory="bench.execution.training:Training",
             settings=settings,
-            local=local,
             epochs=options.epochs,
             seeds=options.seeds,
             seed=options.seed,
@@ -353,6 +356,7 @@ def run(options: argparse.Namespace) -> int:
             budget,
             slots,
             rate,
+            calibrate=calibrate,
             run_dir=run_dir,
             fresh=options.fresh,
             facts=machine,
@@ -400,7 +404,7 @@ def run(options: argparse.Namespace) -> int:
         status = status or 1  # nothing could be trained: a script that waits for results must see it
     print(table.terminal(found))
     print(f"Report: {page}\nTable:  {run_dir / 'table.md'}\nData:   {run_dir / 'trials.parquet'}")
-    if settings["dataset"] == "cifar10":
+    if settings.dataset == "cifar10":
         print(f"Beside published numbers: {anchors.write(run_dir)}")
     if options.update_readme and status == 0:
         changed = table.publish(found, readme, encoder)

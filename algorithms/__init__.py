@@ -1,8 +1,10 @@
 """Self-supervised methods, encoders and the trainer, in PyTorch alone."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from algorithms.method import Method
+if TYPE_CHECKING:  # the names are known without PyTorch
+    from algorithms.method import Method
 
 METHODS = {
     "byol": "BYOL",
@@ -28,7 +30,7 @@ BASELINES = {"pixels": "Pixels", "random": "RandomInitialisation", "supervised":
 """What every table shows beside the methods; they stand in `algorithms/baselines.py`."""
 
 
-def method_class(name: str) -> type[Method]:
+def method_class(name: str) -> "type[Method]":
     """The class of the method or baseline `name`. Raises KeyError for an unknown one."""
     if name in BASELINES:
         return getattr(import_module("algorithms.baselines"), BASELINES[name])

@@ -108,10 +108,10 @@ def learn(name: str, encoder: str, epochs: int, seed: int, changed: dict) -> dic
         "encoder_parameters": sum(parameter.numel() for parameter in trainer.method.encoder.parameters()),
         "knn_pixels": evaluation(pixels)["knn_200"],
         "knn_before": before["knn_200"],
-        "knn_after": last.knn_200,
+        "knn_after": last.metrics["knn_200"],
         "knn_20": last.knn_20,
         "purity_20": last.purity_20,
-        "feature_std": last.feature_std,
+        "feature_std": last.metrics["feature_std"],
         "loss": last.loss,
         "seconds": time.process_time() - began,
     }

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from algorithms.evaluation.metrics import FEATURE_STD, KNN_20, KNN_200, PURITY_20
 from algorithms.evaluation.neighbours import neighbours
 from algorithms.method import Method
 from algorithms.training import precision
@@ -78,19 +79,20 @@ class Evaluation:
         method.train(training)
         return torch.cat(rows)
 
-    def __call__(self, method: Method) -> dict[str, float | None]:
-        """Accuracies in [0, 1]: `knn_200` (k=200, T=0.1), `knn_20` (k=20, T=0.07), `purity_20` (None for a single
-        query); and `feature_std`, the standard deviation of the queries' normalised features times sqrt(D): 1 when they
+    def __call__(self, method: Method) -> dict[str, float]:
+        """Accuracies in [0, 1]: `knn_200` (k=200, T=0.1), `knn_20` (k=20, T=0.07), `purity_20` (not of a single query);
+        and `feature_std`, the standard deviation of the queries' normalised features times sqrt(D): 1 when they
         are spread evenly over the sphere, 0 when the representation has collapsed to a point. Where there are fewer
         than `FEW` queries, which may be alike, it is that of the queries and the bank."""
         bank, queries = self.features(method, self.bank), self.features(method, self.queries)
         if not torch.isfinite(queries).all():
-            return {"knn_200": 0.0, "knn_20": 0.0, "purity_20": 0.0, "feature_std": 0.0}
+            return dict.fromkeys((metric.name for metric in (KNN_200, KNN_20, PURITY_20, FEATURE_STD)), 0.0)
         judged = queries if len(queries) >= FEW else torch.cat([queries, bank])
         of_200, of_20 = knn_predict(queries, bank, self.bank_labels, self.classes, [(200, 0.1), (20, 0.07)])
+        share = purity(queries, self.query_labels)
         return {
-            "knn_200": (of_200 == self.query_labels).float().mean().item(),
-            "knn_20": (of_20 == self.query_labels).float().mean().item(),
-            "purity_20": purity(queries, self.query_labels),
-            "feature_std": (judged.std(0, correction=0).square().sum()).sqrt().item(),
+            KNN_200.name: (of_200 == self.query_labels).float().mean().item(),
+            KNN_20.name: (of_20 == self.query_labels).float().mean().item(),
+            **({} if share is None else {PURITY_20.name: share}),
+            FEATURE_STD.name: (judged.std(0, correction=0).square().sum()).sqrt().item(),
         }

@@ -23,27 +23,7 @@ from algorithms.training.optimizers import (
     learning_rates,
     parameter_groups,
 )
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What one epoch did. Accuracies are shares of 1; None where the epoch was not evaluated."""
-
-    epoch: int
-    """From 1."""
-    loss: float
-    knn_200: float | None
-    knn_20: float | None
-    purity_20: float | None
-    feature_std: float | None
-    seconds: float
-    """Training alone."""
-    evaluation_seconds: float
-    images_per_second: float
-    """Source images, however many views each has."""
-    peak_memory_bytes: int | None
-    """Of the device, since the trainer was made, less what lay there before: images that are there already, of this
-    training or of another, do not count. None on a CPU."""
+from algorithms.training.report import EpochReport
 
 
 @dataclass(frozen=True)
@@ -123,7 +103,7 @@ class Trainer:
 
     ```
     for report in Trainer(SimCLR, images, hyperparameters, epochs=200):
-        print(report.epoch, report.loss, report.knn_200)
+        print(report.epoch, report.loss, report.metrics)
     ```
 
     Whoever iterates may stop at any report, keep `state_dict()`, and go on from it in another process: the result is
@@ -240,14 +220,13 @@ class Trainer:
         loss = self.losses.mean().item()
         trained = self.clock()
         self.epoch += 1
-        accuracies: dict[str, float | None] = dict.fromkeys(("knn_200", "knn_20", "purity_20", "feature_std"))
-        if self.evaluation and self.epoch in self.evaluate_at:
-            accuracies.update(self.evaluation(self.method))
+        judged = self.evaluation is not None and self.epoch in self.evaluate_at
+        metrics = self.evaluation(self.method) if judged else {}
         seconds = trained - began
         return EpochReport(
             epoch=self.epoch,
             loss=loss,
-            **accuracies,
+            metrics=metrics,
             seconds=seconds,
             evaluation_seconds=self.clock() - trained,
             images_per_second=self.steps * self.batch_size / seconds,

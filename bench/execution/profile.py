@@ -3,8 +3,9 @@
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from algorithms.training.trainer import Trainer
-from bench.execution.training import build, prepare
+from bench.execution.settings import TrainingSettings
+from bench.execution.training import Training
+from bench.search.job import Job
 
 SECONDS = 4.0
 """About so long are the phases timed, and the unbroken step as well."""
@@ -40,24 +43,15 @@ def _tensors(values: object) -> Iterable[Tensor]:
             yield from _tensors(value)
 
 
-def profile(method: str, hyperparameters: dict, settings: dict) -> str:
+def profile(method: str, hyperparameters: Mapping[str, Any], settings: TrainingSettings) -> str:
     """Train `method` for some seconds and tell the milliseconds of each phase of its step, as a table in text.
 
-    `settings` are those of `bench.execution.training.build`. The phases are timed by themselves, the
-    device's work done after each; the unbroken step, compiled where it is to be, is timed beside them, and is what
-    training takes.
+    The phases are timed by themselves, the device's work done after each; the unbroken step, compiled where it is to
+    be, is timed beside them, and is what training takes.
     """
-    prepare(settings)
-    trial = {
-        "uid": "profile",
-        "method": method,
-        "stage": "search",
-        "seed": 0,
-        "hyperparameters": hyperparameters,
-        "epochs": 1000,
-        "evaluate_at": [],
-    }
-    trainer = build(trial, settings)
+    training = Training(settings)
+    training.prepare()
+    trainer = training.build(Job("profile", method, "search", 0, hyperparameters, 1000))
     trainer.method.before_epoch(0, trainer.batches)
     order = torch.randperm(len(trainer.pixels), device=trainer.device)
     batches = order[: trainer.steps * trainer.batch_size].split(trainer.batch_size)

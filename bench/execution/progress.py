@@ -4,6 +4,7 @@ import sys
 import time
 from typing import TextIO
 
+from algorithms.evaluation.metrics import SELECTION
 from bench.search.ledger import Trial
 from bench.search.search import Search
 
@@ -43,7 +44,8 @@ class Progress:
 
     def ended(self, trial: Trial) -> None:
         """Say how a trial ended."""
-        accuracy = next((r["knn_200"] for r in reversed(trial.reports.values()) if r.get("knn_200") is not None), None)
+        name, reports = SELECTION.name, reversed(trial.reports.values())
+        accuracy = next((report.metrics[name] for report in reports if name in report.metrics), None)
         shown = f" {accuracy:.1%}" if accuracy is not None else ""
         reason = f" ({trial.reason})" if trial.reason else ""
         self.say(

@@ -4,19 +4,22 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from algorithms import method_class
-from algorithms.training.trainer import EpochReport, hyperparameter_names
+from algorithms.evaluation.metrics import FEATURE_STD, SELECTION
+from algorithms.training.report import EpochReport
+from algorithms.training.trainer import hyperparameter_names
 from bench.errors import UserError
 from bench.execution import checkpoint
-from bench.execution.training import build, set_determinism
+from bench.execution.settings import TrainingSettings
+from bench.execution.training import Training, set_determinism
 from bench.files import write_atomically
 from bench.machine import cores
+from bench.search.job import Job
 from bench.search.ledger import Fold, plain, read
 from bench.search.search import COLLAPSED
 from bench.search.space import SearchSpace
@@ -24,8 +27,7 @@ from bench.search.space import SearchSpace
 
 def train(
     space: SearchSpace,
-    settings: Mapping[str, Any],
-    local: Mapping[str, Any],
+    settings: TrainingSettings,
     *,
     epochs: int,
     seed: int = 0,
@@ -34,10 +36,9 @@ def train(
 ) -> Path:
     """Train on all training images and meet the test images once, at the last epoch; the path of the encoder.
 
-    The hyper-parameters are those that won the search of the run in `run_dir`, else our recipe in `space`. `settings`
-    and `local` are those of `bench.execution.training.build`. In `run_dir`/trained/METHOD: `encoder.pt`, the
-    state dict of the encoder that was judged; `training.json`, what was trained and how well it does;
-    `checkpoint.pt` while it trains,
+    The hyper-parameters are those that won the search of the run in `run_dir`, else our recipe in `space`. In
+    `run_dir`/trained/METHOD: `encoder.pt`, the state dict of the encoder that was judged; `training.json`, what was
+    trained and how well it does; `checkpoint.pt` while it trains,
     from which the same call continues. `fresh` begins anew. A winner of a run on other images, of another size or with
     another encoder is taken, and told. Raises UserError where the folder holds a training with other settings or a
     damaged one, where what won is of a version with other hyper-parameters, and where the loss is no number.
@@ -57,22 +58,24 @@ def train(
     folder = run_dir / "trained" / method
     unfinished, result, encoder = (folder / name for name in ("checkpoint.pt", "training.json", "encoder.pt"))
     halved = {"halved": True} if winner and winner.halved else {}
-    asked = plain({"method": method, "hyperparameters": hyperparameters, "epochs": epochs} | halved | dict(settings))
+    asked = plain({"method": method, "hyperparameters": hyperparameters, "epochs": epochs} | halved)
+    # Whether steps are compiled is how, not what.
+    asked |= {name: value for name, value in settings.identity().items() if name != "compile"}
     asked |= {"seed": seed} if seed else {}  # so that a training begun before there was such an option continues
     before = kept = None
     if not fresh:
         before = _read_result(result) if result.exists() and encoder.exists() else None
         kept = checkpoint.read(unfinished) if unfinished.exists() else before
-    if kept and kept["asked"] != asked:
+    if kept and {name: value for name, value in kept["asked"].items() if name != "compile"} != asked:
         raise UserError(f"{folder} holds a training with other settings; use --fresh to begin it anew")
     if before:
-        print(_line(EpochReport(**before["report"]), epochs))
+        print(_line(before["report"], epochs))
         return encoder
 
-    set_determinism({**settings, **local})
+    set_determinism(settings.deterministic)
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
-    trial = {"method": method, "stage": "confirm", "seed": seed, "hyperparameters": hyperparameters} | halved
-    trainer = build(trial | {"epochs": epochs, "evaluate_at": [epochs]}, {**settings, **local})
+    job = Job("single", method, "confirm", seed, hyperparameters, epochs, (epochs,), halved=bool(halved))
+    trainer = Training(settings).build(job)
     if fitted := trainer.facts.get("hyperparameters"):
         changes = (f"{name} {hyperparameters.get(name)} → {value}" for name, value in sorted(fitted.items()))
         print(f"fitted to this encoder and data set: {', '.join(changes)}", flush=True)
@@ -91,10 +94,10 @@ def train(
         print(_line(report, epochs), flush=True)
         if report.epoch < epochs:
             keeper.write_if_due(lambda: {"asked": asked, "trainer": trainer.state_dict()})
-    if not report.feature_std >= COLLAPSED:
+    if not report.metrics[FEATURE_STD.name] >= COLLAPSED:
         print(f"warning: {method} has collapsed: all images have nearly the same features", file=sys.stderr)
     checkpoint.write(encoder, trainer.method.judged_encoder.state_dict())
-    content = {"asked": asked, "facts": trainer.facts, "report": vars(report)}
+    content = {"asked": asked, "facts": trainer.facts, "report": report.to_json()}
     write_atomically(result, json.dumps(plain(content), indent=1) + "\n")
     unfinished.unlink(missing_ok=True)
     return encoder
@@ -107,16 +110,16 @@ def recipe_words(space: SearchSpace) -> str:
     return "as published" + (f", adapted: {space.recipe['adapted']}" if "adapted" in space.recipe else "")
 
 
-def _otherwise(fold: Fold, settings: Mapping[str, Any]) -> str | None:
+def _otherwise(fold: Fold, settings: TrainingSettings) -> str | None:
     """In which of its images, their size and its encoder a run differs from these settings; None if in nothing."""
     there, parts = fold.settings, []
-    if there.get("dataset") != settings.get("dataset"):
+    if there.get("dataset") != settings.dataset:
         parts.append(f"on {there.get('dataset')}")
-    elif there.get("dataset_fingerprint") != settings.get("dataset_fingerprint"):
+    elif there.get("dataset_fingerprint") != settings.dataset_fingerprint:
         parts.append(f"on other images called {there.get('dataset')}")
-    if there.get("image_size") != settings.get("image_size"):
+    if there.get("image_size") != settings.image_size:
         parts.append(f"at {there.get('image_size')} px")
-    if there.get("encoder") != settings.get("encoder"):
+    if there.get("encoder") != settings.encoder:
         parts.append(f"with {there.get('encoder')}")
     return " ".join(parts) or None
 
@@ -124,14 +127,14 @@ def _otherwise(fold: Fold, settings: Mapping[str, Any]) -> str | None:
 def _read_result(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-        return {"asked": content["asked"], "report": vars(EpochReport(**content["report"]))}
+        return {"asked": content["asked"], "report": EpochReport.from_json(content["report"])}
     except (ValueError, TypeError, KeyError) as error:
         raise checkpoint.damaged(path) from error
 
 
 def _line(report: EpochReport, epochs: int) -> str:
     left = f"{(epochs - report.epoch) * report.seconds / 60:.1f} min left"
-    judged = left if report.knn_200 is None else f"test kNN {report.knn_200:.2%}"
+    judged = f"test kNN {report.metrics[SELECTION.name]:.2%}" if report.metrics else left
     return (
         f"epoch {report.epoch} of {epochs}: loss {report.loss:.4g}, {report.images_per_second:,.0f} images/s, {judged}"
     )

@@ -12,11 +12,9 @@ A worker process lives through many trials: imports, data and compiled code stay
 """
 
 import contextlib
-import dataclasses
 import faulthandler
 import fcntl
 import gc
-import importlib
 import os
 import random
 import re
@@ -31,6 +29,8 @@ import torch
 
 from bench.errors import UserError
 from bench.execution import checkpoint
+from bench.execution.factory import Factory, make
+from bench.search.job import Assignment, Failure
 
 _current: "Attempt | None" = None
 _pristine: dict[str, Any] = {}
@@ -64,38 +64,47 @@ def clean_process(seed: int) -> None:
         sys.modules["numpy"].random.seed(seed % 2**32)
 
 
-def prepare(factory: str, settings: dict[str, Any]) -> None:
-    """What a worker does before its first trial: imports, and the `prepare(settings)` beside the factory, if any.
+class Trainers:
+    """The run's factory in this process: `name` is "module:Class", `settings` as JSON holds them."""
 
-    An error here is left to the first trial, which meets it again and tells it.
-    """
-    module, _, _ = factory.partition(":")
-    with contextlib.suppress(Exception):
-        hook = getattr(importlib.import_module(module), "prepare", None)
-        if hook is not None:
-            hook(settings)
-    gc.collect()
-    gc.freeze()  # what is there now stays: the collections between trials need not look at it again
+    def __init__(self, name: str, settings: dict[str, Any]) -> None:
+        self._name, self._settings, self._factory = name, settings, None
+
+    def prepare(self) -> None:
+        """What a worker does before its first trial: imports, and what the factory prepares.
+
+        An error here is left to the first trial, which meets it again and tells it.
+        """
+        with contextlib.suppress(Exception):
+            self.factory.prepare()
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collections between trials need not look at it again
+
+    @property
+    def factory(self) -> Factory:
+        if self._factory is None:
+            self._factory = make(self._name, self._settings)
+        return self._factory
 
 
-def show_life(assignment: dict[str, Any], run_dir: Path) -> None:
+def show_life(assignment: Assignment, run_dir: Path) -> None:
     """Leave the sign that a process starts for this assignment, where it can be left."""
-    folder = run_dir / "checkpoints" / assignment["trial"]["uid"]
+    folder = run_dir / "checkpoints" / assignment.job.uid
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"attempt-{assignment['attempt']}.alive").touch()
+        (folder / f"attempt-{assignment.attempt}.alive").touch()
 
 
 class Attempt:
-    """One attempt at a trial. `assignment` is from `Search.next`, `factory` is "module:function"."""
+    """One attempt at a trial: what `Search.next` assigned."""
 
-    def __init__(self, assignment: dict[str, Any], factory: str, settings: dict[str, Any], run_dir: Path) -> None:
+    def __init__(self, assignment: Assignment, trainers: Trainers, run_dir: Path) -> None:
         global _current
-        self.trial, self.known = assignment["trial"], assignment["known"]
-        self.time_limit = assignment["time_limit"]
-        self.folder = Path(run_dir) / "checkpoints" / self.trial["uid"]
-        self.number = assignment["attempt"]
-        self._factory, self._settings = factory, settings
+        self.job, self.known = assignment.job, assignment.known
+        self.time_limit = assignment.time_limit
+        self.folder = Path(run_dir) / "checkpoints" / self.job.uid
+        self.number = assignment.attempt
+        self._trainers = trainers
         self._reports: list[dict[str, Any]] = []
         self._trainer: Any = None
         self._began = time.monotonic()
@@ -111,10 +120,8 @@ class Attempt:
 
         With the first comes "facts" (the trainer's attribute, where it has one); "warning" with what the user should
         know although the trial goes on (its attribute `notice`, or that nothing can be written to its folder); if the
-        trainer raised, "failed" with the reason, and "kind" as `bench.search.ledger` tells of it. Does not return if
-        the
-        epoch hangs, the memory is out or the device is in error: then a note is left, where one can be written, and the
-        process ends.
+        trainer raised, "failed" with the `Failure`. Does not return if the epoch hangs, the memory is out or the device
+        is in error: then a note is left, where one can be written, and the process ends.
         """
         answer: dict[str, Any] = {"reports": []}
         with self._open_note() as file:
@@ -125,18 +132,18 @@ class Attempt:
                     answer["reports"] = [report for report in self._reports if report["epoch"] > self.known]
                     if answer["reports"]:
                         return answer
-                report = _as_dict(next(self._epochs))
+                report = next(self._epochs).to_json()
             except StopIteration:
-                answer |= {"failed": f"the trainer ended before epoch {self.trial['epochs']}", "kind": "error"}
+                answer["failed"] = vars(Failure("error", f"the trainer ended before epoch {self.job.epochs}"))
                 return answer
             except Exception as error:
-                reason, kind = describe_error(error), kind_of_error(error)
+                failure = Failure(kind_of_error(error), describe_error(error))
                 if spoils_the_process(error):
                     with contextlib.suppress(OSError):
-                        file.write(f"{kind}\n{reason}")
+                        file.write(f"{failure.kind}\n{failure.text}")
                         file.flush()
                     os._exit(1)
-                answer |= {"failed": reason, "kind": kind}
+                answer["failed"] = vars(failure)
                 return answer
             finally:
                 faulthandler.cancel_dump_traceback_later()
@@ -165,9 +172,8 @@ class Attempt:
             return open(os.devnull, "w")
 
     def _begin(self) -> dict[str, Any]:
-        clean_process(self.trial["seed"])
-        module, _, function = self._factory.partition(":")
-        trainer = getattr(importlib.import_module(module), function)(self.trial, self._settings)
+        clean_process(self.job.seed)
+        trainer = self._trainers.factory.build(self.job)
         if saved := self._newest():
             self._reports = saved["reports"]
             trainer.load_state_dict(saved["state"])
@@ -186,11 +192,6 @@ class Attempt:
     def _content(self) -> dict[str, Any]:
         epoch = self._reports[-1]["epoch"]
         return {"epoch": epoch, "reports": self._reports, "state": self._trainer.state_dict()}
-
-
-def _as_dict(report: Any) -> dict[str, Any]:
-    values = dataclasses.asdict(report) if dataclasses.is_dataclass(report) else dict(vars(report))
-    return {key: value.item() if hasattr(value, "item") else value for key, value in values.items()}
 
 
 def describe_error(error: BaseException) -> str:

@@ -44,11 +44,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from algorithms.training.report import EpochReport
 from bench.errors import UserError, one_line
+from bench.execution.calibration import import_path
 from bench.execution.progress import Progress
 from bench.search.budget import slots, trials_per_device
+from bench.search.job import Assignment, Failure
 from bench.search.ledger import FORMAT, Fold, Ledger
-from bench.search.plan import Plan, check_identity, import_path
+from bench.search.plan import Plan, check_identity
 from bench.search.search import DONE, Search
 
 # Ray puts the command line on record, and does not start where a path in it is not UTF-8.
@@ -173,8 +176,8 @@ def _elapsed(run_dir: Path, uid: str, attempt: int) -> float:
         return 0.0
 
 
-def _note(run_dir: Path, uid: str, attempt: int) -> tuple[str, str] | None:
-    """Why an attempt's worker ended itself, and the kind of failure; None if it left no note, and so was ended by
+def _note(run_dir: Path, uid: str, attempt: int) -> Failure | None:
+    """Why an attempt's worker ended itself; None if it left no note, and so was ended by
     something else."""
     try:
         note = (run_dir / "checkpoints" / uid / f"attempt-{attempt}.note").read_text()
@@ -182,11 +185,11 @@ def _note(run_dir: Path, uid: str, attempt: int) -> tuple[str, str] | None:
         return None
     if not note.startswith("Timeout"):
         kind, _, reason = note.partition("\n")
-        return (reason, kind) if reason else None
+        return Failure(kind, reason) if reason else None
     limit = re.match(r"Timeout \((.*?)\)", note)[1]
     frame = re.search(r'File "(.*?)", line (\d+)', note.split("Thread ")[-1])  # the training thread is the last
     where = f", at {Path(frame[1]).name}:{frame[2]}" if frame else ""
-    return f"time limit: an epoch took more than {limit}{where}", "hung"
+    return Failure("hung", f"time limit: an epoch took more than {limit}{where}")
 
 
 class _Session:
@@ -208,7 +211,7 @@ class _Session:
         self._error: Exception | None = None
         self._on_results = on_results
         self._unreported, self._results_due, self._heartbeat_due = 0, 0.0, 0.0
-        self._assignments: dict[str, dict[str, Any]] = {}  # by Tune's name of the trial
+        self._assignments: dict[str, Assignment] = {}  # by Tune's name of the trial
         self._errors: dict[str, str] = {}  # of workers, by Tune's name of the trial
         self._warned: set[str] = set()
         self._halved = set(ledger.fold.halved)  # those of which the user knows
@@ -220,7 +223,7 @@ class _Session:
         worker = tune.with_parameters(
             _Worker,
             factory=self.plan.experiment.factory,
-            settings=self.plan.experiment.settings | self.plan.experiment.local,
+            settings=self.plan.experiment.settings.to_json(),
             run_dir=str(self.run_dir),
             driver=_machine(),
         )
@@ -296,21 +299,21 @@ class _Session:
             self._done = True
             return Searcher.FINISHED
         self._assignments[name] = assignment
-        return {"assignment": json.dumps(assignment)}
+        return {"assignment": json.dumps(assignment.to_json())}
 
     def started(self, name: str) -> None:
-        self.search.started(self._assignments[name]["trial"]["uid"])
+        self.search.started(self._assignments[name].job.uid)
 
     def result(self, name: str, answer: dict[str, Any]) -> bool:
         """Whether the trial goes on."""
         assignment = self._assignments[name]
-        uid = assignment["trial"]["uid"]
+        uid = assignment.job.uid
         self._warn(answer.get("warning"))
         for report in answer["reports"]:
-            if not self.search.reported(uid, assignment["attempt"], report, answer.get("facts")):
+            if not self.search.reported(uid, assignment.attempt, EpochReport.from_json(report), answer.get("facts")):
                 return False
         if "failed" in answer:
-            self.search.failed(uid, answer["failed"], answer["kind"])
+            self.search.failed(uid, Failure(**answer["failed"]))
             return False
         return True
 
@@ -323,11 +326,11 @@ class _Session:
         assignment, error = self._assignments.pop(name, None), self._errors.pop(name, DIED)
         if assignment is None:
             return
-        uid, attempt = assignment["trial"]["uid"], assignment["attempt"]
+        uid, attempt = assignment.job.uid, assignment.attempt
         if died:
             note = _note(self.run_dir, uid, attempt)
             if note is not None:
-                self.search.failed(uid, *note)
+                self.search.failed(uid, note)
             else:
                 self.search.lost(uid, error)
             if self._cluster:
@@ -484,13 +487,14 @@ class _Worker(tune.Trainable):
     """A worker process as Tune sees it."""
 
     def setup(self, config: dict[str, Any], factory: str, settings: dict[str, Any], run_dir: str, driver: str) -> None:
-        from bench import trial  # here, since it imports torch, which the driver may do without
+        from bench.execution import trial  # here, since it imports torch, which the driver may do without
 
-        self._begin = lambda text: trial.Attempt(json.loads(text), factory, settings, Path(run_dir))
-        trial.show_life(json.loads(config["assignment"]), Path(run_dir))
+        trainers = trial.Trainers(factory, settings)
+        self._begin = lambda text: trial.Attempt(Assignment.from_json(json.loads(text)), trainers, Path(run_dir))
+        trial.show_life(Assignment.from_json(json.loads(config["assignment"])), Path(run_dir))
         if driver == _machine():
             trial.die_with_driver(Path(run_dir))
-        trial.prepare(factory, settings)
+        trainers.prepare()
         self._attempt = self._begin(config["assignment"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

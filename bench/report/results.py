@@ -16,11 +16,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from algorithms.evaluation.metrics import METRICS
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.search.ledger import Fold, Trial, plain
 
 MOMENT = pa.timestamp("us", tz="UTC")
+
+IMAGES = ("validation", "test")
 
 TRIALS = pa.schema(
     [
@@ -45,10 +48,12 @@ TRIALS = pa.schema(
         ("batch_size", pa.int64()),  # images in a step, as trained
         ("epochs", pa.int64()),  # planned
         ("epoch", pa.int64()),  # reached
-        ("validation_knn_200", pa.float64()),
-        ("test_knn_200", pa.float64()),
-        ("test_knn_20", pa.float64()),
-        ("test_purity_20", pa.float64()),
+        *(
+            (f"{images}_{metric.name}", pa.float64())
+            for images in IMAGES
+            for metric in METRICS.values()
+            if images in metric.images
+        ),
         ("device", pa.string()),
         ("device_seconds", pa.float64()),  # held, everything counted
         ("images_per_second", pa.float64()),  # median over epochs
@@ -67,11 +72,8 @@ EPOCHS = pa.schema(
         ("stage", pa.string()),
         ("epoch", pa.int64()),  # 1-based
         ("loss", pa.float64()),
-        ("knn_200", pa.float64()),
-        ("knn_20", pa.float64()),
-        ("purity_20", pa.float64()),
         ("split", pa.string()),  # validation | test
-        ("feature_std", pa.float64()),
+        *((metric, pa.float64()) for metric in METRICS),
         ("seconds", pa.float64()),
         ("evaluation_seconds", pa.float64()),
         ("images_per_second", pa.float64()),
@@ -130,12 +132,14 @@ def facts(fold: Fold, name: str) -> dict:
 
 
 def _trial(trial: Trial, fold: Fold, run: str) -> dict:
-    settings, last = fold.settings, trial.last
+    settings = fold.settings
     session_facts = fold.sessions[-1]["facts"] if fold.sessions else {}
     own_encoder = bool(trial.facts.get("own_encoder"))
-    tested = trial.stage != "search" and trial.state == "complete"
-    speeds = [speed for report in trial.reports.values() if (speed := report.get("images_per_second"))]
-    memory = [peak for report in trial.reports.values() if (peak := report.get("peak_memory_bytes"))]
+    searching = trial.stage == "search"
+    measured = trial.last.metrics if trial.last and (searching or trial.state == "complete") else {}
+    images = "validation" if searching else "test"
+    speeds = [speed for report in trial.reports.values() if (speed := report.images_per_second)]
+    memory = [peak for report in trial.reports.values() if (peak := report.peak_memory_bytes)]
     return {
         "run": run,
         "uid": trial.uid,
@@ -158,10 +162,7 @@ def _trial(trial: Trial, fold: Fold, run: str) -> dict:
         "batch_size": trial.facts.get("batch_size"),
         "epochs": trial.epochs,
         "epoch": trial.epoch,
-        "validation_knn_200": last.get("knn_200") if trial.stage == "search" else None,
-        "test_knn_200": last.get("knn_200") if tested else None,
-        "test_knn_20": last.get("knn_20") if tested else None,
-        "test_purity_20": last.get("purity_20") if tested else None,
+        **{f"{images}_{name}": value for name, value in measured.items()},
         "device": trial.facts.get("device") or session_facts.get("device"),
         "device_seconds": trial.held,
         "images_per_second": statistics.median(speeds) if speeds else None,
@@ -190,8 +191,9 @@ def _epochs(trial: Trial, fold: Fold, run: str) -> Iterable[dict]:
     }
     for epoch in sorted(trial.reports):
         report = trial.reports[epoch]
-        share = report["device_seconds"] / trial.held if trial.held else 0.0
-        yield report | common | {"reported": _moment(began + share * span)}
+        share = report.device_seconds / trial.held if trial.held else 0.0
+        own = {"device_seconds": report.device_seconds, "reported": _moment(began + share * span)}
+        yield plain(report.to_json()) | common | own
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -26,7 +26,7 @@ only: no charge is computed from it.
 `assigned`   a slot is kept for it: `uid`, `attempt` (1, 2, ...); charging begins, on a cluster with its
              worker's first sign of life
 `started`    a worker has it: `uid`, `held`, `startup`
-`reported`   one epoch: `uid`, `attempt`, `report` (dict: the fields of EpochReport; null for NaN),
+`reported`   one epoch: `uid`, `attempt`, `report` (dict: `EpochReport.to_json`; null for NaN),
              `held`, `decision` (`continue`, `complete`, `pruned`, `failed`, `cut`), `reason` (or null); where
              it failed, its `kind`; with an attempt's first report, `facts` (dict: the trainer's `facts`
              attribute, where it has one: `encoder_parameters`, `own_encoder`, `device`)
@@ -49,8 +49,7 @@ The `kind` of a failure says whose it is. The recipe's: `diverged` (something is
 (the device's or the machine's is too small for it), `error` (the trainer raised). The machine's: `hung` (an epoch took
 too long), `lost` (workers died), `device` (an error of the device). Older ledgers have none.
 
-**To read it**: `read(path) -> Fold`; `Fold.trials` maps uid -> `Trial`, whose `reports` maps epoch -> dict of
-EpochReport's fields plus `device_seconds` (held at that report), `took` (of them, for this epoch) and `attempt`.
+**To read it**: `read(path) -> Fold`; `Fold.trials` maps uid -> `Trial`, whose `reports` maps epoch -> `Epoch`.
 `bench.report.results` makes tables of it.
 """
 
@@ -68,8 +67,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from algorithms.evaluation.metrics import SELECTION
+from algorithms.training.report import EpochReport
 from bench.errors import UserError
 from bench.files import make_folder, sync_folder
+from bench.search.job import Job
 
 FORMAT = 3
 READABLE = (1, 2, 3)
@@ -84,6 +86,16 @@ RECIPES = ("published", "ours")
 """What the recipes of a method are called, and the stages that confirm them: the first search trials, in this order."""
 OF_THE_RECIPE = ("diverged", "collapsed", "memory", "error")
 OF_THE_MACHINE = ("hung", "lost", "device")
+
+
+@dataclass(frozen=True)
+class Epoch(EpochReport):
+    """An epoch's report as the ledger knows it. In device-seconds: what the trial had held then, and what of it the
+    epoch took."""
+
+    device_seconds: float = 0.0
+    took: float = 0.0
+    attempt: int = 0
 
 
 @dataclass
@@ -109,7 +121,7 @@ class Trial:
     state: str = "running"
     reason: str | None = None
     kind: str | None = None  # of its failure
-    reports: dict[int, dict[str, Any]] = field(default_factory=dict)
+    reports: dict[int, Epoch] = field(default_factory=dict)
     decisions: dict[int, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     attempts: int = 0
@@ -119,6 +131,12 @@ class Trial:
     started: float | None = None  # wall clock
     ended: float | None = None
     ours: bool = False
+
+    @property
+    def job(self) -> Job:
+        """What its trainer gets."""
+        asked = (self.uid, self.method, self.stage, self.seed, self.hyperparameters, self.epochs)
+        return Job(*asked, tuple(self.evaluate_at), self.halved)
 
     @property
     def recipe(self) -> str | None:
@@ -135,14 +153,15 @@ class Trial:
         return max(self.reports, default=0)
 
     @property
-    def last(self) -> dict[str, Any]:
-        """The last epoch's report, or {}."""
-        return self.reports.get(self.epoch, {})
+    def last(self) -> Epoch | None:
+        """The last epoch's report; None before the first."""
+        return self.reports.get(self.epoch)
 
     @property
     def accuracy(self) -> float | None:
-        """knn_200 of the last planned epoch, never of the best one; None unless the trial is complete."""
-        return self.last.get("knn_200") if self.state == "complete" else None
+        """The metric that selects, of the last planned epoch, never of the best one; None unless the trial is
+        complete."""
+        return self.last.metrics.get(SELECTION.name) if self.last and self.state == "complete" else None
 
 
 class Fold:
@@ -175,9 +194,9 @@ class Fold:
             report = event["report"]
             if report["epoch"] in trial.reports:  # a later attempt told it again: the first stands
                 return
-            took = event["held"] - max(trial.held_at_start, trial.last.get("device_seconds", 0.0))
+            took = event["held"] - max(trial.held_at_start, trial.last.device_seconds if trial.last else 0.0)
             own = {"device_seconds": event["held"], "took": took, "attempt": event["attempt"]}
-            trial.reports[report["epoch"]] = report | own
+            trial.reports[report["epoch"]] = Epoch.from_json(report, **own)
             trial.decisions[report["epoch"]] = event["decision"]
             self.arrivals.append((trial.uid, report["epoch"]))
             trial.fruitless = 0

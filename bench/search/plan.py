@@ -1,24 +1,18 @@
 """The plan of a run: what is asked, what each epoch costs as calibrated, each method's share, how many epochs.
 
-`make` gives the plan, `describe` says it in words (`--dry-run`). `python -m bench.search.plan` is the process in which
-the calibration runs, on one slot, before Ray starts.
+`make` gives the plan, `describe` says it in words (`--dry-run`).
 """
 
 import dataclasses
-import importlib
 import json
 import math
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from bench.errors import UserError
 from bench.files import write_atomically
@@ -45,25 +39,29 @@ SINGLE = ("pixels",)
 """Baselines that have nothing random, so that one seed tells all."""
 
 
+class Settings(Protocol):
+    """What a run's trainings have in common (`bench.execution.settings.TrainingSettings`)."""
+
+    def identity(self) -> dict[str, Any]:
+        """Plain values that must be the same for a run to be continued."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for the processes that train."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """What is asked of a run, whatever the budget and the machine.
 
-    `spaces` maps method -> search space (`bench.search.space.SearchSpace`), in the order of tables. `factory` is
-    "module:function", called in workers as `function(trial, settings)`. Beside it in the same module are
-    `calibrate(trial, settings)`, which gives {"epoch": seconds, "evaluation": seconds} and where it knows them
-    {"memory": peak bytes on the device, "device_memory": bytes that the device has}, and where wanted
-    `prepare(settings)`, called once in each worker process before its first trial, and `effective(trial, settings)`,
-    the hyper-parameters with which the trial is trained: choices in which they do not differ are searched as one.
-    `settings` (plain values) go to all of them and identify the run, as do the fields below them; `local` (plain
-    values: folders, threads) goes to all of them and does not. `patience` is the seconds that an epoch may take beyond
-    ten times its calibration: a step may have to be compiled in it.
+    `spaces` maps method -> search space (`bench.search.space.SearchSpace`), in the order of tables. `factory` is the
+    "module:Class" of what makes trainers in workers (`bench.execution.factory.Factory`), with the `settings`. What
+    these tell of themselves identifies the run, as do the fields below. `patience` is the seconds that an epoch may
+    take beyond ten times its calibration: a step may have to be compiled in it.
     """
 
     spaces: dict[str, Any]
     factory: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    local: dict[str, Any] = field(default_factory=dict)
+    settings: Settings
     baselines: tuple[str, ...] = ("pixels", "random", "supervised")
     epochs: int | None = None
     seeds: int = 3
@@ -75,7 +73,7 @@ class Experiment:
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to be continued; the ledger's first line has it."""
         return plain(
-            self.settings
+            self.settings.identity()
             | {
                 "methods": list(self.spaces),
                 "search_spaces": {method: space.hash for method, space in self.spaces.items()},
@@ -85,7 +83,6 @@ class Experiment:
                 "seed": self.seed,
                 "searcher": self.searcher,
                 "scheduler": self.scheduler,
-                "factory": self.factory,
             }
         )
 
@@ -209,6 +206,7 @@ def make(
     slots: int,
     rate: float = 1.0,
     *,
+    calibrate: Callable[[Experiment], dict[str, Any]],
     run_dir: str | Path | None = None,
     fresh: bool = False,
     facts: Mapping[str, Any] | None = None,
@@ -235,7 +233,7 @@ def make(
         measured = _read_kept(kept, depends) if kept and not fresh else None
         if measured is None:
             prepare()
-            measured = _measure(experiment, rate)
+            measured = _measure(experiment, rate, calibrate)
         measured["halved"] = sorted({*known.get("halved", ()), *measured["halved"]})
         known = known | measured
         known["calibration_seconds"] += earlier.plan["calibration_seconds"] if earlier else 0.0
@@ -258,7 +256,7 @@ def make(
     return plan if epochs else _choose_epochs(plan)
 
 
-def _measure(experiment: Experiment, rate: float) -> dict[str, Any]:
+def _measure(experiment: Experiment, rate: float, calibrate: Callable[[Experiment], dict[str, Any]]) -> dict[str, Any]:
     """What a calibration finds, in terms of trials that share devices. Raises UserError, also where they do not fit."""
     began = time.monotonic()
     found = calibrate(experiment)
@@ -359,6 +357,7 @@ def check_identity(fold: Fold, experiment: Experiment, budget: Budget, run_dir: 
     """Raises UserError, which names the difference, if the run in `run_dir` was made with other settings, or its budget
     is in time of another device."""
     there, here = dict(fold.settings), experiment.identity()
+    there.pop("factory", None)  # earlier versions told how trainers are made, which nobody asks for
     if fold.sessions:
         there["a budget in time of"], here["a budget in time of"] = fold.sessions[0]["budget"]["device"], budget.device
     if here["epochs"] == fold.plan["epochs"]:
@@ -393,9 +392,9 @@ def describe(plan: Plan, spent: float = 0.0) -> str:
         f"Plan: {len(experiment.spaces)} methods, {plan.budget} on {slots}, {plan.epochs} epochs "
         f"a training{pinned}, pruning at {', '.join(map(str, plan.milestones)) or 'no epoch'}, "
         f"{experiment.seeds} seeds.",
-        f"Each method has {_duration(plan.share)} of device time; baselines and start-up have "
-        f"{_duration(plan.allowance)}, calibration took {_duration(plan.calibration_seconds)}.",
-        f"It ends in about {_duration(wall)} ({ends}).",
+        f"Each method has {duration(plan.share)} of device time; baselines and start-up have "
+        f"{duration(plan.allowance)}, calibration took {duration(plan.calibration_seconds)}.",
+        f"It ends in about {duration(wall)} ({ends}).",
         "",
         f"  {'method':<12} {'s/epoch':>8} {'s/evaluation':>13} {'training':>9} {'confirming':>11} {'trials':>7}",
     ]
@@ -405,7 +404,7 @@ def describe(plan: Plan, spent: float = 0.0) -> str:
         cost = plan.calibration[method]
         lines.append(
             f"  {method:<12} {cost['epoch']:>8.3g} {cost['evaluation']:>13.3g} "
-            f"{_duration(plan.training(method)):>9} {plan.reserve(method) / plan.share:>11.0%} "
+            f"{duration(plan.training(method)):>9} {plan.reserve(method) / plan.share:>11.0%} "
             f"{f'~{plan.trials(method):.0f}':>7}"
         )
     two = [method for method in experiment.spaces if plan.recipes(method) > 1]
@@ -416,142 +415,7 @@ def describe(plan: Plan, spent: float = 0.0) -> str:
     return "\n".join(lines)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def calibrate(experiment: Experiment) -> dict[str, Any]:
-    """`calibration`, {method or baseline: {"epoch", "evaluation", "start" and, where the published recipe is another
-    one than ours, "published": seconds}} (`Plan.calibration`); `startup`, a worker's seconds; `choices`, those that are
-    left of the search spaces (`Plan.choices`); `halved`, what is measured with half the images in a step, as the memory
-    was out with all; `memory`, {method or baseline: peak bytes on the device}; `device_memory`, its bytes (both 0 where
-    not told).
-
-    Measured in a process of its own on one slot, so that nothing stays behind in this one. Raises UserError with
-    the process's last line if it fails.
-    """
-    spaces = {m: space.defaults for m, space in experiment.spaces.items()} | {b: {} for b in experiment.baselines}
-    print("Calibrating, once in a run:", end="", flush=True)
-    trials = [
-        {
-            "uid": f"{method}-calibration",
-            "method": method,
-            "stage": "search" if method in experiment.spaces else "baseline",
-            "seed": experiment.seed,
-            "hyperparameters": hyperparameters,
-            "epochs": experiment.epochs or MOST_EPOCHS,
-            "evaluate_at": [],
-        }
-        for method, hyperparameters in spaces.items()
-    ]
-    task = {
-        "factory": experiment.factory,
-        "settings": experiment.settings | experiment.local,
-        "trials": trials,
-        "choices": {method: getattr(space, "choices", {}) for method, space in experiment.spaces.items()},
-        "recipes": {method: space.recipes for method, space in experiment.spaces.items()},
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "calibration.json"
-        limit = max(60.0, experiment.patience) * len(trials)
-        try:
-            process = subprocess.run(
-                [sys.executable, "-P", "-m", "bench.search.plan", str(answer)],
-                input=json.dumps(task),
-                text=True,
-                errors="replace",
-                stderr=subprocess.PIPE,
-                env=os.environ | {"PYTHONPATH": import_path()},
-                check=False,
-                timeout=limit,
-            )
-        except subprocess.TimeoutExpired:
-            raise UserError(f"calibration took more than {_duration(limit)}; the device may hang") from None
-        finally:
-            print(flush=True)
-        if process.returncode != 0:
-            last = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
-            raise UserError(f"calibration failed: {last}")
-        return json.loads(answer.read_text())
-
-
-def import_path() -> str:
-    """The PYTHONPATH of a process that is to find the modules that this one finds. The working directory comes last, so
-    that nothing there is taken for another module, unless the project lies there."""
-    here, project = os.getcwd(), str(Path(__file__).resolve().parents[2])
-    entries = [os.path.abspath(entry) for entry in sys.path]
-    first = [entry for entry in entries if here == project or os.path.realpath(entry) != here]
-    return os.pathsep.join(dict.fromkeys([*first, here]))
-
-
-def _calibration_process(answer: str) -> None:
-    began = time.monotonic()
-    task = json.load(sys.stdin)
-    module, _, function = task["factory"].partition(":")
-    hook = importlib.import_module(module).calibrate
-    if hasattr(sys.modules[module], "prepare"):
-        sys.modules[module].prepare(task["settings"])
-    startup = time.monotonic() - began
-    calibration, choices, halved, memory, device_memory = {}, {}, [], {}, 0
-    effective = getattr(sys.modules[module], "effective", None)
-
-    def measure(trial: dict) -> list[dict[str, float]]:
-        """Of each recipe; the last is ours."""
-        measured = []
-        for recipe in task["recipes"].get(trial["method"], [trial["hyperparameters"]]):
-            one = trial | {"hyperparameters": recipe}
-            found = hook(one, task["settings"])
-            before = time.monotonic()  # data and imports are in place now, as they are in a warm worker
-            getattr(sys.modules[module], function)(one, task["settings"])
-            measured.append(found | {"start": time.monotonic() - before})
-        return measured
-
-    for trial in task["trials"]:
-        method = trial["method"]
-        print(f" {method}", end="", flush=True)
-        found = None
-        try:
-            found = measure(trial)
-        except Exception as error:
-            if not _out_of_memory(error):
-                raise
-        if found is None:  # here, where the error no longer keeps what filled the memory
-            halved.append(method)
-            trial["halved"] = True
-            found = measure(trial)
-        every = task["choices"].get(method, {}) if effective else {}
-        if left := _distinct(trial, every, lambda trial: effective(trial, task["settings"])):
-            choices[method] = left
-        calibration[method] = {name: float(found[-1][name]) for name in MEASURED}
-        if len(found) > 1:
-            calibration[method]["published"] = float(found[0]["epoch"])
-        memory[method] = max(int(each.get("memory", 0)) for each in found)
-        device_memory = max(device_memory, int(found[-1].get("device_memory", 0)))
-    content = {"calibration": calibration, "startup": startup, "choices": choices, "halved": halved}
-    Path(answer).write_text(json.dumps(content | {"memory": memory, "device_memory": device_memory}))
-
-
-def _out_of_memory(error: Exception) -> bool:
-    from bench.execution.trial import kind_of_error  # with PyTorch, whose import is part of no start
-
-    return kind_of_error(error) == "memory"
-
-
-def _distinct(trial: dict, choices: dict[str, list], effective: Callable[[dict], dict]) -> dict[str, list]:
-    """What is left of the choices of each hyper-parameter of which several have the same effect, the others being as
-    the trial has them: of those that have it, the trial's own choice, else the first."""
-    own, left = trial["hyperparameters"], {}
-    for name, values in choices.items():
-        kept: dict[str, Any] = {}
-        for value in sorted(values, key=lambda value: value != own[name]):
-            effect = effective(trial | {"hyperparameters": own | {name: value}})
-            kept.setdefault(json.dumps(effect, sort_keys=True), value)
-        if len(kept) < len(values):
-            left[name] = [value for value in values if value in kept.values()]
-    return left
-
-
-if __name__ == "__main__":
-    _calibration_process(sys.argv[1])

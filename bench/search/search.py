@@ -38,7 +38,6 @@ ledger, again after a restart: it must be a function of what it was told.
 import copy
 import functools
 import hashlib
-import importlib
 import itertools
 import math
 import time
@@ -52,7 +51,11 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from algorithms.evaluation.metrics import FEATURE_STD, SELECTION
+from algorithms.training.report import EpochReport
+from bench import doors
 from bench.errors import UserError
+from bench.search.job import Assignment, Failure
 from bench.search.ledger import OF_THE_RECIPE, RECIPES, Fold, Trial
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells every study and trial, which we tell ourselves
@@ -188,26 +191,15 @@ def plugin(kind: str, name: str, known: dict[str, Callable]) -> Callable:
     """`known[name]`, or what `module:attribute` names, tried once. Raises UserError."""
     if name in known:
         return known[name]
-    module, _, attribute = name.partition(":")
     choices = f"use {', '.join(known)} or package.module:attribute"
-    missing = UserError(f"there is no {kind} {name!r}; {choices}")
-    if not module or module.startswith("."):
-        raise missing
-    does = "be imported"
+    found = doors.load(kind, name, choices)
+    if not callable(found):
+        raise UserError(f"there is no {kind} {name!r}; {choices}")
     try:
-        imported = importlib.import_module(module)
-        if not callable(found := getattr(imported, attribute, None)):
-            raise missing
-        does = "be used"
         made = found(FEW)  # a seed, or epochs
         fits = isinstance(made, optuna.samplers.BaseSampler) if kind == "searcher" else _is_scheduler(made)
-    except UserError:
-        raise
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
-            raise missing from None
-        line = (str(error).splitlines() or [""])[0]  # of an error inside the user's module
-        raise UserError(f"the {kind} {name!r} cannot {does} ({type(error).__name__}: {line}); {choices}") from None
+        raise doors.refused(kind, name, "be used", error, choices) from None
     if not fits:
         wanted = "an Optuna sampler" if kind == "searcher" else "something with milestones, whole numbers, and arrive"
         raise UserError(f"the {kind} {name!r} gives {type(made).__name__}, not {wanted}; {choices}")
@@ -312,7 +304,7 @@ class Search:
             trial = self.fold.trials[uid]
             self._learn(trial, epoch)
             if self._at_milestone(trial, epoch) and trial.decisions[epoch] != "failed":
-                self.schedulers[trial.method].arrive(uid, epoch, trial.reports[epoch]["knn_200"])
+                self.schedulers[trial.method].arrive(uid, epoch, trial.reports[epoch].metrics[SELECTION.name])
 
     # What has been spent, and what things cost
 
@@ -364,15 +356,15 @@ class Search:
         comes what a lost worker had trained already, and a first epoch with which comes what happens once, such as
         compiling."""
         report, before = trial.reports[epoch], trial.reports.get(epoch - 1)
-        if trial.method not in self._measured or (before is not None and before["attempt"] != report["attempt"]):
+        if trial.method not in self._measured or (before is not None and before.attempt != report.attempt):
             return
         planned = self._planned_cost(trial.method, trial.stage, epoch - 1, epoch)
-        if before is not None or report["took"] <= ONCE * planned:
+        if before is not None or report.took <= ONCE * planned:
             own = [self._paces.setdefault(trial.uid, [0.0, 0.0])] if trial.stage == "search" else []
             # What was calibrated is our recipe: the published one, where it is another, has a pace of its own alone.
             apart = trial.published and len(self._recipes.get(trial.method, ())) > 1
             for measured in own if apart else (self._measured[trial.method], *own):
-                measured[0] += report["took"]
+                measured[0] += report.took
                 measured[1] += planned
 
     def _pace(self, method: str, *uids: str) -> float:
@@ -408,12 +400,8 @@ class Search:
 
     # What to run next
 
-    def next(self) -> dict[str, Any] | str | None:
-        """The next assignment for a free slot; None where there is none now; DONE where nothing is left to do.
-
-        An assignment is {"trial": what the trainer's factory gets, "attempt", "known": the last epoch that the
-        ledger has, "time_limit": seconds for an epoch}.
-        """
+    def next(self) -> Assignment | str | None:
+        """The next assignment for a free slot; None where there is none now; DONE where nothing is left to do."""
         trial = None
         if not self.exhausted:
             if len(self.running) >= self.slots:
@@ -618,7 +606,7 @@ class Search:
         )
         return self.fold.trials[uid]
 
-    def _assign(self, trial: Trial) -> dict[str, Any]:
+    def _assign(self, trial: Trial) -> Assignment:
         attempt = trial.attempts + 1
         self.ledger.append("assigned", uid=trial.uid, attempt=attempt)
         self.running[trial.uid] = Running(attempt, self.clock(), trial.held, trial.held)
@@ -628,21 +616,7 @@ class Search:
         if trial.stage == "search":
             self._searching[trial.method].add(trial.uid)
         self._promise(trial)
-        return {
-            "trial": {
-                "uid": trial.uid,
-                "method": trial.method,
-                "stage": trial.stage,
-                "seed": trial.seed,
-                "hyperparameters": trial.hyperparameters,
-                "epochs": trial.epochs,
-                "evaluate_at": trial.evaluate_at,
-                "halved": trial.halved,
-            },
-            "attempt": attempt,
-            "known": trial.epoch,
-            "time_limit": self.plan.time_limit(trial.method),
-        }
+        return Assignment(trial.job, attempt, known=trial.epoch, time_limit=self.plan.time_limit(trial.method))
 
     def _wait(self, trial: Trial) -> None:
         """Keep an open search trial, with what it needs as planned, until there is room for it."""
@@ -718,12 +692,12 @@ class Search:
         self._since += now - running.since
         running.since = now
 
-    def reported(self, uid: str, attempt: int, report: dict[str, Any], facts: dict | None = None) -> bool:
+    def reported(self, uid: str, attempt: int, report: EpochReport, facts: dict | None = None) -> bool:
         """Write an epoch and what was decided upon it; whether the trial goes on."""
         running, trial = self.running.get(uid), self.fold.trials[uid]
         if running is None or running.attempt != attempt:
             return False  # a worker that should be dead
-        epoch = report["epoch"]
+        epoch = report.epoch
         if epoch in trial.reports:
             return True
         decision, reason, kind = self._decide(trial, report)
@@ -732,7 +706,7 @@ class Search:
             "reported",
             uid=uid,
             attempt=attempt,
-            report=report,
+            report=report.to_json(),
             held=self.held(uid),
             decision=decision,
             reason=reason,
@@ -749,12 +723,11 @@ class Search:
     def _at_milestone(self, trial: Trial, epoch: int) -> bool:
         return trial.stage == "search" and epoch < trial.epochs and epoch in trial.evaluate_at
 
-    def _decide(self, trial: Trial, report: dict[str, Any]) -> tuple[str, str | None, str | None]:
+    def _decide(self, trial: Trial, report: EpochReport) -> tuple[str, str | None, str | None]:
         """The decision, its reason, and the kind of a failure."""
-        epoch, accuracy, spread = report["epoch"], report.get("knn_200"), report.get("feature_std")
-        loss = report.get("loss")
-        if loss is not None and not math.isfinite(loss):
-            return "failed", f"loss is {loss} at epoch {epoch}", "diverged"
+        epoch, accuracy, spread = report.epoch, report.metrics.get(SELECTION.name), report.metrics.get(FEATURE_STD.name)
+        if not math.isfinite(report.loss):
+            return "failed", f"loss is {report.loss} at epoch {epoch}", "diverged"
         if spread is not None and not spread >= COLLAPSED and trial.stage != "baseline":
             return "failed", f"collapsed: feature_std is {spread:.3g} at epoch {epoch}", "collapsed"
         if epoch >= trial.epochs:
@@ -781,14 +754,14 @@ class Search:
             return "cut", "the budget is spent", None
         return "continue", None, None
 
-    def failed(self, uid: str, reason: str, kind: str = "error") -> None:
-        """The trial ended with a failure that would come again; of its kinds `bench.search.ledger` tells. One that ran
-        out of memory before its first report may have room with half the batch: it stays open."""
+    def failed(self, uid: str, failure: Failure) -> None:
+        """The trial ended with a failure that would come again. One that ran out of memory before its first report may
+        have room with half the batch: it stays open."""
         trial = self.fold.trials[uid]
-        if kind == "memory" and trial.stage == "search" and not trial.halved and not trial.reports:
-            self._interrupt("halved", uid, reason)
+        if failure.kind == "memory" and trial.stage == "search" and not trial.halved and not trial.reports:
+            self._interrupt("halved", uid, failure.text)
         else:
-            self._interrupt("failed", uid, reason, kind=kind)
+            self._interrupt("failed", uid, failure.text, kind=failure.kind)
 
     def lost(self, uid: str, reason: str) -> None:
         """The trial's worker died of something else: it is tried again, but not for ever."""
@@ -875,8 +848,8 @@ class Search:
             study.tell(trial.number, state=TrialState.PRUNED)
             return
         for epoch, report in trial.reports.items():
-            if report.get("knn_200") is not None:
-                self._storages[trial.method].set_trial_intermediate_value(trial.number, epoch, report["knn_200"])
+            if (accuracy := report.metrics.get(SELECTION.name)) is not None:
+                self._storages[trial.method].set_trial_intermediate_value(trial.number, epoch, accuracy)
         if trial.state == "complete":
             study.tell(trial.number, trial.accuracy)
         else:

@@ -19,12 +19,15 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution
 
+from algorithms.evaluation.metrics import SELECTION
+from algorithms.training.report import EpochReport
 from bench.search.budget import Budget
+from bench.search.job import Assignment, Failure, Job
 from bench.search.ledger import FORMAT, Fold
 from bench.search.plan import CONFIRM_IMAGES, Experiment, Plan
 from bench.search.search import DONE, Search
 
-Curve = Callable[[dict[str, Any], int], tuple[float | None, float]]
+Curve = Callable[[Job, int], tuple[float | None, float]]
 """(trial as the factory gets it, epoch) -> (accuracy, seconds of the epoch on the images of the search); where the
 accuracy is NaN, the training diverges in that epoch; where it is None, the memory is out."""
 
@@ -56,6 +59,15 @@ class Space:
         return dict(params)
 
 
+class NoSettings:
+    """Those of trainings that are made up."""
+
+    def identity(self) -> dict[str, Any]:
+        return {}
+
+    to_json = identity
+
+
 class MemoryLedger:
     """A ledger that forgets; its events are kept in `events` if asked for."""
 
@@ -85,29 +97,30 @@ def simulate(plan: Plan, curve: Curve, ledger: Any = None, until: float = math.i
         )
     ledger.append("session", number=len(ledger.fold.sessions), slots=plan.slots, share=plan.share, facts={})
     search = Search(plan, ledger, clock=lambda: now)
-    coming: list[tuple[float, int, dict[str, Any], int]] = []  # (when, tie-break, assignment, epoch)
+    coming: list[tuple[float, int, Assignment, int]] = []  # (when, tie-break, assignment, epoch)
     order = itertools.count()
 
-    def lasts(trial: dict[str, Any], epoch: int) -> float:
-        return curve(trial, epoch)[1] * (1.0 if trial["stage"] == "search" else CONFIRM_IMAGES)
+    def lasts(trial: Job, epoch: int) -> float:
+        return curve(trial, epoch)[1] * (1.0 if trial.stage == "search" else CONFIRM_IMAGES)
 
     while True:
-        while isinstance(assignment := search.next(), dict):
-            search.started(assignment["trial"]["uid"])
-            epoch = assignment["known"] + 1
-            heapq.heappush(coming, (now + lasts(assignment["trial"], epoch), next(order), assignment, epoch))
+        while isinstance(assignment := search.next(), Assignment):
+            search.started(assignment.job.uid)
+            epoch = assignment.known + 1
+            heapq.heappush(coming, (now + lasts(assignment.job, epoch), next(order), assignment, epoch))
         if assignment == DONE or now >= until:
             return ledger.fold, now
         now, _, assignment, epoch = heapq.heappop(coming)
-        trial = assignment["trial"]
+        trial = assignment.job
         accuracy = curve(trial, epoch)[0]
         if accuracy is None:
-            search.failed(trial["uid"], "out of memory", "memory")
+            search.failed(trial.uid, Failure("memory", "out of memory"))
             continue
         loss = math.nan if math.isnan(accuracy) else 1.0
-        evaluated = accuracy if epoch in trial["evaluate_at"] else None
-        report = {"epoch": epoch, "loss": loss, "knn_200": evaluated, "feature_std": None}
-        if search.reported(trial["uid"], assignment["attempt"], report):
+        evaluated = accuracy if epoch in trial.evaluate_at else None
+        metrics = {} if evaluated is None else {SELECTION.name: evaluated}
+        report = EpochReport(epoch, loss, metrics)
+        if search.reported(trial.uid, assignment.attempt, report):
             heapq.heappush(coming, (now + lasts(trial, epoch + 1), next(order), assignment, epoch + 1))
 
 
@@ -124,11 +137,11 @@ def synthetic(methods: int, seed: int = 0) -> tuple[dict[str, dict[str, float]],
         for number in range(methods)
     }
 
-    def curve(trial: dict[str, Any], epoch: int) -> tuple[float, float]:
-        seconds, top, best, speed = traits[trial["method"]]
-        luck = math.sin(trial["seed"] * 12.9898)
-        reach = top * math.exp(-8 * (trial["hyperparameters"].get("x", 0.5) - best) ** 2) + 0.01 * luck
-        return reach * (1 - math.exp(-speed * epoch / trial["epochs"])), seconds * (1 + 0.05 * luck)
+    def curve(trial: Job, epoch: int) -> tuple[float, float]:
+        seconds, top, best, speed = traits[trial.method]
+        luck = math.sin(trial.seed * 12.9898)
+        reach = top * math.exp(-8 * (trial.hyperparameters.get("x", 0.5) - best) ** 2) + 0.01 * luck
+        return reach * (1 - math.exp(-speed * epoch / trial.epochs)), seconds * (1 + 0.05 * luck)
 
     return {name: {"epoch": trait[0], "evaluation": 0.0} for name, trait in traits.items()}, curve
 
@@ -146,13 +159,13 @@ def recorded(path: str) -> tuple[dict[str, dict[str, float]], Curve, int]:
     curves: dict[str, list[tuple[dict[int, float], float]]] = {}
     for (method, _), rows in table.groupby(["method", "uid"]):
         if rows["epoch"].max() == epochs:
-            accuracies = rows.set_index("epoch")["knn_200"].dropna().to_dict()
+            accuracies = rows.set_index("epoch")[SELECTION.name].dropna().to_dict()
             seconds = float((rows["seconds"] + rows["evaluation_seconds"]).mean())
             curves.setdefault(str(method), []).append((accuracies, seconds))
 
-    def curve(trial: dict[str, Any], epoch: int) -> tuple[float, float]:
-        choices = curves[trial["method"]]
-        accuracies, seconds = choices[trial["seed"] % len(choices)]
+    def curve(trial: Job, epoch: int) -> tuple[float, float]:
+        choices = curves[trial.method]
+        accuracies, seconds = choices[trial.seed % len(choices)]
         known = [accuracy for at, accuracy in sorted(accuracies.items()) if at <= epoch]
         return (known[-1] if known else min(accuracies.values())), seconds
 
@@ -175,6 +188,7 @@ def plan_for(
     experiment = Experiment(
         spaces=spaces or {method: Space(method) for method in calibration},
         factory="",
+        settings=NoSettings(),
         baselines=(),
         searcher=searcher,
     )

@@ -14,24 +14,11 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from typing import Any
 
+from algorithms.training.report import EpochReport
+
 FAULT_EPOCH = 3
-
-
-@dataclass(frozen=True)
-class Report:
-    epoch: int
-    loss: float
-    knn_200: float | None
-    knn_20: float | None
-    purity_20: float | None
-    feature_std: float | None
-    seconds: float
-    evaluation_seconds: float
-    images_per_second: float
-    peak_memory_bytes: int | None
 
 
 def accuracy(hyperparameters: dict[str, Any], seed: int, epoch: int, epochs: int) -> float:
@@ -69,7 +56,7 @@ class FakeTrainer:
     def __iter__(self) -> "FakeTrainer":
         return self
 
-    def __next__(self) -> Report:
+    def __next__(self) -> EpochReport:
         if self.epoch >= self.trial["epochs"]:
             raise StopIteration
         if self.begins:
@@ -83,17 +70,10 @@ class FakeTrainer:
             loss, spread = self._fault(self.trial["hyperparameters"].get("fault"), loss, spread)
         evaluated = self.epoch in self.trial["evaluate_at"]
         knn = accuracy(self.trial["hyperparameters"], self.trial["seed"], self.epoch, self.trial["epochs"])
-        return Report(
-            epoch=self.epoch,
-            loss=loss,
-            knn_200=knn if evaluated else None,
-            knn_20=knn if evaluated else None,
-            purity_20=knn if evaluated else None,
-            feature_std=spread if evaluated or spread < 0.5 else None,
-            seconds=self.settings.get("seconds", 0.1),
-            evaluation_seconds=0.0,
-            images_per_second=1000.0,
-            peak_memory_bytes=None,
+        metrics = dict.fromkeys(("knn_200", "knn_20", "purity_20"), knn) if evaluated else {}
+        metrics |= {"feature_std": spread} if evaluated or spread < 0.5 else {}
+        return EpochReport(
+            self.epoch, loss, metrics, seconds=self.settings.get("seconds", 0.1), images_per_second=1000.0
         )
 
     def _sleep(self, seconds: float) -> None:
@@ -154,7 +134,7 @@ def factory(trial: dict[str, Any], settings: dict[str, Any]) -> FakeTrainer:
 
 
 class BrokenTrainer(FakeTrainer):
-    def __next__(self) -> Report:
+    def __next__(self) -> EpochReport:
         raise RecursionError("too deep")
 
 
@@ -202,7 +182,7 @@ class TinyTrainer:
     def __iter__(self) -> "TinyTrainer":
         return self
 
-    def __next__(self) -> Report:
+    def __next__(self) -> EpochReport:
         if self.epoch >= self.trial["epochs"]:
             raise StopIteration
         began = time.monotonic()
@@ -216,7 +196,8 @@ class TinyTrainer:
         self._leave_behind(self.trial["hyperparameters"].get("leaves"))
         knn = 1 / (1 + loss.item())
         took = time.monotonic() - began
-        return Report(self.epoch, loss.item(), knn, knn, knn, 0.9, took, 0.0, 320 / took, None)
+        metrics = dict.fromkeys(("knn_200", "knn_20", "purity_20"), knn) | {"feature_std": 0.9}
+        return EpochReport(self.epoch, loss.item(), metrics, seconds=took, images_per_second=320 / took)
 
     def _leave_behind(self, what: str | None) -> None:
         torch = self.torch

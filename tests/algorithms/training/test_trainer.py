@@ -203,7 +203,7 @@ def test_a_method_never_sees_labels_unless_it_is_the_ceiling():
 
 
 def test_only_the_epochs_asked_for_are_evaluated():
-    assert [r.knn_200 is not None for r in trainer("simclr", evaluate_at=[1, 3])] == [True, False, True]
+    assert ["knn_200" in r.metrics for r in trainer("simclr", evaluate_at=[1, 3])] == [True, False, True]
 
 
 def test_supervised_training_learns_the_labels():
@@ -216,7 +216,7 @@ def test_baselines_without_training_leave_the_encoder_as_it_was_initialised():
     made = trainer("random", epochs=1)
     before = {name: value.clone() for name, value in made.method.state_dict().items()}
     (report,) = made
-    assert report.knn_200 is not None
+    assert "knn_200" in report.metrics
     assert_equal_states(made.method.state_dict(), before)
 
 

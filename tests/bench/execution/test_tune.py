@@ -347,7 +347,7 @@ def test_on_a_cluster_a_trial_is_charged_from_the_sign_of_life_of_its_own_attemp
     now = [100.0]
     monkeypatch.setattr(session.search, "clock", lambda: now[0])
     assignment = json.loads(session.suggest("first")["assignment"])
-    folder = session.run_dir / "checkpoints" / assignment["trial"]["uid"]
+    folder = session.run_dir / "checkpoints" / assignment.job.uid
     folder.mkdir(parents=True)
     (folder / "attempt-9.alive").touch()
     before = session.search.charged

@@ -458,7 +458,9 @@ def test_choices_that_train_the_same_are_one_before_the_search_and_the_default_s
         "byol": Choices("byol", defaults={"x": 0.5, "heads": 1, "queue": 32}),
         "moco": Space("moco"),
     }
-    asked = experiment(spaces=spaces, factory="tests.bench.search.test_plan:factory", settings={"queue": 0}, baselines=())
+    asked = experiment(
+        spaces=spaces, factory="tests.bench.search.test_plan:factory", settings={"queue": 0}, baselines=()
+    )
     found = {"simclr": {"heads": [1, 3]}, "byol": {"heads": [1, 2]}}
     plan = make(asked, Budget.parse("10cpu-minutes"), slots=1)
     assert plan.choices == found
@@ -503,21 +505,25 @@ def test_a_search_proposes_the_choices_that_are_left():
     left = {"simsiam": {"predictor_hidden": [128, 512]}}
     plan = Plan(asked, Budget("gpu", 1e6), 20, 1.0, 10, calibration, 0.0, 0.0, left)
     search = Search(plan, MemoryLedger())
-    proposed = [search.next()["trial"]["hyperparameters"]["predictor_hidden"] for _ in range(20)]
+    proposed = [search.next().job.hyperparameters["predictor_hidden"] for _ in range(20)]
     assert set(proposed) == {128, 512}
 
 
 def test_a_choice_of_which_no_value_makes_a_difference_is_left_with_the_default():
     space = Choices("byol", defaults={"x": 0.5, "heads": 1, "queue": 16})
     local = {"queue": 4}
-    asked = experiment(spaces={"byol": space}, factory="tests.bench.search.test_plan:factory", settings=local, baselines=())
+    asked = experiment(
+        spaces={"byol": space}, factory="tests.bench.search.test_plan:factory", settings=local, baselines=()
+    )
     assert planning.calibrate(asked)["choices"] == {"byol": {"heads": [1, 2], "queue": [16]}}
 
 
 def test_the_choices_of_a_method_with_half_the_batch_are_those_that_differ_with_it():
     space = Choices("byol", defaults={"x": 0.5, "heads": 1, "queue": 8})
     own = {"queue": 0, "holds half": True}
-    asked = experiment(spaces={"byol": space}, factory="tests.bench.search.test_plan:factory", settings=own, baselines=())
+    asked = experiment(
+        spaces={"byol": space}, factory="tests.bench.search.test_plan:factory", settings=own, baselines=()
+    )
     found = planning.calibrate(asked)
     assert found["halved"] == ["byol"]
     assert found["choices"] == {"byol": {"heads": [1, 2, 3]}}

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from algorithms.training.report import EpochReport
 from bench.errors import UserError
 from bench.execution.progress import Progress
 from bench.search.budget import Budget
@@ -46,7 +47,7 @@ def small(methods=3, slots=2, trials=30, epochs=9, searcher="random", published=
 
 def peak(at):
     """A curve on which configurations are the better the nearer to this one."""
-    return lambda trial, epoch: ((1 - abs(trial["hyperparameters"]["x"] - at)) * epoch / trial["epochs"], 1.0)
+    return lambda trial, epoch: ((1 - abs(trial.hyperparameters["x"] - at)) * epoch / trial.epochs, 1.0)
 
 
 class EveryThird:
@@ -121,8 +122,8 @@ def test_methods_get_the_same_device_time_to_a_twentieth_whoever_wins(slots, tri
 
     def some_published(trial, epoch):
         accuracy, seconds = curve(trial, epoch)
-        off = abs(trial["hyperparameters"]["x"] - 0.5)
-        return (accuracy if trial["method"] < "method08" else (1 - off) * epoch / epochs), seconds
+        off = abs(trial.hyperparameters["x"] - 0.5)
+        return (accuracy if trial.method < "method08" else (1 - off) * epoch / epochs), seconds
 
     fold, _ = simulate(plan, some_published)
     won = {fold.trials[fold.winner(method)].recipe for method in plan.experiment.spaces}
@@ -160,7 +161,7 @@ def test_the_published_recipe_comes_first_and_is_never_pruned():
 
     def poor(trial, epoch):
         accuracy, seconds = curve(trial, epoch)
-        return (0.01 if trial["hyperparameters"].get("x") == 0.5 else accuracy), seconds
+        return (0.01 if trial.hyperparameters.get("x") == 0.5 else accuracy), seconds
 
     fold, _ = simulate(plan, poor)
     for method in plan.experiment.spaces:
@@ -179,7 +180,7 @@ def test_the_published_recipe_and_ours_are_the_first_trials_and_end_complete_wha
     plan, _ = small(methods=2, slots=slots, trials=60, published=published, scheduler=named)
 
     def poor(trial, epoch):
-        return (0.01 if trial["hyperparameters"]["x"] in (0.5, published) else 0.5 - trial["seed"] / 1e9), 1.0
+        return (0.01 if trial.hyperparameters["x"] in (0.5, published) else 0.5 - trial.seed / 1e9), 1.0
 
     fold, _ = simulate(plan, poor)
     trials = list(fold.of("method00", "search"))
@@ -201,7 +202,7 @@ def test_of_a_recipe_that_the_search_space_does_not_propose_no_searcher_learns(s
         ledger = MemoryLedger()
 
         def curve(trial, epoch, accuracy=accuracy):
-            x = trial["hyperparameters"]["x"]
+            x = trial.hyperparameters["x"]
             return (accuracy if x == 1.5 else 1 - abs(x - 0.3)), 1.0
 
         fold, _ = simulate(plan, curve, ledger)
@@ -276,8 +277,8 @@ def test_a_winner_that_takes_twice_the_time_of_most_trials_is_confirmed_with_eve
     plan, _ = small(methods=2, slots=slots, trials=trials, epochs=epochs, published=published, seed=seed)
 
     def dear(trial, epoch):
-        x = trial["hyperparameters"]["x"]
-        seconds = plan.calibration[trial["method"]]["epoch"]
+        x = trial.hyperparameters["x"]
+        seconds = plan.calibration[trial.method]["epoch"]
         return (x / 10 + (0.8 if x > 0.95 else 0.3)) * epoch / epochs, seconds * (2 if x > 0.95 else 1)
 
     fold, _ = simulate(plan, dear)
@@ -297,7 +298,7 @@ def test_a_published_recipe_that_takes_several_times_as_long_leaves_time_to_sear
     plan.calibration[method]["published"] = 4.5 * seconds
 
     def dear(trial, epoch):
-        x = trial["hyperparameters"]["x"]
+        x = trial.hyperparameters["x"]
         return peak(best)(trial, epoch)[0], seconds * (4.5 if x == 0.2 else 1)
 
     fold, _ = simulate(plan, dear)
@@ -351,8 +352,8 @@ def test_the_winner_has_the_best_last_epoch_of_complete_trials_and_the_earlier_o
     fold, _ = simulate(plan, flat)
     for method in plan.experiment.spaces:
         complete = [t for t in fold.of(method, "search") if t.state == "complete"]
-        best = max(t.last["knn_200"] for t in complete)
-        assert fold.winner(method) == next(t.uid for t in complete if t.last["knn_200"] == best)
+        best = max(t.last.metrics["knn_200"] for t in complete)
+        assert fold.winner(method) == next(t.uid for t in complete if t.last.metrics["knn_200"] == best)
 
 
 def test_winner_and_published_recipe_are_confirmed_with_the_same_fresh_seeds_and_evaluated_once():
@@ -378,7 +379,7 @@ def test_winner_and_published_recipe_are_confirmed_with_the_same_fresh_seeds_and
 
 def test_a_published_winner_is_not_confirmed_twice_but_with_twice_the_seeds():
     plan, _ = small()
-    fold, _ = simulate(plan, lambda trial, epoch: (1 - abs(trial["hyperparameters"]["x"] - 0.5), 1.0))
+    fold, _ = simulate(plan, lambda trial, epoch: (1 - abs(trial.hyperparameters["x"] - 0.5), 1.0))
     assert not [t for t in fold.trials.values() if t.stage == "confirm"]
     for method in plan.experiment.spaces:
         assert fold.winner(method) == f"{method}-0000"
@@ -391,7 +392,7 @@ def holding_half(curve, method, above=0.0):
 
     def changed(trial, epoch):
         accuracy, seconds = curve(trial, epoch)
-        out = trial["method"] == method and trial["hyperparameters"]["x"] >= above and not trial["halved"]
+        out = trial.method == method and trial.hyperparameters["x"] >= above and not trial.halved
         return (None if out else accuracy), seconds
 
     return changed
@@ -438,7 +439,7 @@ def test_trials_that_memory_held_with_the_whole_batch_keep_their_results_and_are
     plan, _ = small(methods=1, slots=2, trials=60)
 
     def best_at_a_third(trial, epoch):
-        return (1 - abs(trial["hyperparameters"]["x"] - 1 / 3)) * epoch / plan.epochs, 1.0
+        return (1 - abs(trial.hyperparameters["x"] - 1 / 3)) * epoch / plan.epochs, 1.0
 
     found = set()
     for seed in range(6):
@@ -459,7 +460,7 @@ def test_memory_that_is_out_with_half_the_batch_too_is_a_failure_and_the_method_
     plan, curve = small(methods=2, slots=1, trials=60)
 
     def never(trial, epoch):
-        return (None if trial["method"] == "method00" else curve(trial, epoch)[0]), 1.0
+        return (None if trial.method == "method00" else curve(trial, epoch)[0]), 1.0
 
     ledger = MemoryLedger(keep=True)
     fold, _ = simulate(plan, never, ledger)
@@ -472,7 +473,7 @@ def test_memory_that_is_out_with_half_the_batch_too_is_a_failure_and_the_method_
 
 def test_a_trial_that_memory_held_for_an_epoch_is_not_tried_with_half_the_batch(search):
     uid, assignment = next_trial(search)
-    search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5})
+    search.reported(uid, assignment.attempt, told({"epoch": 1, "loss": 1.0, "knn_200": 0.5}))
     search.failed(uid, "out of memory", "memory")
     assert (search.fold.trials[uid].state, search.fold.trials[uid].kind) == ("failed", "memory")
     assert not search.fold.halved
@@ -482,7 +483,7 @@ def test_what_confirms_is_never_halved_by_itself():
     plan, curve = small(methods=1, slots=1, trials=40)
 
     def out_when_confirming(trial, epoch):
-        return (curve(trial, epoch)[0] if trial["stage"] == "search" else None), 1.0
+        return (curve(trial, epoch)[0] if trial.stage == "search" else None), 1.0
 
     fold, _ = simulate(plan, out_when_confirming)
     confirming = list(fold.of("method00", "confirm", "published"))
@@ -494,9 +495,7 @@ def test_a_method_that_was_calibrated_with_half_the_batch_begins_with_it_and_so_
     plan, curve = small(methods=2, slots=2, trials=40)
     plan = dataclasses.replace(with_baselines(plan, "supervised"), halved=["method01", "supervised"])
     ledger = MemoryLedger(keep=True)
-    fold, _ = simulate(
-        plan, lambda trial, epoch: curve(trial, epoch) if trial["hyperparameters"] else (0.5, 1.0), ledger
-    )
+    fold, _ = simulate(plan, lambda trial, epoch: curve(trial, epoch) if trial.hyperparameters else (0.5, 1.0), ledger)
     assert not [event for event in ledger.events if event["event"] == "halved"]
     assert {trial.method for trial in fold.trials.values() if trial.halved} == {"method01", "supervised"}
     assert all(trial.halved == (trial.method != "method00") for trial in fold.trials.values())
@@ -612,7 +611,7 @@ def test_confirming_that_takes_longer_than_foreseen_is_not_paid_by_the_other_met
 
     def slow(trial, epoch):
         accuracy, seconds = curve(trial, epoch)
-        return accuracy, seconds * (3 if trial["method"] == "method00" and trial["stage"] != "search" else 1)
+        return accuracy, seconds * (3 if trial.method == "method00" and trial.stage != "search" else 1)
 
     fold, _ = simulate(plan, slow)
     assert all(spent <= 1.02 * plan.share for spent in fold.spent.values())
@@ -656,10 +655,13 @@ def test_when_the_budget_ends_in_confirming_methods_have_equal_seeds_to_one():
             assert max(seeds) - min(seeds) <= 1
 
 
+told = EpochReport.from_json
+
+
 def next_trial(search):
     assignment = search.next()
-    search.started(assignment["trial"]["uid"])
-    return assignment["trial"]["uid"], assignment
+    search.started(assignment.job.uid)
+    return assignment.job.uid, assignment
 
 
 @pytest.fixture
@@ -684,7 +686,7 @@ def search():
 def test_a_trial_that_diverged_or_collapsed_fails_with_the_reason_and_its_kind(search, report, reason, kind):
     uid, assignment = next_trial(search)
     whole = {"epoch": 1, "loss": 1.0, "knn_200": 0.5, "feature_std": 0.9} | report
-    assert not search.reported(uid, assignment["attempt"], whole)
+    assert not search.reported(uid, assignment.attempt, told(whole))
     assert search.fold.trials[uid].state == "failed"
     assert reason in search.fold.trials[uid].reason
     assert search.fold.trials[uid].kind == kind
@@ -693,12 +695,14 @@ def test_a_trial_that_diverged_or_collapsed_fails_with_the_reason_and_its_kind(s
 
 def test_features_that_are_little_spread_have_not_collapsed(search):
     uid, assignment = next_trial(search)
-    assert search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5, "feature_std": 0.021})
+    assert search.reported(
+        uid, assignment.attempt, told({"epoch": 1, "loss": 1.0, "knn_200": 0.5, "feature_std": 0.021})
+    )
 
 
 def ended(trial, state, **values):
     """The search trial as the ledger would have it after an end; three epochs of four were reported."""
-    reports = {epoch: {"epoch": epoch, "knn_200": 0.1 * epoch} for epoch in (1, 3)}
+    reports = {epoch: told({"epoch": epoch, "knn_200": 0.1 * epoch}) for epoch in (1, 3)}
     return dataclasses.replace(trial, state=state, reports=reports, **values)
 
 
@@ -728,7 +732,7 @@ def diverging(curve, method):
 
     def changed(trial, epoch):
         accuracy, seconds = curve(trial, epoch)
-        return (math.nan if trial["method"] == method else accuracy), seconds
+        return (math.nan if trial.method == method else accuracy), seconds
 
     return changed
 
@@ -796,7 +800,7 @@ def test_that_a_method_is_given_up_is_said_once_as_soon_as_it_is():
         if uid.startswith("method00"):
             search.failed(uid, "RecursionError: too deep (knn.py:33)")
         else:
-            search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5})
+            search.reported(uid, assignment.attempt, told({"epoch": 1, "loss": 1.0, "knn_200": 0.5}))
             search.cut(uid, "stop")
         progress.tick()
     progress.tick()
@@ -824,9 +828,9 @@ def test_a_method_is_not_given_up_where_some_trial_came_through_an_evaluation_or
     if fails == "late":  # after the first milestone
         simulate(plan, lambda trial, epoch: (math.nan if epoch > 1 else 0.5, 1.0), ledger)
     elif fails == "most":
-        simulate(plan, lambda trial, epoch: (math.nan if trial["seed"] % 9 != 2 else 0.5, 1.0), ledger)
+        simulate(plan, lambda trial, epoch: (math.nan if trial.seed % 9 != 2 else 0.5, 1.0), ledger)
     elif fails == "only the recipe":
-        simulate(plan, lambda trial, epoch: (math.nan if trial["hyperparameters"]["x"] == 0.5 else 0.5, 1.0), ledger)
+        simulate(plan, lambda trial, epoch: (math.nan if trial.hyperparameters["x"] == 0.5 else 0.5, 1.0), ledger)
     else:
         search = Search(plan, ledger, clock=lambda: 0.0)
         for kind in OF_THE_RECIPE[:2] * (FAILURES - 1):
@@ -841,7 +845,7 @@ def test_what_fails_with_every_fresh_seed_costs_its_seeds_and_no_more(stages):
 
     def fails(trial, epoch):
         accuracy, seconds = curve(trial, epoch)
-        return (math.nan if trial["stage"] in stages else accuracy), seconds
+        return (math.nan if trial.stage in stages else accuracy), seconds
 
     ledger = MemoryLedger(keep=True)
     fold, _ = simulate(plan, fails, ledger)
@@ -861,7 +865,7 @@ def test_baselines_that_fail_cost_their_seeds_and_the_methods_nothing():
     plan = with_baselines(plan, "pixels", "supervised")
 
     def fails(trial, epoch):
-        return curve(trial, epoch) if trial["hyperparameters"] else (math.nan, 1.0)
+        return curve(trial, epoch) if trial.hyperparameters else (math.nan, 1.0)
 
     ledger = MemoryLedger()
     fold, _ = simulate(plan, fails, ledger)
@@ -918,7 +922,7 @@ def test_every_configuration_is_searched_once_and_then_confirmed(name, searcher)
     plan = dataclasses.replace(plan, experiment=experiment)
 
     def curve(trial, epoch):
-        return (0.5 + math.sin(trial["seed"]) / 10) * epoch / plan.epochs, 1.0
+        return (0.5 + math.sin(trial.seed) / 10) * epoch / plan.epochs, 1.0
 
     whole = MemoryLedger(keep=True)
     fold, _ = simulate(plan, curve, whole)
@@ -948,7 +952,7 @@ def test_a_searcher_that_insists_on_one_configuration_is_asked_for_it_once():
     search = Search(plan, MemoryLedger(), clock=lambda: 0.0)
     search._sampler = Insisting
     given_out = [search.next() for _ in range(2)]
-    assert [assignment["trial"]["hyperparameters"] for assignment in given_out] == [{"x": 0.5}, {"x": 0.25}]
+    assert [assignment.job.hyperparameters for assignment in given_out] == [{"x": 0.5}, {"x": 0.25}]
     search.slots = 4
     assert search.next() is None
     assert [trial.number for trial in search._study("method00").get_trials()] == [0, 1]
@@ -960,7 +964,7 @@ def test_where_a_searcher_insists_finitely_many_configurations_are_searched_all_
     plan = dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, spaces=spaces))
     search = Search(plan, MemoryLedger(), clock=lambda: 0.0)
     search._sampler = Insisting
-    given_out = [search.next()["trial"]["hyperparameters"] for _ in range(6)]
+    given_out = [search.next().job.hyperparameters for _ in range(6)]
     assert given_out[1] == {"a": "y", "b": 128}
     assert len({str(hyperparameters) for hyperparameters in given_out}) == 6
     assert search.next() is None
@@ -970,7 +974,7 @@ def test_where_a_searcher_insists_finitely_many_configurations_are_searched_all_
 def test_pruning_rungs_are_the_same_after_a_restart_whatever_failed_at_a_milestone(search):
     for spread in (0.9, 0.001, 0.9, 0.001):
         uid, assignment = next_trial(search)
-        search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5, "feature_std": spread})
+        search.reported(uid, assignment.attempt, told({"epoch": 1, "loss": 1.0, "knn_200": 0.5, "feature_std": spread}))
     rungs = {method: scheduler._rungs for method, scheduler in search.schedulers.items()}
     assert sum(len(rung) for own in rungs.values() for rung in own.values()) == 2
     again = Search(search.plan, search.ledger, clock=lambda: 0.0)
@@ -1000,7 +1004,7 @@ def test_what_happens_once_does_not_count_as_what_an_epoch_takes():
 
     def epoch(number, attempt, seconds):
         now[0] += seconds
-        assert search.reported(uid, attempt, {"epoch": number, "loss": 1.0, "knn_200": 0.5})
+        assert search.reported(uid, attempt, told({"epoch": number, "loss": 1.0, "knn_200": 0.5}))
         return search.cost("method00", "search", 4, 8)
 
     uid, _ = next_trial(search)
@@ -1017,15 +1021,15 @@ def test_what_happens_once_does_not_count_as_what_an_epoch_takes():
 def test_a_lost_worker_is_replaced_until_three_are_lost_without_an_epoch_between(search):
     uid, assignment = next_trial(search)
     for attempt in (1, 2):
-        assert assignment["attempt"] == attempt
+        assert assignment.attempt == attempt
         search.lost(uid, "killed")
         again, assignment = next_trial(search)
         assert again == uid
-    assert search.reported(uid, 3, {"epoch": 1, "loss": 1.0, "knn_200": 0.5})
+    assert search.reported(uid, 3, told({"epoch": 1, "loss": 1.0, "knn_200": 0.5}))
     for _ in range(2):
         search.lost(uid, "killed")
         again, assignment = next_trial(search)
-        assert (again, assignment["known"]) == (uid, 1)
+        assert (again, assignment.known) == (uid, 1)
     search.lost(uid, "killed")
     assert search.fold.trials[uid].state == "failed"
     assert "3 workers" in search.fold.trials[uid].reason
@@ -1036,17 +1040,17 @@ def test_a_worker_with_an_old_attempt_is_not_heard(search):
     uid, _ = next_trial(search)
     search.lost(uid, "cut off")
     _, assignment = next_trial(search)
-    assert not search.reported(uid, 1, {"epoch": 1, "loss": 1.0, "knn_200": 0.99})
+    assert not search.reported(uid, 1, told({"epoch": 1, "loss": 1.0, "knn_200": 0.99}))
     assert not search.fold.trials[uid].reports
-    assert search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5})
-    assert search.fold.trials[uid].reports[1]["knn_200"] == 0.5
+    assert search.reported(uid, assignment.attempt, told({"epoch": 1, "loss": 1.0, "knn_200": 0.5}))
+    assert search.fold.trials[uid].reports[1].metrics["knn_200"] == 0.5
 
 
 def test_time_before_a_worker_has_the_trial_is_charged_to_no_method():
     now = [0.0]
     plan, _ = small(slots=1)
     search = Search(plan, MemoryLedger(), clock=lambda: now[0])
-    uid = search.next()["trial"]["uid"]
+    uid = search.next().job.uid
     now[0] = 10.0
     assert search.held(uid) == 0
     assert search.charged == pytest.approx(10)
@@ -1067,7 +1071,7 @@ def test_on_a_busy_cluster_waiting_for_a_device_is_not_charged():
     search = Search(plan, MemoryLedger(), clock=lambda: now[0], shared=True)
     stream = io.StringIO()
     progress = Progress(search, stream)
-    first, second, third = (search.next()["trial"]["uid"] for _ in range(3))
+    first, second, third = (search.next().job.uid for _ in range(3))
     now[0] = 3600.0
     search.heartbeat()
     assert search.charged == search.fold.charged == search.startup == 0.0
@@ -1119,7 +1123,7 @@ def test_the_charge_is_the_time_in_which_slots_were_held_whatever_happens(steps,
         expected += seconds * sum(charged.values())
         if step == "next":
             if isinstance(assignment := search.next(), dict):
-                charged[assignment["trial"]["uid"]] = not shared
+                charged[assignment.job.uid] = not shared
             continue
         if not charged:
             continue
@@ -1133,7 +1137,7 @@ def test_the_charge_is_the_time_in_which_slots_were_held_whatever_happens(steps,
             charged[uid] = True
         elif step == "epoch" and uid in working:
             trial = search.fold.trials[uid]
-            search.reported(uid, trial.attempts, {"epoch": trial.epoch + 1, "loss": 1.0, "knn_200": 0.5})
+            search.reported(uid, trial.attempts, told({"epoch": trial.epoch + 1, "loss": 1.0, "knn_200": 0.5}))
         elif step in ("lost", "cut"):
             getattr(search, step)(uid, "it ended")
         search.heartbeat()
@@ -1151,7 +1155,7 @@ def test_in_a_local_run_the_start_of_a_worker_is_charged_from_its_assignment():
     now = [0.0]
     plan, _ = small(slots=1)
     search = Search(plan, MemoryLedger(), clock=lambda: now[0])
-    uid = search.next()["trial"]["uid"]
+    uid = search.next().job.uid
     now[0] = 3.0
     search.alive(uid)
     now[0] = 5.0
@@ -1161,9 +1165,9 @@ def test_in_a_local_run_the_start_of_a_worker_is_charged_from_its_assignment():
 @pytest.mark.parametrize(
     "end",
     [
-        lambda search, uid: search.reported(uid, 2, {"epoch": 2, "loss": math.nan, "knn_200": None}),
-        lambda search, uid: search.reported(uid, 2, {"epoch": 2, "loss": math.inf, "knn_200": None}),
-        lambda search, uid: search.reported(uid, 2, {"epoch": 2, "loss": 1.0, "feature_std": 0.0}),
+        lambda search, uid: search.reported(uid, 2, told({"epoch": 2, "loss": math.nan, "knn_200": None})),
+        lambda search, uid: search.reported(uid, 2, told({"epoch": 2, "loss": math.inf, "knn_200": None})),
+        lambda search, uid: search.reported(uid, 2, told({"epoch": 2, "loss": 1.0, "feature_std": 0.0})),
         lambda search, uid: search.failed(uid, "ValueError: three is too many"),
         lambda search, uid: search.failed(uid, "out of memory: tried to allocate 1 TiB"),
         lambda search, uid: search.failed(uid, "time limit: an epoch took more than 0:01:00"),
@@ -1182,16 +1186,16 @@ def test_however_a_trial_ends_the_charge_is_the_time_that_its_slot_was_held(end)
     search.lost(uid, "its worker died")
     now[0] += 50.0  # nothing holds the slot
     again, assignment = next_trial(search)
-    assert (again, assignment["attempt"]) == (uid, 2)
+    assert (again, assignment.attempt) == (uid, 2)
     now[0] += 2.0
-    assert search.reported(uid, 2, {"epoch": 1, "loss": 1.0, "knn_200": 0.5})
-    assert not search.reported(uid, 1, {"epoch": 2, "loss": 1.0, "knn_200": 0.5})  # a worker that should be dead
+    assert search.reported(uid, 2, told({"epoch": 1, "loss": 1.0, "knn_200": 0.5}))
+    assert not search.reported(uid, 1, told({"epoch": 2, "loss": 1.0, "knn_200": 0.5}))  # a worker that should be dead
     now[0] += 4.0
     search.heartbeat()
     now[0] += 1.0
     end(search, uid)
     now[0] += 70.0
-    assert not search.reported(uid, 2, {"epoch": 3, "loss": 1.0, "knn_200": 0.5})
+    assert not search.reported(uid, 2, told({"epoch": 3, "loss": 1.0, "knn_200": 0.5}))
     assert search.charged == search.fold.charged == pytest.approx(10.0)
     assert search.fold.trials[uid].held == search.fold.spent[uid[:8]] == pytest.approx(10.0)
     again = MemoryLedger()
@@ -1213,7 +1217,7 @@ def test_a_slow_start_shrinks_every_share_and_leaves_the_reserve_for_confirming(
 def test_baselines_run_first_with_every_seed_and_only_random_ones_repeat():
     plan, curve = small(trials=60)
     plan = with_baselines(plan, "pixels", "random", "supervised")
-    fold, _ = simulate(plan, lambda trial, epoch: curve(trial, epoch) if trial["hyperparameters"] else (0.5, 1.0))
+    fold, _ = simulate(plan, lambda trial, epoch: curve(trial, epoch) if trial.hyperparameters else (0.5, 1.0))
     baselines = [t for t in fold.trials.values() if t.stage == "baseline"]
     assert [t.uid for t in fold.trials.values()][: len(baselines)] == [t.uid for t in baselines]
     counts = collections.Counter(t.method for t in baselines)
@@ -1239,7 +1243,7 @@ def test_done_is_said_when_the_budget_is_spent_and_nothing_runs():
     uid, assignment = next_trial(search)
     now[0] = plan.budget.seconds + 1
     assert search.next() is None
-    assert not search.reported(uid, assignment["attempt"], {"epoch": 1, "loss": 1.0, "knn_200": 0.5})
+    assert not search.reported(uid, assignment.attempt, told({"epoch": 1, "loss": 1.0, "knn_200": 0.5}))
     assert search.fold.trials[uid].state == "cut"
     assert search.next() == DONE
 
@@ -1314,9 +1318,9 @@ class Cube(Space):
 
 def beside_a_cliff(trial, epoch):
     """A training that diverges where `a` is a little larger than is best."""
-    at = trial["hyperparameters"]
+    at = trial.hyperparameters
     off = (at["a"] - 0.6) ** 2 + 2 * (at["b"] - 0.9) ** 2 + 3 * (at["c"] - at["a"]) ** 2
-    return (math.nan if at["a"] > 0.65 else math.exp(-4 * off) * epoch / trial["epochs"]), 1.0
+    return (math.nan if at["a"] > 0.65 else math.exp(-4 * off) * epoch / trial.epochs), 1.0
 
 
 @pytest.mark.parametrize(

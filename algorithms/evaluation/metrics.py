@@ -1,0 +1,30 @@
+"""What is measured of an encoder: every metric once, under the name that reports, Parquet columns and tables have for
+it. Needs no PyTorch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of an encoder."""
+
+    name: str
+    """In reports, and in Parquet the column of an epoch's figure."""
+    title: str
+    """In tables and charts."""
+    unit: str
+    """`%` for a share of 1, which is shown in percent; empty for a plain number."""
+    higher_is_better: bool = True
+    images: tuple[str, ...] = ()
+    """Of a trial's last epoch, the images on which it is kept: `validation`, `test`. It has a column for each."""
+
+
+KNN_200 = Metric("knn_200", "kNN k=200", "%", images=("validation", "test"))
+KNN_20 = Metric("knn_20", "k=20", "%", images=("test",))
+PURITY_20 = Metric("purity_20", "purity@20", "%", images=("test",))
+FEATURE_STD = Metric("feature_std", "feature deviation", "")
+
+METRICS = {metric.name: metric for metric in (KNN_200, KNN_20, PURITY_20, FEATURE_STD)}
+"""Every metric that there is."""
+SELECTION = KNN_200
+"""The metric by which a run chooses, on the images of the search."""

@@ -1,0 +1,49 @@
+"""What identifies a training beside its job: made where a command begins, JSON where a process or the ledger does."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+HERE = {"here": True}
+"""Marks what holds on one machine alone, and does not identify a run."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The images, the network and the way in which all trainings of a run are made."""
+
+    dataset: str
+    dataset_fingerprint: str
+    image_size: int
+    """px"""
+    encoder: str
+    device: str = field(metadata=HERE)
+    """As PyTorch calls it: `cpu`, `cuda`."""
+    data: str = field(metadata=HERE)
+    """A folder of `bench.data.images.save`."""
+    compile: bool | None = None
+    """Whether steps are compiled; None before that is decided."""
+    batch_size: int | None = None
+    """The most images in a step; None leaves each recipe its own."""
+    deterministic: bool = False
+    methods: Mapping[str, str] = field(default_factory=dict, metadata=HERE)
+    """The doors (`bench.doors`) of the methods that a user brings, by the names that they have in the run."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Of everything that a user brings: what it is called here, and the hash of its source."""
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to be continued. What has its default is left out, so that a run that was
+        begun before there was such a setting continues."""
+        own = (each.name for each in dataclasses.fields(self) if not each.metadata.get("here"))
+        told = {name: getattr(self, name) for name in own}
+        decided = {"compile": "on" if self.compile else "off"} if self.compile is not None else {}
+        absent = (None, False, {})
+        return {name: value for name, value in told.items() if value not in absent} | decided
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**values)
