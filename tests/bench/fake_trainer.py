@@ -1,4 +1,4 @@
-"""Trainers for tests of the harness: curves without a network (`factory`), and a real small network (`tiny`).
+"""Trainers for tests of the harness: curves without a network (`Fake`), and a real small network (`Tiny`).
 
 A fake trial's hyper-parameters: `quality` (its accuracy goes towards it), `learning_rate` (best at 0.1), and `fault`,
 which names what goes wrong: at the third epoch, but for "batch", with which memory is out before the first, unless the
@@ -14,23 +14,27 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from algorithms.training.report import EpochReport
+from bench.execution.factory import Calibration
+from bench.search.job import Job
 
 FAULT_EPOCH = 3
 
 
-def accuracy(hyperparameters: dict[str, Any], seed: int, epoch: int, epochs: int) -> float:
+def accuracy(hyperparameters: Mapping[str, Any], seed: int, epoch: int, epochs: int) -> float:
     """A learning curve: better with `quality`, best at learning rate 0.1, a little luck by seed."""
     distance = math.log10(hyperparameters.get("learning_rate", 0.1)) + 1
     top = hyperparameters.get("quality", 0.5) * math.exp(-(distance**2)) + 0.01 * math.sin(seed)
     return round(max(0.0, top) * (1 - math.exp(-3 * epoch / epochs)), 6)
 
 
-def allocate(trial: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Raises where memory does not hold a batch of the trial."""
-    asked, halved = trial["hyperparameters"], trial.get("halved", False)
+def allocate(job: Job, settings: Mapping[str, Any]) -> None:
+    """Raises where memory does not hold a batch of the job."""
+    asked, halved = job.hyperparameters, job.halved
     too_large = asked.get("batch_size", 0) // (2 if halved else 1) > settings.get("holds", math.inf)
     if too_large or (asked.get("fault") == "batch" and not halved):
         import torch
@@ -39,8 +43,8 @@ def allocate(trial: dict[str, Any], settings: dict[str, Any]) -> None:
 
 
 class FakeTrainer:
-    def __init__(self, trial: dict[str, Any], settings: dict[str, Any]) -> None:
-        self.trial, self.settings, self.epoch = trial, settings, 0
+    def __init__(self, job: Job, settings: Mapping[str, Any]) -> None:
+        self.job, self.settings, self.epoch = job, settings, 0
         # Not imported: a calibration would take it for a start's time.
         worker = sys.modules.get("bench.execution.trial")
         self.begins = worker and worker._current and worker._current._began  # on a busy machine long before now
@@ -57,19 +61,19 @@ class FakeTrainer:
         return self
 
     def __next__(self) -> EpochReport:
-        if self.epoch >= self.trial["epochs"]:
+        if self.epoch >= self.job.epochs:
             raise StopIteration
         if self.begins:
             self._trace(self.begins)
             self.begins = None
-        allocate(self.trial, self.settings)
+        allocate(self.job, self.settings)
         self._sleep(self.settings.get("seconds", 0.1))
         self.epoch += 1
         loss, spread = 1.0 / self.epoch, 0.9
         if self.epoch == FAULT_EPOCH:
-            loss, spread = self._fault(self.trial["hyperparameters"].get("fault"), loss, spread)
-        evaluated = self.epoch in self.trial["evaluate_at"]
-        knn = accuracy(self.trial["hyperparameters"], self.trial["seed"], self.epoch, self.trial["epochs"])
+            loss, spread = self._fault(self.job.hyperparameters.get("fault"), loss, spread)
+        evaluated = self.epoch in self.job.evaluate_at
+        knn = accuracy(self.job.hyperparameters, self.job.seed, self.epoch, self.job.epochs)
         metrics = dict.fromkeys(("knn_200", "knn_20", "purity_20"), knn) if evaluated else {}
         metrics |= {"feature_std": spread} if evaluated or spread < 0.5 else {}
         return EpochReport(
@@ -85,7 +89,7 @@ class FakeTrainer:
 
     def _trace(self, now: float) -> None:
         if path := self.settings.get("trace"):
-            entry = {"uid": self.trial["uid"], "pid": os.getpid(), "epoch": self.epoch, "now": now}
+            entry = {"uid": self.job.uid, "pid": os.getpid(), "epoch": self.epoch, "now": now}
             entry["niceness"] = os.nice(0)
             with open(path, "a") as file:
                 file.write(json.dumps(entry) + "\n")
@@ -94,7 +98,7 @@ class FakeTrainer:
         once = fault and self.settings.get("once")  # a folder: each trial has its fault once
         if once:
             try:
-                os.close(os.open(os.path.join(once, self.trial["uid"]), os.O_CREAT | os.O_EXCL))
+                os.close(os.open(os.path.join(once, self.job.uid), os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 return loss, spread
         if fault == "nan":
@@ -116,51 +120,23 @@ class FakeTrainer:
         return loss, spread
 
 
-def prepare(settings: dict[str, Any]) -> None:
-    """If `settings["uneven"]` names a folder: every process leaves a file there, and those after the calibration and
-    the first worker take three seconds more to start."""
-    if folder := settings.get("uneven"):
-        for number in itertools.count():
-            try:
-                os.close(os.open(os.path.join(folder, f"process-{number}"), os.O_CREAT | os.O_EXCL))
-                break
-            except FileExistsError:
-                continue
-        time.sleep(3 if number >= 2 else 0)
-
-
-def factory(trial: dict[str, Any], settings: dict[str, Any]) -> FakeTrainer:
-    return FakeTrainer(trial, settings)
-
-
 class BrokenTrainer(FakeTrainer):
     def __next__(self) -> EpochReport:
         raise RecursionError("too deep")
-
-
-def broken(trial: dict[str, Any], settings: dict[str, Any]) -> BrokenTrainer:
-    return BrokenTrainer(trial, settings)
-
-
-def calibrate(trial: dict[str, Any], settings: dict[str, Any]) -> dict[str, float]:
-    allocate(trial, settings)
-    memory = {"memory": settings["memory"], "device_memory": 2**33} if "memory" in settings else {}
-    seconds = settings.get("seconds", 0.1) * trial["hyperparameters"].get("slowness", 1)
-    return {"epoch": seconds, "evaluation": 0.0} | memory
 
 
 class TinyTrainer:
     """A small network that learns made-up numbers, with momentum and dropout. `leaves` names what it leaves behind
     in the process when it ends."""
 
-    def __init__(self, trial: dict[str, Any], settings: dict[str, Any]) -> None:
+    def __init__(self, job: Job, settings: Mapping[str, Any]) -> None:
         import torch
 
-        self.torch, self.trial, self.epoch = torch, trial, 0
+        self.torch, self.job, self.epoch = torch, job, 0
         self.network = torch.nn.Sequential(
             torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Dropout(0.2), torch.nn.Linear(32, 4)
         )
-        rate = trial["hyperparameters"].get("learning_rate", 0.1)
+        rate = job.hyperparameters.get("learning_rate", 0.1)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=rate, momentum=0.9)
         self.ballast = torch.zeros(settings.get("ballast", 0), dtype=torch.uint8)
 
@@ -183,7 +159,7 @@ class TinyTrainer:
         return self
 
     def __next__(self) -> EpochReport:
-        if self.epoch >= self.trial["epochs"]:
+        if self.epoch >= self.job.epochs:
             raise StopIteration
         began = time.monotonic()
         for _ in range(5):
@@ -193,7 +169,7 @@ class TinyTrainer:
             loss.backward()
             self.optimizer.step()
         self.epoch += 1
-        self._leave_behind(self.trial["hyperparameters"].get("leaves"))
+        self._leave_behind(self.job.hyperparameters.get("leaves"))
         knn = 1 / (1 + loss.item())
         took = time.monotonic() - began
         metrics = dict.fromkeys(("knn_200", "knn_20", "purity_20"), knn) | {"feature_std": 0.9}
@@ -212,5 +188,58 @@ class TinyTrainer:
             torch.set_grad_enabled(self.epoch < 3)
 
 
-def tiny(trial: dict[str, Any], settings: dict[str, Any]) -> TinyTrainer:
-    return TinyTrainer(trial, settings)
+@dataclass(frozen=True)
+class Settings:
+    """What a factory gets; `values` identify the run, `local` do not."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    local: Mapping[str, Any] = field(default_factory=dict)
+
+    def identity(self) -> dict[str, Any]:
+        return dict(self.values)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.values, **self.local}
+
+
+class Fake:
+    """The factory of `FakeTrainer`s. If `settings["uneven"]` names a folder, every process leaves a file there, and
+    those after the calibration and the first worker take three seconds more to start."""
+
+    trainer: type = FakeTrainer
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = settings
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> "Fake":
+        return cls(settings)
+
+    def prepare(self) -> None:
+        if folder := self.settings.get("uneven"):
+            for number in itertools.count():
+                try:
+                    os.close(os.open(os.path.join(folder, f"process-{number}"), os.O_CREAT | os.O_EXCL))
+                    break
+                except FileExistsError:
+                    continue
+            time.sleep(3 if number >= 2 else 0)
+
+    def build(self, job: Job) -> Any:
+        return self.trainer(job, self.settings)
+
+    def calibrate(self, job: Job) -> Calibration:
+        allocate(job, self.settings)
+        memory = (self.settings["memory"], 2**33) if "memory" in self.settings else ()
+        return Calibration(self.settings.get("seconds", 0.1) * job.hyperparameters.get("slowness", 1), 0.0, *memory)
+
+    def effective(self, job: Job) -> Mapping[str, Any]:
+        return job.hyperparameters
+
+
+class Broken(Fake):
+    trainer = BrokenTrainer
+
+
+class Tiny(Fake):
+    trainer = TinyTrainer

@@ -27,8 +27,8 @@ from bench.search.search import Search
 from bench.search.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
 from tests.bench.harness import FaultySpace
 
-FAKE = "tests.bench.fake_trainer:factory"
-TINY = "tests.bench.fake_trainer:tiny"
+FAKE = "tests.bench.fake_trainer:Fake"
+TINY = "tests.bench.fake_trainer:Tiny"
 
 
 def resident_megabytes() -> float:

@@ -24,7 +24,7 @@ from bench.output import readerless
 from bench.search.budget import Budget
 from bench.search.ledger import Fold, read, read_events
 from bench.search.search import Asha
-from tests.bench.fake_trainer import accuracy
+from tests.bench.fake_trainer import Settings, accuracy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -165,6 +165,7 @@ def main() -> int:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_worker_niceness": "0"}
 
     from bench.execution import tune
+    from bench.execution.calibration import calibrate
     from bench.search.plan import Experiment, make
 
     tune.RESULTS = 0.5
@@ -173,8 +174,9 @@ def main() -> int:
     slots, rate = task.pop("slots", 2), task.pop("rate", 1.0)
     spaces = {name: FaultySpace(name, fault) for name, fault in task.pop("methods").items()}
     results, until = task.pop("results", None), task.pop("until", None)
-    values = {"factory": "tests.bench.fake_trainer:factory", "baselines": ()} | task
+    values = {"factory": "tests.bench.fake_trainer:Fake", "baselines": ()} | task
     values["baselines"] = tuple(values["baselines"])
+    values["settings"] = Settings(values.get("settings", {}))
     address, cluster = None, None
     if nodes:
         from ray.cluster_utils import Cluster
@@ -191,7 +193,7 @@ def main() -> int:
             os.kill(os.getpid(), signal.SIGINT)
 
     try:
-        plan = make(Experiment(spaces=spaces, **values), budget, slots, rate, run_dir=run_dir)
+        plan = make(Experiment(spaces=spaces, **values), budget, slots, rate, calibrate=calibrate, run_dir=run_dir)
         fold = tune.run(plan, run_dir, address=address, on_results=on_results)
     except UserError as error:
         print(f"error: {error}")

@@ -19,14 +19,13 @@ from bench.files import write_atomically
 from bench.search.ledger import Ledger, read_events
 
 ROOT = Path(__file__).resolve().parents[3]
-FAKE = "tests.bench.fake_trainer:factory"
-TINY = "tests.bench.fake_trainer:tiny"
+FAKE = "tests.bench.fake_trainer:Fake"
+TINY = "tests.bench.fake_trainer:Tiny"
 
 
 def assignment(uid="a", attempt=1, known=0, epochs=5, limit=60.0, **hyperparameters):
-    trial = {"uid": uid, "method": "m", "stage": "search", "seed": 7, "hyperparameters": hyperparameters}
-    trial |= {"epochs": epochs, "evaluate_at": list(range(1, epochs + 1))}
-    return {"trial": trial, "attempt": attempt, "known": known, "time_limit": limit}
+    job = Job(uid, "m", "search", 7, hyperparameters, epochs, tuple(range(1, epochs + 1)))
+    return Assignment(job, attempt, known, limit)
 
 
 def steps(attempt, count):

@@ -157,7 +157,7 @@ def test_several_trials_share_a_gpu_and_are_charged_their_part_of_it(tmp_path):
 
 
 def test_a_run_in_which_every_trial_fails_ends_by_itself_and_says_why(tmp_path):
-    options = {"methods": METHODS, "factory": "tests.bench.fake_trainer:broken", "baselines": ["random"], "seeds": 1}
+    options = {"methods": METHODS, "factory": "tests.bench.fake_trainer:Broken", "baselines": ["random"], "seeds": 1}
     done = drive(tmp_path / "run", "9cpu-hours", epochs=4, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "closed: done" in done.stdout

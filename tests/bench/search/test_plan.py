@@ -12,22 +12,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import UserError
+from bench.execution import calibration as calibrating
+from bench.execution.factory import Calibration
 from bench.search import plan as planning
 from bench.search.budget import Budget
 from bench.search.ledger import FORMAT, Ledger, read
-from bench.search.plan import EPOCHS, Experiment, Plan, describe, make, mixture
+from bench.search.plan import EPOCHS, Experiment, Plan, describe, mixture
 from bench.search.search import Search
-from bench.search.simulate import MemoryLedger, Space
+from bench.search.simulate import MemoryLedger, NoSettings, Space
 from bench.search.space import load
+from tests.bench.fake_trainer import Fake, Settings
 
-FAKE = "tests.bench.fake_trainer:factory"
+FAKE = "tests.bench.fake_trainer:Fake"
 CALIBRATING = 7.0
 """Seconds that a calibration takes in these tests."""
 SPACES = {method: Space(method) for method in ("simclr", "byol", "moco")}
 
 
 def experiment(**values):
-    return Experiment(**{"spaces": SPACES, "factory": FAKE, "settings": {"seconds": 0.5}} | values)
+    values = {"spaces": SPACES, "factory": FAKE, "settings": {"seconds": 0.5}} | values
+    settings = Settings(values.pop("settings"), values.pop("local", {}))
+    return Experiment(settings=settings, **values)
+
+
+def make(*asked, **options):
+    return planning.make(*asked, **options, calibrate=lambda experiment: calibrating.calibrate(experiment))
 
 
 @pytest.fixture
@@ -47,7 +56,7 @@ def calibrated(monkeypatch):
         return {"calibration": seconds, "startup": 2.0, "choices": {}, "halved": []}
 
     monkeypatch.setattr(planning, "time", clock)
-    monkeypatch.setattr(planning, "calibrate", calibrate)
+    monkeypatch.setattr(calibrating, "calibrate", calibrate)
     return calls
 
 
@@ -62,7 +71,7 @@ def calibrated(monkeypatch):
 def test_chosen_epochs_leave_most_of_every_share_to_search(seconds, evaluation, budget, slots, seeds):
     calibration = {f"m{i}": {"epoch": s, "evaluation": evaluation} for i, s in enumerate(seconds)}
     spaces = {method: Space(method) for method in calibration}
-    asked = Experiment(spaces, FAKE, baselines=(), seeds=seeds)
+    asked = Experiment(spaces, FAKE, NoSettings(), baselines=(), seeds=seeds)
     plan = planning._choose_epochs(Plan(asked, Budget("gpu", budget), slots, 1.0, 1, calibration, 0.0, 1.0))
     parts = [plan.confirming(method) / plan.share for method in spaces]
     assert 1 <= plan.epochs <= 200
@@ -107,7 +116,7 @@ def test_our_recipe_is_confirmed_beside_winner_and_published_one_where_search_ha
     epoch, evaluation, budget, seeds, epochs, two
 ):
     space = Space("m", published={"x": 0.2} if two else None)
-    asked = Experiment({"m": space}, FAKE, baselines=(), seeds=seeds)
+    asked = Experiment({"m": space}, FAKE, NoSettings(), baselines=(), seeds=seeds)
     calibration = {"m": {"epoch": epoch, "evaluation": evaluation}}
     plan = Plan(asked, Budget("gpu", budget), 1, 1.0, epochs, calibration, 0.0, 1.0)
     each = seeds * (epochs * epoch * 10 / 9 + evaluation)
@@ -134,7 +143,7 @@ def test_no_budget_is_suggested_that_would_itself_be_refused(calibrated):
 
 def test_what_beginning_a_trial_takes_is_part_of_its_first_epoch():
     calibration = {"m": {"epoch": 2.0, "evaluation": 1.0, "start": 5.0}}
-    asked = Experiment({"m": Space("m")}, FAKE, baselines=(), seeds=1, scheduler="full")
+    asked = Experiment({"m": Space("m")}, FAKE, NoSettings(), baselines=(), seeds=1, scheduler="full")
     plan = Plan(asked, Budget("gpu", 1000.0), 1, 0.5, 10, calibration, 0.0, 0.0)
     assert plan.training("m") == pytest.approx(0.5 * (5 + 20 + 1))
     assert plan.cost("m", "search", 0, 1) + plan.cost("m", "search", 1, 10) == pytest.approx(plan.training("m"))
@@ -300,7 +309,7 @@ def test_what_a_dry_run_measured_is_what_the_run_that_follows_goes_by(calibrated
     planned = make(experiment(), budget, 1, run_dir=tmp_path, facts=H100, keep=True)
     assert [path.name for path in tmp_path.iterdir()] == ["calibration.json"]
     calibrated.clear()
-    monkeypatch.setattr(planning, "calibrate", None)
+    monkeypatch.setattr(calibrating, "calibrate", None)
     assert make(experiment(), budget, 1, run_dir=tmp_path, facts=H100) == planned
     pinned = make(experiment(epochs=planned.epochs), budget, 1, run_dir=tmp_path, facts=H100)
     assert (pinned.share, pinned.calibration_seconds) == (planned.share, CALIBRATING)
@@ -356,11 +365,11 @@ def test_the_description_says_how_to_pin_epochs_that_were_chosen_and_only_those(
 
 @pytest.mark.parametrize(("rate", "use"), [(1 / 2, None), (1 / 3, "--gpus-per-trial 0.5"), (1 / 4, "0.5")])
 def test_trials_that_do_not_fit_together_into_a_gpus_memory_are_refused(calibrated, tmp_path, monkeypatch, rate, use):
-    def with_memory(experiment, calibrate=planning.calibrate):
+    def with_memory(experiment, calibrate=calibrating.calibrate):
         memory = {"byol": 30 * 2**30, "simclr": 5 * 2**30, "supervised": 2**30}
         return calibrate(experiment) | {"memory": memory, "device_memory": 80 * 2**30}
 
-    monkeypatch.setattr(planning, "calibrate", with_memory)
+    monkeypatch.setattr(calibrating, "calibrate", with_memory)
     options = {"rate": rate, "run_dir": tmp_path, "keep": True}
     if use is None:
         make(experiment(), Budget.parse("1gpu-hours"), 8, **options)
@@ -380,20 +389,21 @@ def test_nothing_in_the_working_directory_is_taken_for_a_module_of_the_calibrati
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text('raise SystemExit("a file of the user was imported")')
     (tmp_path / "mine.py").write_text(
-        "def calibrate(trial, settings): return {'epoch': 1.0, 'evaluation': 0.0}\ndef factory(*_): pass\n"
+        "from bench.execution.factory import Calibration\nfrom tests.bench.fake_trainer import Fake\n"
+        "class Mine(Fake):\n    calibrate = lambda self, job: Calibration(1.0, 0.0)\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))  # as `python -m` and a PYTHONPATH with an empty entry do
     monkeypatch.syspath_prepend("")
-    assert planning.calibrate(experiment())["calibration"]["byol"]["epoch"] == 0.5
-    assert planning.calibrate(experiment(factory="mine:factory"))["calibration"]["byol"]["epoch"] == 1.0
+    assert calibrating.calibrate(experiment())["calibration"]["byol"]["epoch"] == 0.5
+    assert calibrating.calibrate(experiment(factory="mine:Mine"))["calibration"]["byol"]["epoch"] == 1.0
 
 
 def test_modules_are_found_where_the_project_lies_when_it_is_called_there(monkeypatch):
-    project = str(Path(planning.__file__).resolve().parents[2])
+    project = str(Path(calibrating.__file__).resolve().parents[2])
     monkeypatch.chdir(project)
     monkeypatch.setattr(sys, "path", ["/elsewhere", project, "/usr/lib"])
-    assert planning.import_path() == f"/elsewhere:{project}:/usr/lib"
+    assert calibrating.import_path() == f"/elsewhere:{project}:/usr/lib"
 
 
 def test_a_plugin_that_cannot_be_imported_is_told_in_one_line(calibrated, tmp_path, monkeypatch):
@@ -409,9 +419,9 @@ def test_a_calibration_that_hangs_is_ended(monkeypatch):
     def hang(*arguments, timeout, **options):
         raise subprocess.TimeoutExpired("calibration", timeout)
 
-    monkeypatch.setattr(planning.subprocess, "run", hang)
+    monkeypatch.setattr(calibrating.subprocess, "run", hang)
     with pytest.raises(UserError, match=r"calibration took more than \d.*; the device may hang"):
-        planning.calibrate(experiment())
+        calibrating.calibrate(experiment())
 
 
 def test_folders_and_threads_may_change_between_sessions(calibrated, tmp_path):
@@ -428,7 +438,7 @@ def test_the_description_has_slots_costs_trials_and_the_end(calibrated):
 
 
 class Choices(Space):
-    """`x` and two choices, of which some train the same (`effective` below)."""
+    """`x` and two choices, of which some train the same (`Heads` below)."""
 
     choices: ClassVar = {"heads": [1, 2, 3, 4], "queue": [8, 16, 32]}
 
@@ -436,20 +446,18 @@ class Choices(Space):
         return dataclasses.replace(self, hash=f"{self.hash} of {choices}")
 
 
-def calibrate(trial, settings):
-    if settings.get("holds half") and not trial.get("halved"):
-        raise MemoryError
-    return {"epoch": 1.0, "evaluation": 0.0, "memory": 5, "device_memory": 7}
-
-
-def effective(trial, settings):
+class Heads(Fake):
     """At most two heads, of a halved trial three, and the queue that the settings name, if any."""
-    given, most = trial["hyperparameters"], 3 if trial.get("halved") else 2
-    return {"x": given["x"], "heads": min(given["heads"], most), "queue": settings["queue"] or given["queue"]}
 
+    def calibrate(self, job):
+        if self.settings.get("holds half") and not job.halved:
+            raise MemoryError
+        return Calibration(1.0, 0.0, 5, 7)
 
-def factory(trial, settings):
-    pass
+    def effective(self, job):
+        given, most = job.hyperparameters, 3 if job.halved else 2
+        queue = self.settings["queue"] or given["queue"]
+        return {"x": given["x"], "heads": min(given["heads"], most), "queue": queue}
 
 
 def test_choices_that_train_the_same_are_one_before_the_search_and_the_default_stands_for_them(monkeypatch, tmp_path):
@@ -458,9 +466,7 @@ def test_choices_that_train_the_same_are_one_before_the_search_and_the_default_s
         "byol": Choices("byol", defaults={"x": 0.5, "heads": 1, "queue": 32}),
         "moco": Space("moco"),
     }
-    asked = experiment(
-        spaces=spaces, factory="tests.bench.search.test_plan:factory", settings={"queue": 0}, baselines=()
-    )
+    asked = experiment(spaces=spaces, factory="tests.bench.search.test_plan:Heads", settings={"queue": 0}, baselines=())
     found = {"simclr": {"heads": [1, 3]}, "byol": {"heads": [1, 2]}}
     plan = make(asked, Budget.parse("10cpu-minutes"), slots=1)
     assert plan.choices == found
@@ -470,7 +476,7 @@ def test_choices_that_train_the_same_are_one_before_the_search_and_the_default_s
         "moco": "simulated",
     }
     assert plan.calibration["byol"].keys() == {"epoch", "evaluation", "start"}
-    monkeypatch.setattr(planning, "calibrate", None)  # a run that continues asks no more
+    monkeypatch.setattr(calibrating, "calibrate", None)  # a run that continues asks no more
     start(tmp_path, plan)
     assert make(asked, Budget.parse("20cpu-minutes"), slots=1, run_dir=tmp_path).choices == found
 
@@ -486,7 +492,7 @@ def test_a_published_recipe_that_takes_longer_than_ours_is_planned_with_its_own_
     one = plan.cost("simclr", "confirm", 0, 4)
     assert plan.confirming("simclr") == pytest.approx(3 * (1 + 4) * one)
     assert plan.trying("simclr") == pytest.approx((1 + 4) * plan.training("simclr"))
-    monkeypatch.setattr(planning, "calibrate", None)  # what was kept has it too
+    monkeypatch.setattr(calibrating, "calibrate", None)  # what was kept has it too
     assert make(asked, budget, slots=1, run_dir=tmp_path).calibration == plan.calibration
 
 
@@ -500,7 +506,7 @@ def test_a_run_that_is_calibrated_anew_keeps_the_choices_that_it_began_with(cali
 
 
 def test_a_search_proposes_the_choices_that_are_left():
-    asked = Experiment({"simsiam": load("simsiam", 32)}, FAKE, baselines=(), searcher="random")
+    asked = Experiment({"simsiam": load("simsiam", 32)}, FAKE, NoSettings(), baselines=(), searcher="random")
     calibration = {"simsiam": {"epoch": 1.0, "evaluation": 0.0}}
     left = {"simsiam": {"predictor_hidden": [128, 512]}}
     plan = Plan(asked, Budget("gpu", 1e6), 20, 1.0, 10, calibration, 0.0, 0.0, left)
@@ -513,18 +519,16 @@ def test_a_choice_of_which_no_value_makes_a_difference_is_left_with_the_default(
     space = Choices("byol", defaults={"x": 0.5, "heads": 1, "queue": 16})
     local = {"queue": 4}
     asked = experiment(
-        spaces={"byol": space}, factory="tests.bench.search.test_plan:factory", settings=local, baselines=()
+        spaces={"byol": space}, factory="tests.bench.search.test_plan:Heads", settings=local, baselines=()
     )
-    assert planning.calibrate(asked)["choices"] == {"byol": {"heads": [1, 2], "queue": [16]}}
+    assert calibrating.calibrate(asked)["choices"] == {"byol": {"heads": [1, 2], "queue": [16]}}
 
 
 def test_the_choices_of_a_method_with_half_the_batch_are_those_that_differ_with_it():
     space = Choices("byol", defaults={"x": 0.5, "heads": 1, "queue": 8})
     own = {"queue": 0, "holds half": True}
-    asked = experiment(
-        spaces={"byol": space}, factory="tests.bench.search.test_plan:factory", settings=own, baselines=()
-    )
-    found = planning.calibrate(asked)
+    asked = experiment(spaces={"byol": space}, factory="tests.bench.search.test_plan:Heads", settings=own, baselines=())
+    found = calibrating.calibrate(asked)
     assert found["halved"] == ["byol"]
     assert found["choices"] == {"byol": {"heads": [1, 2, 3]}}
 
@@ -542,7 +546,7 @@ def test_a_method_whose_batch_memory_does_not_hold_is_planned_with_half_of_it_an
     assert planned.halved == ["byol"]
     assert planned.calibration["byol"]["epoch"] == 0.5
     assert "With half the batch, as memory does not hold the whole: byol." in describe(planned).splitlines()
-    monkeypatch.setattr(planning, "calibrate", None)
+    monkeypatch.setattr(calibrating, "calibrate", None)
     assert make(asked, budget, 1, **options) == planned  # by calibration.json
     start(tmp_path, planned)
     session(tmp_path, H100)
@@ -557,14 +561,14 @@ def test_on_a_device_with_more_memory_a_run_keeps_the_halves_and_on_one_with_les
     session(tmp_path, H100)
     with pytest.MonkeyPatch.context() as patch:
         assert make(experiment(), plan.budget, 1, run_dir=tmp_path, facts=T4).halved == ["byol"]
-        calibrate = planning.calibrate
-        patch.setattr(planning, "calibrate", lambda experiment: calibrate(experiment) | {"halved": ["moco"]})
+        calibrate = calibrating.calibrate
+        patch.setattr(calibrating, "calibrate", lambda experiment: calibrate(experiment) | {"halved": ["moco"]})
         assert make(experiment(), plan.budget, 1, run_dir=tmp_path, facts=T4).halved == ["byol", "moco"]
 
 
 def test_a_method_of_which_memory_does_not_hold_half_a_batch_ends_the_calibration_in_a_line():
     with pytest.raises(UserError, match=r"^calibration failed: .*out of memory") as error:
-        planning.calibrate(with_batches(byol=130))
+        calibrating.calibrate(with_batches(byol=130))
     assert "\n" not in str(error.value)
 
 
@@ -574,7 +578,7 @@ def test_the_description_says_how_many_trials_share_a_gpu(calibrated, slots, rat
 
 
 def test_calibration_runs_in_a_process_of_its_own_and_tells_what_went_wrong():
-    found = planning.calibrate(experiment(settings={"seconds": 0.5, "start": 0.1, "memory": 2**30}))
+    found = calibrating.calibrate(experiment(settings={"seconds": 0.5, "start": 0.1, "memory": 2**30}))
     calibration = found["calibration"]
     assert calibration["byol"] == {"epoch": 0.5, "evaluation": 0.0, "start": pytest.approx(0.1, abs=10)}
     assert calibration["byol"]["start"] >= 0.1
@@ -585,4 +589,4 @@ def test_calibration_runs_in_a_process_of_its_own_and_tells_what_went_wrong():
     assert found["memory"] == dict.fromkeys(calibration, 2**30)
     assert found["device_memory"] == 2**33
     with pytest.raises(UserError, match=r"calibration failed: .*no_such_module"):
-        planning.calibrate(experiment(factory="no_such_module:factory"))
+        calibrating.calibrate(experiment(factory="no_such_module:Factory"))

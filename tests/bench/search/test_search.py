@@ -21,10 +21,11 @@ from algorithms.training.report import EpochReport
 from bench.errors import UserError
 from bench.execution.progress import Progress
 from bench.search.budget import Budget
+from bench.search.job import Assignment, Failure
 from bench.search.ledger import OF_THE_MACHINE, OF_THE_RECIPE
 from bench.search.plan import Experiment
 from bench.search.search import DONE, FAILURES, FEW, Asha, BestAndLatest, Search, plugin, random, tpe
-from bench.search.simulate import MemoryLedger, Space, fairness, plan_for, simulate, synthetic
+from bench.search.simulate import MemoryLedger, NoSettings, Space, fairness, plan_for, simulate, synthetic
 
 slow = settings(max_examples=25)
 
@@ -424,7 +425,7 @@ def test_a_method_whose_batch_memory_does_not_hold_goes_on_with_half_of_it_at_it
     first = fold.trials[event["uid"]]
     assert (first.uid, first.state, first.attempts) == ("method00-0000", "complete", 2)
     assert (event["reason"], first.reason, first.kind) == ("out of memory", None, None)
-    seconds = curve({**vars(first)}, 1)[1]
+    seconds = curve(first.job, 1)[1]
     assert event["held"] == pytest.approx(seconds)
     assert first.held == pytest.approx((1 + plan.epochs) * seconds)
     assert {trial.method for trial in fold.trials.values() if trial.halved} == {"method00"}
@@ -474,7 +475,7 @@ def test_memory_that_is_out_with_half_the_batch_too_is_a_failure_and_the_method_
 def test_a_trial_that_memory_held_for_an_epoch_is_not_tried_with_half_the_batch(search):
     uid, assignment = next_trial(search)
     search.reported(uid, assignment.attempt, told({"epoch": 1, "loss": 1.0, "knn_200": 0.5}))
-    search.failed(uid, "out of memory", "memory")
+    search.failed(uid, Failure("memory", "out of memory"))
     assert (search.fold.trials[uid].state, search.fold.trials[uid].kind) == ("failed", "memory")
     assert not search.fold.halved
 
@@ -798,7 +799,7 @@ def test_that_a_method_is_given_up_is_said_once_as_soon_as_it_is():
     while not search.fold.given_up:
         uid, assignment = next_trial(search)
         if uid.startswith("method00"):
-            search.failed(uid, "RecursionError: too deep (knn.py:33)")
+            search.failed(uid, Failure("error", "RecursionError: too deep (knn.py:33)"))
         else:
             search.reported(uid, assignment.attempt, told({"epoch": 1, "loss": 1.0, "knn_200": 0.5}))
             search.cut(uid, "stop")
@@ -834,7 +835,7 @@ def test_a_method_is_not_given_up_where_some_trial_came_through_an_evaluation_or
     else:
         search = Search(plan, ledger, clock=lambda: 0.0)
         for kind in OF_THE_RECIPE[:2] * (FAILURES - 1):
-            search.failed(next_trial(search)[0], "it failed", kind)
+            search.failed(next_trial(search)[0], Failure(kind, "it failed"))
     assert not ledger.fold.given_up
     assert len(list(ledger.fold.of("method00", "search"))) > FAILURES + 2
 
@@ -992,7 +993,7 @@ def test_the_recipes_go_on_even_where_their_share_has_no_room_for_them(recipes):
         search.lost(uid, "its worker died")
     for again in (search, Search(plan, ledger, clock=lambda: now[0])):
         assert again.room("method00") < 0
-        assert [again.next()["trial"]["uid"] for _ in uids] == uids
+        assert [again.next().job.uid for _ in uids] == uids
         for uid in uids:
             again.cut(uid, "stop")
 
@@ -1122,7 +1123,7 @@ def test_the_charge_is_the_time_in_which_slots_were_held_whatever_happens(steps,
         now[0] += seconds
         expected += seconds * sum(charged.values())
         if step == "next":
-            if isinstance(assignment := search.next(), dict):
+            if isinstance(assignment := search.next(), Assignment):
                 charged[assignment.job.uid] = not shared
             continue
         if not charged:
@@ -1168,9 +1169,9 @@ def test_in_a_local_run_the_start_of_a_worker_is_charged_from_its_assignment():
         lambda search, uid: search.reported(uid, 2, told({"epoch": 2, "loss": math.nan, "knn_200": None})),
         lambda search, uid: search.reported(uid, 2, told({"epoch": 2, "loss": math.inf, "knn_200": None})),
         lambda search, uid: search.reported(uid, 2, told({"epoch": 2, "loss": 1.0, "feature_std": 0.0})),
-        lambda search, uid: search.failed(uid, "ValueError: three is too many"),
-        lambda search, uid: search.failed(uid, "out of memory: tried to allocate 1 TiB"),
-        lambda search, uid: search.failed(uid, "time limit: an epoch took more than 0:01:00"),
+        lambda search, uid: search.failed(uid, Failure("error", "ValueError: three is too many")),
+        lambda search, uid: search.failed(uid, Failure("error", "out of memory: tried to allocate 1 TiB")),
+        lambda search, uid: search.failed(uid, Failure("error", "time limit: an epoch took more than 0:01:00")),
         lambda search, uid: search.lost(uid, "its worker died"),
         lambda search, uid: search.cut(uid, "the run was interrupted"),
     ],
@@ -1229,7 +1230,7 @@ def test_baselines_run_first_with_every_seed_and_only_random_ones_repeat():
 def test_nothing_is_given_out_beyond_the_slots_and_done_is_said_at_the_end(search):
     given_out = [search.next() for _ in range(6)]
     assert [a is None for a in given_out] == [False] * 4 + [True] * 2
-    assert len({a["trial"]["uid"] for a in given_out[:4]}) == 4
+    assert len({a.job.uid for a in given_out[:4]}) == 4
     search.slots = 5  # a node came
     assert search.next() is not None
     search.slots = 2  # and others went
@@ -1261,7 +1262,7 @@ def test_a_scheduler_and_a_searcher_plug_in_by_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "users", module)
     plan, curve = small()
     experiment = Experiment(
-        plan.experiment.spaces, "", baselines=(), searcher="users:Quarter", scheduler="users:EveryThird"
+        plan.experiment.spaces, "", NoSettings(), baselines=(), searcher="users:Quarter", scheduler="users:EveryThird"
     )
     plan = dataclasses.replace(plan, experiment=experiment)
     fold, _ = simulate(plan, curve)
@@ -1375,7 +1376,7 @@ def test_each_proposal_has_a_seed_of_its_own():
         MemoryLedger(),
         clock=lambda: 0.0,
     )
-    while isinstance(search.next(), dict):
+    while isinstance(search.next(), Assignment):
         pass
     proposed = {m: [t.parameters["a"] for t in search.fold.of(m, "search") if t.number > 0] for m in spaces}
     both = [value for values in proposed.values() for value in values]
