@@ -1,25 +1,96 @@
-"""Imports run one way: run_bench -> bench -> algorithms."""
+"""Imports run one way, between the wings of the house and between files."""
 
 import ast
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-FORBIDDEN = {
-    "algorithms": {"ray", "optuna", "pandas", "pyarrow", "plotly", "yaml", "bench", "run_bench"},
-    "bench": {"run_bench"},
+ROOT = Path(__file__).resolve().parents[1]
+FLOOR = {"bench.doors", "bench.errors", "bench.files", "bench.machine", "bench.output"}
+"""What all of bench/ may use."""
+BELOW = {
+    "algorithms.encoders": set(),
+    "algorithms.evaluation": {"algorithms.encoders", "algorithms.training"},
+    "algorithms.parts": {"algorithms.encoders", "algorithms.training"},
+    "algorithms.training": {"algorithms.encoders", "algorithms.evaluation", "algorithms.method"},
+    "bench.search": {"algorithms", *FLOOR},
+    "bench.data": {"algorithms", "bench.search", *FLOOR},
+    "bench.report": {"algorithms", "bench.search", *FLOOR},
+    "bench.execution": {"algorithms", "bench.search", "bench.data", "bench.report", *FLOOR},
+    "bench.commands": {"algorithms", "bench.search", "bench.data", "bench.report", "bench.execution", *FLOOR},
 }
+"""Wing -> what its files may import beside each other."""
+HEAVY = {"ray", "optuna", "pandas", "pyarrow", "plotly", "yaml", "jinja2", "click"}
+"""What algorithms/ knows nothing of."""
 
 
-@pytest.mark.parametrize("package", FORBIDDEN)
-def test_a_package_imports_nothing_from_above_it(package: str):
-    imported = set()
-    for path in (ROOT / package).rglob("*.py"):
+@cache
+def imports() -> dict[str, set[str]]:
+    """Of every file of the product, the modules that it imports, wherever in the file."""
+    paths = [ROOT / "run_bench.py", *(ROOT / "algorithms").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths}
+    own = set(names.values())
+
+    def imported(path: Path) -> Iterator[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
-                imported |= {alias.name.split(".")[0] for alias in node.names}
+                yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
-                imported.add((node.module or "").split(".")[0])
-    assert imported, "no import was found at all: the test reads the wrong folder"
-    assert not imported & FORBIDDEN[package]
+                assert not node.level, f"{path} has a relative import"
+                for alias in node.names:
+                    whole = f"{node.module}.{alias.name}"
+                    yield whole if whole in own else node.module
+
+    return {name: set(imported(path)) for path, name in names.items()}
+
+
+def is_in(module: str, wings: set[str]) -> bool:
+    return any(f"{module}.".startswith(f"{wing}.") for wing in wings)
+
+
+def test_algorithms_know_nothing_of_the_bench_and_of_its_libraries():
+    wrong = {name: found for name, modules in imports().items() if is_in(name, {"algorithms"})
+             if (found := {module for module in modules if is_in(module, HEAVY | {"bench", "run_bench"})})}  # fmt: skip
+    assert not wrong
+
+
+@pytest.mark.parametrize("wing", BELOW)
+def test_a_wing_imports_nothing_but_what_stands_below_it(wing: str):
+    files = {name: modules for name, modules in imports().items() if is_in(name, {wing})}
+    assert files, "no file was found: the test reads the wrong folder"
+    allowed = {wing, *BELOW[wing]}
+    wrong = {
+        name: found
+        for name, modules in files.items()
+        if (
+            found := {
+                module for module in modules if is_in(module, {"algorithms", "bench"}) if not is_in(module, allowed)
+            }
+        )
+    }
+    assert not wrong
+
+
+def test_the_floor_stands_on_itself_alone():
+    used = {module for name in FLOOR for module in imports()[name] if is_in(module, {"algorithms", "bench"})}
+    assert used <= FLOOR
+
+
+def test_only_the_registry_imports_a_method():
+    methods = {name for name in imports() if name.count(".") == 1 and name.startswith("algorithms.")}
+    methods -= {name for name in methods if (ROOT / name.replace(".", "/")).is_dir()} | {"algorithms.method"}
+    assert len(methods) > 16
+    wrong = {
+        name: modules & methods for name, modules in imports().items() if modules & methods and name not in methods
+    }
+    assert not wrong
+
+
+def test_no_file_imports_itself_through_others():
+    try:
+        TopologicalSorter(imports()).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
