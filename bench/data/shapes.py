@@ -8,8 +8,9 @@ crop, flip and colour jitter change them too, so that self-supervision learns to
 survive all of these. Illumination and tint differ between two crops of one image, so that a method cannot tell
 images apart by their colour alone.
 
-What `python -m bench.data.shapes simclr byol moco swav barlow simsiam` printed: the kNN accuracy (k=200, T=0.1) of the
-test images, with resnet8 and the default hyper-parameters, after 4 epochs of 31 steps of 32 images on one CPU core:
+What `python -m tests.bench.data.measure_shapes simclr byol moco swav barlow simsiam` printed: the kNN accuracy (k=200,
+T=0.1) of the test images, with resnet8 and the default hyper-parameters, after 4 epochs of 31 steps of 32 images on one
+CPU core:
 
     method      kNN, %, of three seeds  CPU seconds a training
     pixels        29.2   29.2   29.2       0.0
@@ -25,14 +26,15 @@ Everything is computed in integers from numpy's `RandomState`, whose stream is f
 on every machine; a test pins their fingerprint.
 """
 
-import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.random import RandomState
 from torch import Tensor
+
+from bench.data.dataset import Split
+from bench.data.source import PixelSource
 
 SIZE = 16
 """Side of an image, pixels."""
@@ -127,42 +129,6 @@ def generate() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     return _split(125, seed=1), _split(50, seed=2)
 
 
-def measure(methods: list[str], epochs: int = 4) -> None:
-    """Train each of `methods` at its default recipe, with three seeds, and print the kNN accuracy of the test images,
-    beside that of the baselines, which are not trained."""
-    # Who only wants the images needs none of these.
-    from algorithms import method_class
-    from algorithms.evaluation.knn import Evaluation
-    from algorithms.training.augment import pack
-    from algorithms.training.trainer import Trainer
-    from bench.search.space import load
-
-    torch.set_num_threads(1)
-    began = time.process_time()
-    (pixels, labels), (queries, query_labels) = generate()
-    print(f"generated in {time.process_time() - began:.1f} CPU seconds")
-    evaluation = Evaluation(pack(pixels), labels, pack(queries), query_labels, len(CLASSES))
-    print("method      kNN, %, of three seeds  CPU seconds a training")
-    for name in ["pixels", "random", *methods]:
-        accuracies, seconds = [], []
-        for seed in range(3):
-            trainer = Trainer(
-                method_class(name),
-                pixels,
-                load(name, pixels.shape[-1]).defaults,
-                epochs=epochs if name in methods else 0,
-                encoder="resnet8",
-                seed=seed,
-                device="cpu",
-                labels=labels if name == "supervised" else None,
-            )
-            began = time.process_time()
-            for _ in trainer:
-                pass
-            seconds.append(time.process_time() - began)
-            accuracies.append(f"{100 * evaluation(trainer.method)['knn_200']:7.1f}")
-        print(f"{name:11}{''.join(accuracies)}{np.median(seconds):10.1f}")
-
-
-if __name__ == "__main__":
-    measure(sys.argv[1:] or ["simclr", "byol"])
+def source() -> PixelSource:
+    train, test = generate()
+    return PixelSource("generated textures", Split(*train), Split(*test), CLASSES)
