@@ -40,6 +40,6 @@ def fingerprint(train: Split, test: Split) -> str:
     digest = hashlib.sha256()
     for split in (train, test):
         digest.update(repr(tuple(split.pixels.shape)).encode())
-        digest.update(split.pixels.contiguous().numpy())
-        digest.update(split.labels.numpy().astype("<i8"))
+        digest.update(split.pixels.contiguous().numpy().data)
+        digest.update(split.labels.numpy().astype("<i8").data)
     return digest.hexdigest()

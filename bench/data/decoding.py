@@ -84,7 +84,7 @@ def _kind(file: ImageFile) -> str:
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What turns a photograph the way its camera was held. Of EXIF only this is read: its other tags may be broken."""
     try:
-        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation)) if "exif" in image.info else None
+        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1)) if "exif" in image.info else None
     except Exception:  # a reader may raise anything on damaged tags
         return None
 
@@ -115,6 +115,6 @@ def resized(pixels: Tensor, size: int | None) -> Tensor:
     if size is None or size == pixels.shape[-1]:
         return pixels.contiguous()
     result = torch.empty(len(pixels), 3, size, size, dtype=torch.uint8)
-    for part, of in zip(result.split(1024), pixels.split(1024), strict=True):
+    for part, of in zip(torch.split(result, 1024), torch.split(pixels, 1024), strict=True):
         part.copy_(resize(of, [size, size], antialias=True))
     return result

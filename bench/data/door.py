@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench import doors
@@ -16,10 +17,8 @@ from bench.data.wording import valid
 from bench.errors import UserError, one_line
 
 KIND = "data set"
-RIGHT = (
-    "it should be a function without arguments that returns (training images, training labels, test images, test "
-    "labels, class names)"
-)
+RETURNS = "returns (training images, training labels, test images, test labels, class names)"
+RIGHT = f"it should be a function without arguments that {RETURNS}"
 
 
 def name_of(name: str) -> str:
@@ -35,7 +34,8 @@ def open(name: str) -> PixelSource:
     training images without a label. Raises UserError where there is no such function, where it fails or returns
     something else.
     """
-    function = doors.load(KIND, name, f"give a path or a name; or where {name} leads, {RIGHT}")
+    otherwise = f"give a path, or package.module:function or file.py:function of one without arguments that {RETURNS}"
+    function = doors.load(KIND, name, otherwise)
     if not callable(function):
         raise UserError(f"the {KIND} {name!r} is of type {type(function).__name__}; {RIGHT}")
     try:
@@ -88,9 +88,9 @@ def _split(name: str, what: str, images: Any, labels: Any, classes: int, least: 
     return Split(torch.from_numpy(pixels), torch.from_numpy(places.astype(np.int64)))
 
 
-def _array(name: str, what: str, value: object) -> np.ndarray:
+def _array(name: str, what: str, value: object) -> NDArray[Any]:
     """A copy of `value`: what the user's code does with its own afterwards changes nothing."""
     try:
-        return np.array(value.detach().cpu() if isinstance(value, Tensor) else value)
+        return np.array(value.detach().cpu().numpy() if isinstance(value, Tensor) else value)
     except Exception as error:  # such as of lists of different lengths, or a type that NumPy does not know
         raise UserError(f"the {what} of {name!r} are no array ({one_line(error)})") from None

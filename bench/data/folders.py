@@ -33,15 +33,16 @@ def find(tree: Tree) -> EncodedSource:
                 raise UserError(f"{root} has two folders of {split} images; leave one of them")
             folder_of[split] = name
     train = tree.classes((folder_of["train"],)) if "train" in folder_of else {}
-    in_splits, remarks, judged, tops = bool(train), [], [], [()]
+    in_splits, remarks, judged = bool(train), list[str](), list[dict[str, list[Path]]]()
+    tops: list[Place] = [()]
     if in_splits:
         tops = [(folder_of["train"],)]
         for child, places in tree.children(()).items():
             if child.lower() in UNLABELLED:
                 train["unlabelled"] = sorted(train.get("unlabelled", []) + tree.paths(places))
         known = train.keys() - UNLABELLED
-        for split in ("test", "validation"):
-            folders, said = _labelled(tree, split, folder_of.get(split), known)
+        for split in (each for each in ("test", "validation") if each in folder_of):
+            folders, said = _labelled(tree, split, folder_of[split], known)
             remarks += said
             if folders:
                 judged.append(folders)
@@ -73,7 +74,7 @@ def find(tree: Tree) -> EncodedSource:
     return EncodedSource(encoded(train), encoded(test) if test else None, classes, note, tuple(remarks))
 
 
-def _labelled(tree: Tree, split: str, folder: str | None, known: Set[str]) -> tuple[dict[str, list[Path]], list[str]]:
+def _labelled(tree: Tree, split: str, folder: str, known: Set[str]) -> tuple[dict[str, list[Path]], list[str]]:
     """The images of a split by their classes, as training calls them; none where they have no labels. And remarks."""
     every = tree.paths(place for place in tree.images if place[:1] == (folder,))
     if not every:

@@ -16,7 +16,7 @@ from bench.data.checks import check_classes, doubts
 from bench.data.dataset import SMALLEST, Dataset, Split, fingerprint
 from bench.data.decoder import Decoder, check_memory
 from bench.data.decoding import DEPTHS, resized
-from bench.data.source import EncodedSource, PixelSource
+from bench.data.source import EncodedSource, Integers, PixelSource
 from bench.data.splits import HELD_OUT, limited, validation_split
 from bench.data.tree import Tree, snapshot
 from bench.data.wording import amount, enumeration, valid
@@ -116,7 +116,7 @@ def _of_pixels(
         note += f"; resized to {image_size} px"
     check_memory(len(kept) + len(kept_test), image_size or side)
 
-    def made(split: Split, places: np.ndarray) -> Split:
+    def made(split: Split, places: Integers) -> Split:
         if len(places) < len(split.labels):
             split = Split(split.pixels[places], split.labels[places])
         return Split(resized(split.pixels, image_size), split.labels)

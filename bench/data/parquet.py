@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 
@@ -32,11 +32,12 @@ def find(tree: Tree) -> EncodedSource | None:
         names_of = {root: Path(root.name)}
     if not names_of:
         return None
-    by_split: dict[str | None, list[Path]] = {}
+    by_split: dict[str, list[Path]] = {}
+    others: list[Path] = []
     for file, name in names_of.items():
         # A file that is given alone is what there is, whatever it is called.
-        by_split.setdefault(None if root.is_file() else split_of(name), []).append(file)
-    others = by_split.pop(None, [])
+        split = None if root.is_file() else split_of(name)
+        (by_split.setdefault(split, []) if split else others).append(file)
     _check_one_set(root, by_split)
     train = by_split.get("train") or others
     if not train:
@@ -108,7 +109,7 @@ def _missing(files: Iterable[Path]) -> list[str]:
 
 
 def _labels(
-    label: str, used: dict[str, list[Path]], tables: dict[Path, ParquetFile], values: dict[Path, Values]
+    label: str, used: dict[str, list[Path]], tables: dict[Path, ParquetFile], values: Mapping[Path, Values]
 ) -> tuple[dict[Path, Integers], tuple[str, ...], list[str]]:
     """What the values of each file's label column mean: labels as places in one list of classes, that list, remarks."""
     strings = {file: of.astype(np.str_) for file, of in values.items() if of.dtype.kind == "U"}
@@ -117,7 +118,7 @@ def _labels(
         raise UserError(f"the column '{label}' holds strings in {[*strings][-1]}, but numbers in {[*numbers][-1]}")
     if any(tables[file].names for file in numbers):
         return _by_name(used, tables, numbers)
-    remarks = []
+    remarks: list[str] = []
     if strings:
         strings, remarks = _spelled_as_in_training(used, strings)
     found: dict[Path, Values] = {**strings, **numbers}

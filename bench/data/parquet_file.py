@@ -52,13 +52,16 @@ class ParquetFile:
         try:
             column = pq.read_table(self.path, columns=[self.label], partitioning=None).column(0)
             if _is_text(column.type):
-                return column.cast(pa.string()).fill_null("").to_numpy().astype(np.str_)
+                strings: NDArray[np.str_] = column.cast(pa.string()).fill_null("").to_numpy().astype(np.str_)
+                return strings
             if pa.types.is_floating(column.type):
                 values = np.nan_to_num(column.to_numpy().astype(np.float64), nan=-1)
                 if not ((np.floor(values) == values) & (np.abs(values) < 2**53)).all():
                     raise UserError(f"the column '{self.label}' of {self.path} holds fractions, which are no labels")
-                return np.maximum(values.astype(np.int64), -1)
-            return np.maximum(column.cast(pa.int64()).fill_null(-1).to_numpy(), -1)
+                numbers: Integers = values.astype(np.int64)
+            else:
+                numbers = column.cast(pa.int64()).fill_null(-1).to_numpy()
+            return numbers.clip(-1)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(f"{self.path} cannot be read as Parquet ({one_line(error)})") from None
 

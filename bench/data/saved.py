@@ -51,8 +51,8 @@ def save(dataset: Dataset, folder: str | Path) -> None:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for split, places in ((dataset.train, order), (dataset.test, everything)):
-            for part in places.split(max(1, CHUNK // (3 * size * size))):
-                file.write(pack(split.pixels[part]).numpy())
+            for part in torch.split(places, max(1, CHUNK // (3 * size * size))):
+                file.write(pack(split.pixels[part]).numpy().data)
         np.save(file, torch.cat([dataset.train.labels[order], dataset.test.labels]).numpy())
         file.write(json.dumps(description).encode())
 
@@ -75,7 +75,7 @@ def open_saved(folder: str | Path) -> Dataset:
             content = json.load(file)
         pixels = unpack(torch.from_numpy(mapped))
         sizes = [content["train"] + content["validation"], len(labels) - content["train"] - content["validation"]]
-        train, test = map(Split, pixels.split(sizes), labels.split(sizes))
+        train, test = map(Split, torch.split(pixels, sizes), torch.split(labels, sizes))
         return Dataset(
             content["name"],
             train,

@@ -31,10 +31,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.random import RandomState
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.data.dataset import Split
-from bench.data.source import PixelSource
+from bench.data.source import Integers, PixelSource
 
 SIZE = 16
 """Side of an image, pixels."""
@@ -44,30 +45,35 @@ UNIT = 1024
 """A point's side. Lengths within a texture are whole numbers of units."""
 PIXEL = SAMPLES * UNIT
 
-Pattern = Callable[[np.ndarray, np.ndarray, np.ndarray, RandomState], np.ndarray]
+Covered = NDArray[np.bool_]
+"""Of each point, whether the texture covers it."""
+Pattern = Callable[[Integers, Integers, Integers, RandomState], Covered]
 """(u, v, period, random) -> bool: u and v int64 [n, 64, 64] are the coordinates of each point along the texture's
 axes, period int64 [n, 1, 1], all in units."""
 
 
-def _integers(random: RandomState, low: int, high: int, *shape: int) -> np.ndarray:
+def _integers(random: RandomState, low: int, high: int, *shape: int) -> Integers:
     """int64 of `shape`, low <= x <= high."""
-    return random.randint(low, high + 1, shape, dtype=np.int64)
+    drawn: Integers = random.randint(low, high + 1, shape, dtype=np.int64)
+    return drawn
 
 
-def _bars(across: np.ndarray, period: np.ndarray, random: RandomState) -> np.ndarray:
+def _bars(across: Integers, period: Integers, random: RandomState) -> Covered:
     """Bars one period apart, each of its own width, 1/4 to 3/4 of the period."""
     width = _integers(random, 256, 768, len(across), 32)
     number, place = np.divmod(across, period)
-    return place * 1024 < period * width[np.arange(len(across))[:, None, None], number % 32]
+    covered: Covered = place * 1024 < period * width[np.arange(len(across))[:, None, None], number % 32]
+    return covered
 
 
-def _cells(u: np.ndarray, v: np.ndarray, side: np.ndarray, percent: int, random: RandomState) -> np.ndarray:
+def _cells(u: Integers, v: Integers, side: Integers, percent: int, random: RandomState) -> Covered:
     """Square cells of `side`, each filled with a probability of `percent`."""
     filled = _integers(random, 0, 99, len(u), 32, 32) < percent
-    return filled[np.arange(len(u))[:, None, None], u // side % 32, v // side % 32]
+    covered: Covered = filled[np.arange(len(u))[:, None, None], u // side % 32, v // side % 32]
+    return covered
 
 
-def _diagonal(u: np.ndarray, v: np.ndarray, period: np.ndarray, random: RandomState) -> np.ndarray:
+def _diagonal(u: Integers, v: Integers, period: Integers, random: RandomState) -> Covered:
     """Bars along either diagonal: a flip turns one into the other."""
     either = _integers(random, 0, 1, len(u), 1, 1) * 2 - 1
     return _bars(u + either * v, period * 1448 // 1024, random)  # sqrt(2): u + v grows that much faster than u
@@ -86,20 +92,22 @@ TEXTURES: dict[str, Pattern] = {
 CLASSES = tuple(TEXTURES)
 
 
-def _texture(pattern: Pattern, images: int, random: RandomState) -> np.ndarray:
+def _texture(pattern: Pattern, images: int, random: RandomState) -> Integers:
     """int64 [images, 16, 16]: how many of a pixel's 16 points the pattern covers."""
     period = _integers(random, 4 * PIXEL, 5 * PIXEL, images, 1, 1)
     sine = _integers(random, -UNIT // 5, UNIT // 5, images, 1, 1)  # up to 11 degrees; the cosine is taken as 1
     shift_u, shift_v = _integers(random, 0, 8 * PIXEL, 2, images, 1, 1)
     y, x = np.mgrid[: SIZE * SAMPLES, : SIZE * SAMPLES]
     covered = pattern(UNIT * x - sine * y + shift_u, UNIT * y + sine * x + shift_v, period, random)
-    return covered.reshape(images, SIZE, SAMPLES, SIZE, SAMPLES).sum((2, 4), dtype=np.int64)
+    points: Integers = covered.reshape(images, SIZE, SAMPLES, SIZE, SAMPLES).sum((2, 4), dtype=np.int64)
+    return points
 
 
-def _between_corners(corners: np.ndarray) -> np.ndarray:
+def _between_corners(corners: Integers) -> Integers:
     """[..., 2, 2] values of the corners -> [..., 16, 16] bilinear between them, times 225."""
     near = np.stack([np.arange(SIZE - 1, -1, -1), np.arange(SIZE)])  # [2, 16]
-    return np.einsum("...ij,iy,jx->...yx", corners, near, near)
+    values: Integers = np.einsum("...ij,iy,jx->...yx", corners, near, near)
+    return values
 
 
 def _split(each: int, seed: int) -> tuple[Tensor, Tensor]:

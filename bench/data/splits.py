@@ -42,7 +42,7 @@ def _quotas(counts: Integers, total: int, most: Integers) -> Integers:
     """How many of each class make `total`: in proportion to `counts` (largest remainders), at least 1 and at most
     `most` of each where that can be."""
     share = counts * total / max(counts.sum(), 1)
-    quotas = np.clip(np.floor(share), np.minimum(1, most), most).astype(np.int64)
+    quotas: Integers = np.clip(np.floor(share), np.minimum(1, most), most).astype(np.int64)
     while quotas.sum() < min(total, most.sum()):
         quotas[np.argmax(np.where(quotas < most, share - quotas, -np.inf))] += 1
     while quotas.sum() > total and (quotas > 1).any():

@@ -57,7 +57,7 @@ class Tree:
             if isinstance(error, NotADirectoryError):
                 return  # a file
             raise error
-        self.unreadable.append((valid(str(folder.relative_to(self.root))), error.strerror))
+        self.unreadable.append((valid(str(folder.relative_to(self.root))), str(error.strerror)))
 
     def folders(self) -> list[str]:
         """The folders in the root itself, also those to which links lead."""
