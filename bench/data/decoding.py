@@ -2,7 +2,7 @@
 
 import functools
 import io
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,8 +31,7 @@ DEPTHS = (8, 10, 12, 14, 16)
 """Bits of a grey pixel that cameras and scanners have."""
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     pixels: NDArray[np.uint8]
     """[H, W, 3], red, green, blue."""
     kind: str

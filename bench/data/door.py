@@ -1,7 +1,6 @@
 """Images that a user's own function gives, behind a door (`bench.doors`)."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,8 @@ RIGHT = f"it should be a function without arguments that {RETURNS}"
 
 
 def name_of(name: str) -> str:
-    """What a data set behind the door `name` is called: not by the folder of its file, so that it may be moved."""
-    place, _, attribute = name.rpartition(":")
-    return valid(f"{Path(place).stem if place.endswith('.py') else place}:{attribute}")
+    """What a data set behind the door `name` is called."""
+    return valid(doors.short(name))
 
 
 def open(name: str) -> PixelSource:

@@ -1,6 +1,5 @@
 """Images by name, by path or through a door: `load` chooses the source and makes a data set of what it gives."""
 
-import difflib
 import functools
 import sys
 from collections.abc import Callable, Iterable
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from bench import doors
-from bench.data import door, folders, named, parquet, shapes
+from bench.data import door, folders, known, named, parquet, shapes
 from bench.data.checks import check_classes, doubts
 from bench.data.dataset import SMALLEST, Dataset, Split, fingerprint
 from bench.data.decoder import Decoder, check_memory
@@ -27,7 +26,7 @@ BY_NAME: dict[str, Callable[[], PixelSource]] = {
     "shapes": shapes.source,
     **{name: functools.partial(named.download, name) for name in named.NAMED},
 }
-"""The sources that are known by name."""
+"""The sources of `known.NAMES`."""
 BY_PATH: tuple[Callable[[Tree], EncodedSource | None], ...] = (parquet.find, folders.find)
 """The sources of the files at a path. The first that finds images gives them; the last says what would be right."""
 
@@ -65,25 +64,14 @@ def load(
         raise UserError(f"an image size of {image_size} px is too small; {SMALLEST} px is the least")
     if limit is not None and limit < 1:
         raise UserError(f"a limit of {limit} images leaves none; give the number of training images to keep")
-    known = str(name_or_path)
-    if not known.strip():
-        raise UserError("the data set has no name; give a path, or one of " + ", ".join(BY_NAME))
-    if known in BY_NAME:
-        taken = f"{known} is the name of a data set; the folder that is called so here is ./{known}"
-        remarks = [taken] if Path(known).exists() else []
-        return _of_pixels(known, BY_NAME[known](), image_size, limit, remarks)
-
+    known.check(name_or_path)
+    name = str(name_or_path)
+    if name in BY_NAME:
+        taken = f"{name} is the name of a data set; the folder that is called so here is ./{name}"
+        return _of_pixels(name, BY_NAME[name](), image_size, limit, [taken] if Path(name).exists() else [])
     path = expanded(name_or_path)
-    try:
-        exists = path.exists()
-    except OSError as error:  # such as of a name that is too long
-        raise UserError(f"there is no data set and no path '{known[:60]}' ({error.strerror})") from None
-    if not exists and doors.is_door(known):
-        return _of_pixels(door.name_of(str(path)), door.open(str(path)), image_size, limit)
-    if not exists:
-        near = difflib.get_close_matches(known.lower(), BY_NAME, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"give a path, or one of {', '.join(BY_NAME)}"
-        raise UserError(f"there is no data set and no path '{name_or_path}'; {hint}")
+    if doors.is_door(name) and not path.exists():
+        return _of_pixels(door.name_of(name), door.open(str(path)), image_size, limit)
     try:
         source = _find(path)
     except OSError as error:

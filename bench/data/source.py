@@ -1,4 +1,7 @@
-"""What a source of images gives, encoded or as pixels. Whoever decodes, splits and saves them knows no more of it."""
+"""What a source of images gives, encoded or as pixels. Whoever decodes, splits and saves them knows no more of it.
+
+A new source is a file with a function that gives one of these, and a line in `images.BY_NAME` or `images.BY_PATH`.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -43,7 +43,7 @@ def training_pixels() -> torch.Tensor:
 
 def test_a_function_in_a_file_gives_a_data_set(tmp_path):
     dataset = images.load(f"{written(tmp_path)}:birds")
-    assert (dataset.name, dataset.note, dataset.skipped) == ("sets:birds", "sets:birds", ())
+    assert (dataset.name, dataset.note, dataset.skipped) == ("sets.py:birds", "sets.py:birds", ())
     assert dataset.classes == ("ant", "bee")
     assert torch.equal(dataset.train.pixels, training_pixels())
     assert dataset.train.labels.tolist() == [0, 1] * 20
@@ -67,7 +67,7 @@ def test_its_images_are_copied_resized_limited_and_known_by_their_fingerprint(tm
     whole, small = images.load(door), images.load(door, image_size=8, limit=20)
     assert small.train.pixels.shape == (20, 3, 8, 8)
     assert small.test.pixels.shape == (5, 3, 8, 8)
-    assert small.note == "sets:birds; 20 of 40 training images; resized to 8 px"
+    assert small.note == "sets.py:birds; 20 of 40 training images; resized to 8 px"
     whole.train.pixels.zero_()
     whole.train.labels.zero_()
     assert torch.equal(images.load(door).train.pixels, training_pixels())

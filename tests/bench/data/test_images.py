@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import run_bench
-from bench.data import images, named
+from bench.data import images, known, named
 from bench.errors import UserError
 from tests.bench.data.builders import class_folders, encoded, parquet, picture, remark, warnings_in
 
@@ -90,6 +90,12 @@ def test_bad_data_gets_one_line_that_says_what_would_be_right(tmp_path, make, op
     with pytest.raises(UserError, match=message) as error:
         images.load(tmp_path, **options)
     assert "\n" not in str(error.value)
+
+
+def test_names_that_are_known_without_pytorch_are_those_that_there_are(tmp_path):
+    assert tuple(images.BY_NAME) == known.NAMES
+    for name in (*known.NAMES, tmp_path, "sets.py:birds", "package.sets:birds", "~nobody-such/x"):
+        known.check(name)
 
 
 @pytest.mark.parametrize(

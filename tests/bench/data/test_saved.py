@@ -1,5 +1,6 @@
 """The file of decoded images."""
 
+import json
 import resource
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import tempfile
 import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -36,6 +38,24 @@ def test_a_saved_data_set_is_opened_as_it_was_with_its_validation_split_last(tmp
     for field in ("name", "classes", "fingerprint", "note", "skipped", "remarks"):
         assert getattr(opened, field) == getattr(dataset, field)
     assert [file.name for file in (tmp_path / "saved").iterdir()] == [saved.SAVED]
+
+
+def test_the_file_has_the_layout_that_it_has_always_had(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 8, 3, 8), dtype=np.uint8)  # [N, H, 3, W]
+    description = {"train": 4, "validation": 2, "fingerprint": "f" * 64, "classes": ["a", "b"]}
+    description |= {"name": "birds", "note": "birds (PNG)", "skipped": ["a/3.png: cut"], "remarks": []}
+    with (tmp_path / "images.npy").open("wb") as file:
+        np.save(file, pixels)
+        np.save(file, np.array([0, 1, -1, 0, 1, 0, 1]))
+        file.write(json.dumps(description).encode())
+    opened = saved.open_saved(tmp_path)
+    assert torch.equal(opened.train.pixels, torch.from_numpy(pixels[:6].transpose(0, 2, 1, 3).copy()))
+    assert opened.train.labels.tolist() == [0, 1, -1, 0, 1, 0]
+    assert torch.equal(opened.test.pixels, torch.from_numpy(pixels[6:].transpose(0, 2, 1, 3).copy()))
+    assert opened.test.labels.tolist() == [1]
+    assert (opened.name, opened.note, opened.validation) == ("birds", "birds (PNG)", 2)
+    assert (opened.classes, opened.skipped, opened.remarks) == (("a", "b"), ("a/3.png: cut",), ())
+    assert opened.fingerprint == "f" * 64
 
 
 def test_an_opened_data_set_is_mapped_from_its_file(tmp_path):
