@@ -267,7 +267,7 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from algorithms.encoders import check_encoder
-    from bench.data import images
+    from bench.data import checks, images, saved
     from bench.execution import tune
     from bench.execution.calibration import calibrate
     from bench.execution.settings import TrainingSettings
@@ -296,7 +296,7 @@ def run(options: argparse.Namespace) -> int:
             "none is published here, and what is called a published recipe is not one for it"
         )
     if not single:
-        images.check_enough(dataset)
+        checks.check_enough(dataset)
     size = dataset.train.pixels.shape[-1]
     spaces = {name: load(name, size) for name in names}
     readme = ROOT / "README.md"
@@ -328,7 +328,7 @@ def run(options: argparse.Namespace) -> int:
     def save_images() -> None:
         nonlocal dataset
         if dataset is not None:
-            images.save(dataset, data)
+            saved.save(dataset, data)
             dataset = None  # from now on it is in memory once, as a mapped file
 
     with contextlib.ExitStack() as undo:

@@ -22,6 +22,12 @@ def absolute(name: str) -> str:
     return f"{Path(place).resolve()}{colon}{attribute}" if place.endswith(".py") else name
 
 
+def short(name: str) -> str:
+    """What a door is called in tables: the same from whichever folder."""
+    place, colon, attribute = name.rpartition(":")
+    return f"{Path(place).name}{colon}{attribute}" if place.endswith(".py") else name
+
+
 def load(kind: str, name: str, otherwise: str) -> Any:
     """What the door leads to. `kind` (such as "encoder") and `otherwise`, what would be right, are for the message.
 

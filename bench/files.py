@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from bench.errors import UserError
+
 
 class _File(io.FileIO):
     """A file that keeps the error of a write: of it, libraries in C++ make a RuntimeError that tells no cause."""
@@ -70,3 +72,11 @@ def sync_folder(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def expanded(path: str | Path, otherwise: str = "give the whole path") -> Path:
+    """`path` with the home folder for `~`. Raises UserError where there is none, with what would be right."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"there is no home folder to find {path} in; {otherwise}") from None

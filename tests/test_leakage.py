@@ -16,7 +16,8 @@ from torch import Tensor
 from algorithms import BASELINES, METHODS
 from algorithms.evaluation.knn import Evaluation
 from algorithms.training.trainer import Trainer
-from bench.data import images
+from bench.data import images, saved, splits
+from bench.data.dataset import Split
 from bench.execution import training
 from bench.search.space import load
 
@@ -32,15 +33,15 @@ def folders(tmp_path_factory) -> dict[str, str]:
     few, every = images.load("shapes", limit=192), images.load("shapes")
     generator = torch.Generator().manual_seed(0)
 
-    def permuted(split: images.Split) -> images.Split:
-        return images.Split(split.pixels, split.labels[torch.randperm(len(split.labels), generator=generator)])
+    def permuted(split: Split) -> Split:
+        return Split(split.pixels, split.labels[torch.randperm(len(split.labels), generator=generator)])
 
-    held_out = images.validation_split(few.train.labels)
-    images.save(dataclasses.replace(few, test=every.test), found["with"])
+    held_out = splits.validation_split(few.train.labels)
+    saved.save(dataclasses.replace(few, test=every.test), found["with"])
     with pytest.MonkeyPatch.context() as patch:  # labels decide which images are held out: those are to be the same
-        patch.setattr(images, "validation_split", lambda labels: held_out)
+        patch.setattr(saved, "validation_split", lambda labels: held_out)
         train, test = permuted(few.train), permuted(every.test)
-        images.save(dataclasses.replace(few, train=train, test=test, fingerprint="0" * 64), found["permuted"])
+        saved.save(dataclasses.replace(few, train=train, test=test, fingerprint="0" * 64), found["permuted"])
     return found
 
 

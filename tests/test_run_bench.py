@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import run_bench
-from bench.data import images
+from bench.data import saved
 from bench.errors import UserError
 from bench.execution import tune
 from bench.search import plan as planning
@@ -207,17 +207,17 @@ def test_an_existing_folder_is_left_as_it_was_by_what_is_refused_and_by_a_plan_b
 def test_the_images_are_written_once_into_the_runs_folder_and_before_the_calibration(begun, tmp_path, monkeypatch):
     written = []
 
-    def save(dataset, folder, save=images.save):
+    def save(dataset, folder, save=saved.save):
         before = set(Path(folder).rglob("*"))
         save(dataset, folder)
         written.append(len(set(Path(folder).rglob("*")) - before))
 
     def calibrate(experiment, calibrate=planning.calibrate):
-        assert images.open_saved(experiment.local["data"]).name == "shapes"
+        assert saved.open_saved(experiment.local["data"]).name == "shapes"
         assert Path(experiment.local["data"]).is_relative_to(tmp_path / "run")
         return calibrate(experiment)
 
-    monkeypatch.setattr(images, "save", save)
+    monkeypatch.setattr(saved, "save", save)
     monkeypatch.setattr(planning, "calibrate", calibrate)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()

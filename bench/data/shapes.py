@@ -8,8 +8,9 @@ crop, flip and colour jitter change them too, so that self-supervision learns to
 survive all of these. Illumination and tint differ between two crops of one image, so that a method cannot tell
 images apart by their colour alone.
 
-What `python -m bench.data.shapes simclr byol moco swav barlow simsiam` printed: the kNN accuracy (k=200, T=0.1) of the
-test images, with resnet8 and the default hyper-parameters, after 4 epochs of 31 steps of 32 images on one CPU core:
+What `python -m tests.bench.data.measure_shapes simclr byol moco swav barlow simsiam` printed: the kNN accuracy (k=200,
+T=0.1) of the test images, with resnet8 and the default hyper-parameters, after 4 epochs of 31 steps of 32 images on one
+CPU core:
 
     method      kNN, %, of three seeds  CPU seconds a training
     pixels        29.2   29.2   29.2       0.0
@@ -25,14 +26,16 @@ Everything is computed in integers from numpy's `RandomState`, whose stream is f
 on every machine; a test pins their fingerprint.
 """
 
-import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.random import RandomState
+from numpy.typing import NDArray
 from torch import Tensor
+
+from bench.data.dataset import Split
+from bench.data.source import Integers, PixelSource
 
 SIZE = 16
 """Side of an image, pixels."""
@@ -42,30 +45,35 @@ UNIT = 1024
 """A point's side. Lengths within a texture are whole numbers of units."""
 PIXEL = SAMPLES * UNIT
 
-Pattern = Callable[[np.ndarray, np.ndarray, np.ndarray, RandomState], np.ndarray]
+Covered = NDArray[np.bool_]
+"""Of each point, whether the texture covers it."""
+Pattern = Callable[[Integers, Integers, Integers, RandomState], Covered]
 """(u, v, period, random) -> bool: u and v int64 [n, 64, 64] are the coordinates of each point along the texture's
 axes, period int64 [n, 1, 1], all in units."""
 
 
-def _integers(random: RandomState, low: int, high: int, *shape: int) -> np.ndarray:
+def _integers(random: RandomState, low: int, high: int, *shape: int) -> Integers:
     """int64 of `shape`, low <= x <= high."""
-    return random.randint(low, high + 1, shape, dtype=np.int64)
+    drawn: Integers = random.randint(low, high + 1, shape, dtype=np.int64)
+    return drawn
 
 
-def _bars(across: np.ndarray, period: np.ndarray, random: RandomState) -> np.ndarray:
+def _bars(across: Integers, period: Integers, random: RandomState) -> Covered:
     """Bars one period apart, each of its own width, 1/4 to 3/4 of the period."""
     width = _integers(random, 256, 768, len(across), 32)
     number, place = np.divmod(across, period)
-    return place * 1024 < period * width[np.arange(len(across))[:, None, None], number % 32]
+    covered: Covered = place * 1024 < period * width[np.arange(len(across))[:, None, None], number % 32]
+    return covered
 
 
-def _cells(u: np.ndarray, v: np.ndarray, side: np.ndarray, percent: int, random: RandomState) -> np.ndarray:
+def _cells(u: Integers, v: Integers, side: Integers, percent: int, random: RandomState) -> Covered:
     """Square cells of `side`, each filled with a probability of `percent`."""
     filled = _integers(random, 0, 99, len(u), 32, 32) < percent
-    return filled[np.arange(len(u))[:, None, None], u // side % 32, v // side % 32]
+    covered: Covered = filled[np.arange(len(u))[:, None, None], u // side % 32, v // side % 32]
+    return covered
 
 
-def _diagonal(u: np.ndarray, v: np.ndarray, period: np.ndarray, random: RandomState) -> np.ndarray:
+def _diagonal(u: Integers, v: Integers, period: Integers, random: RandomState) -> Covered:
     """Bars along either diagonal: a flip turns one into the other."""
     either = _integers(random, 0, 1, len(u), 1, 1) * 2 - 1
     return _bars(u + either * v, period * 1448 // 1024, random)  # sqrt(2): u + v grows that much faster than u
@@ -84,20 +92,22 @@ TEXTURES: dict[str, Pattern] = {
 CLASSES = tuple(TEXTURES)
 
 
-def _texture(pattern: Pattern, images: int, random: RandomState) -> np.ndarray:
+def _texture(pattern: Pattern, images: int, random: RandomState) -> Integers:
     """int64 [images, 16, 16]: how many of a pixel's 16 points the pattern covers."""
     period = _integers(random, 4 * PIXEL, 5 * PIXEL, images, 1, 1)
     sine = _integers(random, -UNIT // 5, UNIT // 5, images, 1, 1)  # up to 11 degrees; the cosine is taken as 1
     shift_u, shift_v = _integers(random, 0, 8 * PIXEL, 2, images, 1, 1)
     y, x = np.mgrid[: SIZE * SAMPLES, : SIZE * SAMPLES]
     covered = pattern(UNIT * x - sine * y + shift_u, UNIT * y + sine * x + shift_v, period, random)
-    return covered.reshape(images, SIZE, SAMPLES, SIZE, SAMPLES).sum((2, 4), dtype=np.int64)
+    points: Integers = covered.reshape(images, SIZE, SAMPLES, SIZE, SAMPLES).sum((2, 4), dtype=np.int64)
+    return points
 
 
-def _between_corners(corners: np.ndarray) -> np.ndarray:
+def _between_corners(corners: Integers) -> Integers:
     """[..., 2, 2] values of the corners -> [..., 16, 16] bilinear between them, times 225."""
     near = np.stack([np.arange(SIZE - 1, -1, -1), np.arange(SIZE)])  # [2, 16]
-    return np.einsum("...ij,iy,jx->...yx", corners, near, near)
+    values: Integers = np.einsum("...ij,iy,jx->...yx", corners, near, near)
+    return values
 
 
 def _split(each: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -127,42 +137,6 @@ def generate() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     return _split(125, seed=1), _split(50, seed=2)
 
 
-def measure(methods: list[str], epochs: int = 4) -> None:
-    """Train each of `methods` at its default recipe, with three seeds, and print the kNN accuracy of the test images,
-    beside that of the baselines, which are not trained."""
-    # Who only wants the images needs none of these.
-    from algorithms import method_class
-    from algorithms.evaluation.knn import Evaluation
-    from algorithms.training.augment import pack
-    from algorithms.training.trainer import Trainer
-    from bench.search.space import load
-
-    torch.set_num_threads(1)
-    began = time.process_time()
-    (pixels, labels), (queries, query_labels) = generate()
-    print(f"generated in {time.process_time() - began:.1f} CPU seconds")
-    evaluation = Evaluation(pack(pixels), labels, pack(queries), query_labels, len(CLASSES))
-    print("method      kNN, %, of three seeds  CPU seconds a training")
-    for name in ["pixels", "random", *methods]:
-        accuracies, seconds = [], []
-        for seed in range(3):
-            trainer = Trainer(
-                method_class(name),
-                pixels,
-                load(name, pixels.shape[-1]).defaults,
-                epochs=epochs if name in methods else 0,
-                encoder="resnet8",
-                seed=seed,
-                device="cpu",
-                labels=labels if name == "supervised" else None,
-            )
-            began = time.process_time()
-            for _ in trainer:
-                pass
-            seconds.append(time.process_time() - began)
-            accuracies.append(f"{100 * evaluation(trainer.method)['knn_200']:7.1f}")
-        print(f"{name:11}{''.join(accuracies)}{np.median(seconds):10.1f}")
-
-
-if __name__ == "__main__":
-    measure(sys.argv[1:] or ["simclr", "byol"])
+def source() -> PixelSource:
+    train, test = generate()
+    return PixelSource("generated textures", Split(*train), Split(*test), CLASSES)

@@ -21,7 +21,7 @@ class TrainingSettings:
     device: str = field(metadata=HERE)
     """As PyTorch calls it: `cpu`, `cuda`."""
     data: str = field(metadata=HERE)
-    """A folder of `bench.data.images.save`."""
+    """A folder of `bench.data.saved.save`."""
     compile: bool | None = None
     """Whether steps are compiled; None before that is decided."""
     batch_size: int | None = None

@@ -13,7 +13,7 @@ from algorithms import method_class
 from algorithms.evaluation.knn import Evaluation
 from algorithms.training.augment import pack
 from algorithms.training.trainer import Recipe, Trainer, batch_size_for, differing, effective_hyperparameters
-from bench.data import images
+from bench.data import saved
 from bench.errors import UserError
 from bench.execution.factory import Calibration
 from bench.execution.settings import TrainingSettings
@@ -32,7 +32,7 @@ def stage_data(folder: str, searching: bool, device: str) -> tuple[Tensor, Tenso
     A search trains on the training split and is judged on the validation split. All else trains on both and is judged
     on the test images. The bank is what the stage trains on, less the images without a label.
     """
-    dataset = images.open_saved(folder)
+    dataset = saved.open_saved(folder)
     pixels, labels = pack(dataset.train.pixels), dataset.train.labels
     if searching:
         sizes = [len(labels) - dataset.validation, dataset.validation]
@@ -76,7 +76,7 @@ class Training:
     def effective(self, job: Job) -> dict[str, Any]:
         """The hyper-parameters with which the job is trained (`effective_hyperparameters`), at whatever stage: by the
         number of images that a search trains on, so that the winner is confirmed as it won. Raises UserError."""
-        dataset = images.open_saved(self.settings.data)
+        dataset = saved.open_saved(self.settings.data)
         size = dataset.train.pixels.shape[-1]
         method, given = method_class(job.method), recipe(job, size)
         if most := self.settings.batch_size:

@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
-from bench.data import images
-from bench.data.images import Dataset, Split
+from bench.data import saved
+from bench.data.dataset import Dataset, Split
 from bench.execution import profile
 from bench.search.space import load
 
@@ -26,7 +26,7 @@ def test_a_profile_tells_every_phase_and_what_they_add_up_to(tmp_path, monkeypat
     monkeypatch.setattr(profile, "prepare", lambda settings: None)
     pixels = torch.randint(0, 256, (100, 3, 8, 8), dtype=torch.uint8)
     split = Split(pixels, torch.arange(100) % 2)
-    images.save(Dataset("tiny", split, split, ("a", "b"), "0" * 64, "", ()), tmp_path)
+    saved.save(Dataset("tiny", split, split, ("a", "b"), "0" * 64, "", ()), tmp_path)
     settings = {"data": str(tmp_path), "encoder": "resnet8", "device": "cpu"}
     text = profile.profile(method, load(method, 32).defaults, settings)
     numbers = {

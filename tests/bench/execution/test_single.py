@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from algorithms import encoders
-from bench.data import images
+from bench.data import images, saved
 from bench.errors import UserError
 from bench.execution import single
 from bench.execution.training import stage_data
@@ -18,7 +18,7 @@ from bench.search.space import load
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    images.save(images.load("shapes", image_size=8, limit=200), folder)
+    saved.save(images.load("shapes", image_size=8, limit=200), folder)
     return str(folder)
 
 

@@ -16,8 +16,9 @@ from algorithms import METHODS, method_class
 from algorithms.baselines import Pixels
 from algorithms.swav import SwAV
 from algorithms.training.trainer import batch_size_for, effective_hyperparameters
-from bench.data import images
-from bench.data.images import Dataset, Split, validation_split
+from bench.data.dataset import Dataset, Split
+from bench.data.saved import SAVED, save
+from bench.data.splits import validation_split
 from bench.errors import UserError
 from bench.execution import training
 from bench.search.plan import _distinct
@@ -32,7 +33,7 @@ def settings(tmp_path) -> dict:
         pixels = torch.arange(first, first + count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 16, 16)
         return Split(pixels.contiguous(), torch.arange(count) % 2)
 
-    images.save(Dataset("tiny", split(0, 80), split(100, 20), ("a", "b"), "0" * 64, "", ()), tmp_path)
+    save(Dataset("tiny", split(0, 80), split(100, 20), ("a", "b"), "0" * 64, "", ()), tmp_path)
     return {"data": str(tmp_path), "encoder": "resnet8", "device": "cpu"}
 
 
@@ -61,7 +62,7 @@ def test_what_a_stage_trains_on_is_a_part_of_the_saved_file_and_no_copy(settings
     assert evaluation.queries.data_ptr() == pixels.data_ptr() + pixels.nbytes
     pixels, _, evaluation = training.stage_data(settings["data"], False, "cpu")
     assert evaluation.bank is pixels
-    mapped = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if images.SAVED in line]
+    mapped = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if SAVED in line]
     ranges = [[int(end, 16) for end in line[0].split("-")] for line in mapped]
     for tensor in (pixels, evaluation.queries):
         assert any(start <= tensor.data_ptr() < stop for start, stop in ranges)
@@ -153,9 +154,7 @@ def test_half_a_batch_is_half_of_what_the_limit_leaves_and_never_less_than_two_i
 def saved(folder: Path, count: int) -> dict:
     """The settings of a run on `count` training images of two classes."""
     split = Split(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.arange(count) % 2)
-    images.save(
-        Dataset("blank", split, Split(split.pixels[:8], split.labels[:8]), ("a", "b"), "0" * 64, "", ()), folder
-    )
+    save(Dataset("blank", split, Split(split.pixels[:8], split.labels[:8]), ("a", "b"), "0" * 64, "", ()), folder)
     return {"data": str(folder), "encoder": "resnet8", "device": "cpu"}
 
 
