@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms.training.trainer import EpochReport, Trainer
-from bench.data import images, saved
+from algorithms.training.report import EpochReport
+from algorithms.training.trainer import Trainer
+from bench.data import images
 from bench.execution import checkpoint, training, trial, tune
 from bench.search import plan
 from bench.search.budget import Budget
@@ -135,7 +136,7 @@ def measured(reports: list[dict[str, Any]]) -> list[tuple]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    saved.save(images.load("shapes", limit=200), tmp_path)
+    images.save(images.load("shapes", limit=200), tmp_path)
     return tmp_path
 
 

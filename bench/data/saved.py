@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from algorithms.training.augment import pack, unpack
+from algorithms.images.store import pack, unpack
 from bench.data.dataset import Dataset, Split
 from bench.data.splits import validation_split
 from bench.errors import UserError, one_line

@@ -11,8 +11,8 @@ import torch
 
 from algorithms import method_class
 from algorithms.evaluation.metrics import FEATURE_STD, SELECTION
+from algorithms.training.recipe import hyperparameter_names
 from algorithms.training.report import EpochReport
-from algorithms.training.trainer import hyperparameter_names
 from bench.errors import UserError
 from bench.execution import checkpoint
 from bench.execution.settings import TrainingSettings
