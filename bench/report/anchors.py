@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from algorithms.evaluation.metrics import PURITY_20, SELECTION
+from algorithms.evaluation.metrics import KNN_200, PURITY_20
 from bench.files import write_atomically
 from bench.report import results
 from bench.report.results import Results, column
@@ -95,7 +95,7 @@ def verdict(gap: float) -> str:
 
 def ours(found: Results, method: str, kind: str) -> tuple[float | None, float | None]:
     """Mean test accuracy over seeds, in percent, of the published recipe and of the winner."""
-    measured = column("test", PURITY_20 if kind == "purity" else SELECTION)
+    measured = column("test", PURITY_20 if kind == "purity" else KNN_200)
     done = found.trials[(found.trials.method == method) & (found.trials.state == "complete")]
     winner = winning_trial(found.trials[found.trials.method == method], found.run)
     won = (None if winner is None else recipe_of(winner)) or "confirm"
@@ -112,7 +112,7 @@ def page(found: Results, anchors: list[Anchor]) -> str:
     lines = [
         f"# {found.run.get('name')} beside published numbers",
         "",
-        "Made by `ssl-bench anchors` from the run's Parquet files and `bench/report/anchors.yaml`. Ours "
+        "Made by `ssl-bench anchors RUN_DIR` from the run's Parquet files and `bench/report/anchors.yaml`. Ours "
         "are test accuracies at the last epoch, in percent, mean over seeds: kNN (k=200), and purity@20 beside purity. "
         "A dash was not measured."
         + (" The images were stored as JPEG, which costs about two points." if "JPEG" in _note(found) else ""),

@@ -24,7 +24,7 @@ from bench.report.run import (
 from bench.report.text import amount, extent, listed, markdown_text, one_line, value_text
 from bench.report.trials import encoder_text, fitted, recipe_trial
 
-SELECTION = (
+CHOOSING = (
     "Each method has the same compute. Its first trial is the published recipe, its second ours where that is another "
     "one; neither is pruned. Its configuration is the one with the best validation kNN (k=200) at the last epoch; it "
     "is trained again, as the recipes are, from fresh seeds on train + validation images, and only then, at the last "
@@ -77,7 +77,7 @@ def footer(results: Results, made: list[Row]) -> Iterator[Note]:
     run, trials = results.run, results.trainings
     facts = run.get("facts") or {}
     yield Note("How to read", NOTATION, False)
-    yield Note("Selection", SELECTION, False)
+    yield Note("Selection", CHOOSING, False)
     yield Note("Protocol", PROTOCOL, False)
     if own := "; ".join(f"{row.method} has {row.own_encoder}" for row in made if row.own_encoder):
         yield Note("†", f"another encoder than the run's, so its row compares method and encoder at once: {own}")

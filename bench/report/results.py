@@ -51,10 +51,7 @@ TRIALS = pa.schema(
         ("effective", pa.string()),  # JSON, as trained: made smaller where encoder or data set ask for it
         ("published_recipe", pa.bool_()),
         ("our_recipe", pa.bool_()),  # ours, where it is another one than the published
-        (
-            "of",
-            pa.string(),
-        ),  # uid of the trial that it repeats or, in the stage `evaluate`, whose encoder it judges
+        ("of", pa.string()),  # the trial that it repeats or, in the stage `evaluate`, whose encoder it judges
         ("protocol", pa.string()),  # in the stage `evaluate`: what judges the encoder
         ("encoder", pa.string()),
         ("encoder_parameters", pa.int64()),
