@@ -272,6 +272,8 @@ def run(options: argparse.Namespace) -> int:
     from bench.execution.calibration import calibrate
     from bench.execution.settings import TrainingSettings
     from bench.report import anchors, report, results, table
+    from bench.report.readme import check_place, publish
+    from bench.report.text import one_line
     from bench.search import ledger, plan
 
     on_gpu = budget.device == "gpu" if budget else torch.cuda.is_available()
@@ -286,10 +288,10 @@ def run(options: argparse.Namespace) -> int:
     dataset = images.load(source, image_size=options.image_size, strict=options.strict, limit=options.limit)
     print(
         f"{dataset.note}: {len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images of "
-        f"{len(dataset.classes)} classes ({table.one_line(', '.join(dataset.classes))})"
+        f"{len(dataset.classes)} classes ({one_line(', '.join(dataset.classes))})"
     )
     for remark in dataset.remarks:
-        print(f"note: {table.one_line(remark, 1000)}")
+        print(f"note: {one_line(remark, 1000)}")
     if encoder.startswith("vit"):
         print(
             f"note: {encoder} is a ViT, and the recipes of the search spaces are for convolutional networks: for a ViT "
@@ -301,7 +303,7 @@ def run(options: argparse.Namespace) -> int:
     spaces = {name: load(name, size) for name in names}
     readme = ROOT / "README.md"
     if options.update_readme:  # before anything is trained
-        table.check_place(readme, dataset.name, encoder)
+        check_place(readme, dataset.name, encoder)
     run_dir = (options.run_dir or ROOT / "reports" / f"{name_of(dataset.name)}-{encoder}").resolve()
     # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
     data = run_dir / "data" / dataset.fingerprint[:12]
@@ -407,7 +409,7 @@ def run(options: argparse.Namespace) -> int:
     if settings.dataset == "cifar10":
         print(f"Beside published numbers: {anchors.write(run_dir)}")
     if options.update_readme and status == 0:
-        changed = table.publish(found, readme, encoder)
+        changed = publish(found, readme, encoder)
         print(f"README: {readme} {'has the new table' if changed else 'had this table'}")
     elif options.update_readme:
         print(f"README: {readme} keeps its table, as the run was interrupted")

@@ -1,19 +1,25 @@
-"""A run beside the numbers that others published: `python -m bench.report.anchors RUN` writes RUN/anchors.md.
+"""A run beside the numbers that others published: `ssl-bench anchors RUN_DIR` writes anchors.md there.
 
 Each published number stands in `bench/report/anchors.yaml` with its source and setting. It is comparable with a run
 only where kind, encoder, epochs, image size and training images are the same; else the page says what differs.
 Nor is a recipe comparable that is adapted, was fitted to the encoder or the data set, or failed with a seed.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import yaml
 
-from bench.errors import UserError
+from algorithms.evaluation.metrics import KNN_200, PURITY_20
 from bench.files import write_atomically
-from bench.report import results, table
+from bench.report import results
+from bench.report.results import Results, column
+from bench.report.rows import Row, rows
+from bench.report.run import fact, origin
+from bench.report.text import DASH, bracketed, markdown_text, one_line, seeds_note, value_text
+from bench.report.trials import fitted, recipe_of, recipe_trial, winning_trial
 
 PUBLISHED = Path(__file__).with_name("anchors.yaml")
 MISSING_POINTS = 5.0
@@ -28,7 +34,7 @@ class Anchor:
     value: float
     source: str
     protocol: str
-    setting: dict
+    setting: dict[str, Any]
 
 
 def load(path: str | Path = PUBLISHED) -> list[Anchor]:
@@ -40,42 +46,43 @@ def load(path: str | Path = PUBLISHED) -> list[Anchor]:
     ]
 
 
-def setting(found: results.Results, method: str) -> dict:
+def setting(found: Results, method: str) -> dict[str, Any]:
     """What decides whether a number of the method may be compared with another; in `own`, in words, what does not
     depend on the other."""
-    trials = found.trials[(found.trials.method == method) & (found.trials.stage != "baseline")]
+    trials = found.trainings
+    trials = trials[(trials.method == method) & (trials.stage != "baseline")]
     images = (found.run.get("facts") or {}).get("images") or {}
     values = {
         name: trials[name].dropna().iloc[0] if len(trials[name].dropna()) else None
         for name in ("encoder", "epochs", "image_size", "batch_size")
     }
     own = [
-        table.markdown_text(f"{name} {table.value_text(trained)} instead of {table.value_text(asked)}")
-        for recipe in [table.recipe_trial(trials)]
-        for name, (asked, trained) in ({} if recipe is None else table.fitted(recipe)).items()
+        markdown_text(f"{name} {value_text(trained)} instead of {value_text(asked)}")
+        for recipe in [recipe_trial(trials)]
+        for name, (asked, trained) in ({} if recipe is None else fitted(recipe)).items()
     ]
-    adapted = table.origin(found.run, method).get("adapted")
-    own += [f"the recipe is adapted: {table.markdown_text(table.one_line(adapted, 400))}"] if adapted else []
+    adapted = origin(found.run, method).get("adapted")
+    own += [f"the recipe is adapted: {markdown_text(one_line(adapted, 400))}"] if adapted else []
     failed = int(((trials.stage == "published") & (trials.state == "failed")).sum())
     own += [f"{failed} of the recipe's seeds failed"] if failed else []
     return values | {"images": images.get("train"), "dataset": trials.dataset.iloc[0], "own": own}
 
 
-def differences(anchor: Anchor, here: dict) -> list[str]:
+def differences(anchor: Anchor, here: dict[str, Any]) -> list[str]:
     """What keeps the anchor's number from being compared, in words; empty if nothing does."""
-    there = {"image_size": 32, "images": 50_000, "dataset": "cifar10"} | anchor.setting
+    there: dict[str, Any] = {"image_size": 32, "images": 50_000, "dataset": "cifar10"} | anchor.setting
     names = {"dataset": "", "image_size": "px", "images": "training images", "epochs": "epochs", "encoder": ""}
-    kinds = {"knn": [], "purity": ["of another layer, in training mode"]}
+    kinds: dict[str, list[str]] = {"knn": [], "purity": ["of another layer, in training mode"]}
     words = list(kinds.get(there["kind"], [f"a {there['kind']} classifier"]))
     for name, unit in names.items():
         if here[name] != there[name]:
             words.append(f"{_text(here[name])} instead of {_text(there[name])} {unit}".strip())
-    return words + here["own"]
+    return [*words, *here["own"]]
 
 
-def _text(value: object) -> str:
+def _text(value: str | float | None) -> str:
     if value is None:
-        return table.DASH
+        return DASH
     return value if isinstance(value, str) else f"{int(value):,}"
 
 
@@ -86,22 +93,26 @@ def verdict(gap: float) -> str:
     return f"{gap:+.1f}: agrees" if gap <= MISSING_POINTS else f"{gap:+.1f}: above"
 
 
-def ours(found: results.Results, method: str, kind: str) -> tuple[float | None, float | None]:
+def ours(found: Results, method: str, kind: str) -> tuple[float | None, float | None]:
     """Mean test accuracy over seeds, in percent, of the published recipe and of the winner."""
-    column = "test_purity_20" if kind == "purity" else "test_knn_200"
+    measured = column("test", PURITY_20 if kind == "purity" else KNN_200)
     done = found.trials[(found.trials.method == method) & (found.trials.state == "complete")]
-    winner = table.winning_trial(found.trials[found.trials.method == method], found.run)
-    won = (None if winner is None else table.recipe_of(winner)) or "confirm"
-    recipe, tuned = (done[done.stage == stage][column].dropna() for stage in ("published", won))
-    return tuple(100 * float(values.mean()) if len(values) else None for values in (recipe, tuned))
+    winner = winning_trial(found.trials[found.trials.method == method], found.run)
+    won = (None if winner is None else recipe_of(winner)) or "confirm"
+    recipe, tuned = (done[done.stage == stage][measured].dropna() for stage in ("published", won))
+    return _mean(recipe), _mean(tuned)
 
 
-def page(found: results.Results, anchors: list[Anchor]) -> str:
+def _mean(values: pd.Series) -> float | None:
+    return 100 * float(values.mean()) if len(values) else None
+
+
+def page(found: Results, anchors: list[Anchor]) -> str:
     """The run's numbers beside the published ones, in Markdown."""
     lines = [
         f"# {found.run.get('name')} beside published numbers",
         "",
-        "Made by `python -m bench.report.anchors` from the run's Parquet files and `bench/report/anchors.yaml`. Ours "
+        "Made by `ssl-bench anchors RUN_DIR` from the run's Parquet files and `bench/report/anchors.yaml`. Ours "
         "are test accuracies at the last epoch, in percent, mean over seeds: kNN (k=200), and purity@20 beside purity. "
         "A dash was not measured."
         + (" The images were stored as JPEG, which costs about two points." if "JPEG" in _note(found) else ""),
@@ -109,9 +120,9 @@ def page(found: results.Results, anchors: list[Anchor]) -> str:
         "| method | kind | published recipe | tuned | elsewhere | compared | where, and how |",
         "|:--|:--|--:|--:|--:|:--|:--|",
     ]
-    rows = {row.method: row for row in table.rows(found)}
-    for method in sorted(found.trials[found.trials.stage != "baseline"].method.unique()):
-        row, name = rows[method], table.markdown_text(method)
+    made = {row.method: row for row in rows(found)}
+    for method in sorted(found.trainings[found.trainings.stage != "baseline"].method.unique()):
+        row, name = made[method], markdown_text(method)
         here, theirs = setting(found, method), [anchor for anchor in anchors if anchor.method == method]
         for anchor in theirs:
             kind = anchor.setting["kind"]
@@ -119,7 +130,7 @@ def page(found: results.Results, anchors: list[Anchor]) -> str:
             if why := differences(anchor, here):
                 compared = "not comparable: " + ", ".join(why)
             else:
-                compared = table.DASH if recipe is None else verdict(recipe - anchor.value)
+                compared = DASH if recipe is None else verdict(recipe - anchor.value)
             told = [name, kind, *_cells(row, recipe, tuned), f"{anchor.value:.1f}", compared]
             lines.append(f"| {' | '.join(told)} | {anchor.source}; {anchor.protocol} |")
         if not theirs:
@@ -128,21 +139,21 @@ def page(found: results.Results, anchors: list[Anchor]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _note(found: results.Results) -> str:
-    return str(table.fact(found.run, "dataset_note") or "")
+def _note(found: Results) -> str:
+    return str(fact(found.run, "dataset_note") or "")
 
 
-def _cells(row: table.Row, recipe: float | None, tuned: float | None) -> list[str]:
+def _cells(row: Row, recipe: float | None, tuned: float | None) -> list[str]:
     """Both accuracies, each with what failed."""
     notes = (
-        table.seeds_note(row.published, row.published_failed_seeds),
-        table.seeds_note(row.knn_200, row.failed_seeds),
+        seeds_note(row.published, row.published_failed_seeds),
+        seeds_note(row.accuracy, row.failed_seeds),
     )
-    return [_percent(value) + table.bracketed(note) for value, note in zip((recipe, tuned), notes, strict=True)]
+    return [_percent(value) + bracketed(note) for value, note in zip((recipe, tuned), notes, strict=True)]
 
 
 def _percent(value: float | None) -> str:
-    return table.DASH if value is None else f"{value:.1f}"
+    return DASH if value is None else f"{value:.1f}"
 
 
 def write(folder: str | Path) -> Path:
@@ -150,13 +161,3 @@ def write(folder: str | Path) -> Path:
     path = Path(folder) / "anchors.md"
     write_atomically(path, page(results.load(folder), load()))
     return path
-
-
-if __name__ == "__main__":
-    try:
-        if len(sys.argv) != 2:
-            raise UserError("name one run's folder: python -m bench.report.anchors reports/cifar10-resnet18")
-        print(write(sys.argv[1]))
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)

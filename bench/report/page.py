@@ -1,16 +1,21 @@
-"""What the sections of the report are made of: the page and its charts, colours, and small pieces of HTML."""
+"""What the sections of the page are made with: the run, its charts, their colours, and the templates."""
 
 import html
 import json
-from collections.abc import Container
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import jinja2
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from markupsafe import Markup
+from numpy.typing import ArrayLike, NDArray
 
 from bench.report.results import Results
-from bench.report.table import Row, one_line
+from bench.report.rows import Row
+from bench.report.run import Run
+from bench.report.text import one_line
 
 ORDER = (
     *("byol", "relic", "simclr", "simclrv2", "swav", "moco", "mocov2", "mocov3"),
@@ -35,24 +40,33 @@ LEGEND_ABOVE = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "xancho
 LEGEND_BELOW = {"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top", "xanchor": "left"}
 
 
+class Chart(NamedTuple):
+    """The place of a chart in the page, where the page's script draws it."""
+
+    name: str
+    label: str
+    """For those who cannot see it."""
+
+
 @dataclass
 class Page:
     """What the sections are made from, and the charts that they put on the page."""
 
     results: Results
     rows: list[Row]
-    figures: dict[str, dict] = field(default_factory=dict)
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def trials(self) -> pd.DataFrame:
-        return self.results.trials
+        """The trials that train."""
+        return self.results.trainings
 
     @property
     def epochs(self) -> pd.DataFrame:
         return self.results.epochs
 
     @property
-    def run(self) -> dict:
+    def run(self) -> Run:
         return self.results.run
 
     @property
@@ -71,8 +85,8 @@ class Page:
             return ORDER.index(method)
         return len(ORDER) + sorted(row.method for row in self.rows).index(method)
 
-    def chart(self, name: str, traces: list, label: str, *, height: int = 360, **layout) -> str:
-        """Put a chart on the page; returns the element in which the page's script draws it."""
+    def chart(self, name: str, traces: list[Any], label: str, *, height: int = 360, **layout: Any) -> Chart:
+        """Put a chart on the page: Plotly's traces and layout."""
         margin = {"l": 50, "r": 16, "t": 14, "b": 44}
         layout = {
             "template": go.layout.Template(),
@@ -83,7 +97,15 @@ class Page:
         for axis in ("xaxis", "yaxis"):
             layout[axis] = {"automargin": True} | layout.get(axis, {})
         self.figures[name] = json.loads(go.Figure(traces, layout).to_json())
-        return f'<div class="chart" data-figure="{name}" role="img" aria-label="{text(label)}"></div>'
+        return Chart(name, label)
+
+    def render(self, template: str, **values: Any) -> Markup:
+        """A template's HTML: `page` is this page, and values that are no markup are escaped."""
+        return Markup(_TEMPLATES.get_template(template).render(page=self, **values))
+
+    def empty(self, message: str) -> Markup:
+        """What stands where nothing can be shown yet."""
+        return self.render("empty.html", message=message)
 
 
 def text(value: object, most: int = 60) -> str:
@@ -91,37 +113,21 @@ def text(value: object, most: int = 60) -> str:
     return html.escape(one_line(value, most)).replace("{", "&#123;")
 
 
-def empty(message: str) -> str:
-    return f'<div class="empty">{message}</div>'
+def latest(*moments: Any) -> Any:
+    """The last of the moments that are known; NaT where none is."""
+    return max((moment for moment in moments if not pd.isna(moment)), default=pd.NaT)
 
 
-def method_name(page: Page, row: Row, link: bool = True) -> str:
-    name = ("" if row.baseline else dot(page, row.method)) + text(row.title)
-    if row.paper:
-        return f'<a href="{html.escape(row.paper)}">{name}</a>' if link else name
-    return name
-
-
-def dot(page: Page, method: str) -> str:
-    return f'<i class="dot {page.shape(method)[0]}" style="background:{page.color(method)}"></i>'
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def small(values: object) -> np.ndarray:
+def small(values: ArrayLike) -> NDArray[np.float32]:
     """Half the bytes of float64, and more digits than any chart shows."""
     return np.asarray(values, dtype=np.float32)
 
 
-def html_table(heads: list[str], rows: list[list[str]], texts: Container[int] = (), *, wide: bool = False) -> str:
-    """A table that scrolls by itself where it is too wide. Cells are HTML; the columns in `texts` are not numbers."""
-
-    def line(tag: str, cells: list[str]) -> str:
-        kinds = (' class="text wrap"' if place in texts else "" for place in range(len(cells)))
-        return f"<tr>{''.join(f'<{tag}{kind}>{cell}</{tag}>' for kind, cell in zip(kinds, cells, strict=True))}</tr>"
-
-    body = "".join(line("td", row) for row in rows)
-    kind = ' class="wide"' if wide else ""
-    return f'<div class="scroll"><table{kind}><thead>{line("th", heads)}</thead><tbody>{body}</tbody></table></div>'
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("bench.report"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+_TEMPLATES.filters["text"] = lambda value, most=60: Markup(text(value, most))

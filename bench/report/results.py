@@ -11,26 +11,38 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from algorithms.evaluation.metrics import METRICS
+from algorithms.evaluation.metrics import METRICS, SELECTION, Metric
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.report.run import Run
 from bench.search.ledger import Fold, Trial, plain
 
+Records = Iterable[Mapping[str, Any]]
+"""Rows of a table; absent values are null."""
 MOMENT = pa.timestamp("us", tz="UTC")
-
 IMAGES = ("validation", "test")
+TESTED = [metric for metric in METRICS.values() if "test" in metric.images]
 
+
+def column(images: str, metric: Metric) -> str:
+    """The column in `trials.parquet` of a metric on these images."""
+    return f"{images}_{metric.name}"
+
+
+VALIDATION, TEST = (column(images, SELECTION) for images in IMAGES)
+"""Those of the metric that selects."""
 TRIALS = pa.schema(
     [
         ("run", pa.string()),
         ("uid", pa.string()),
         ("method", pa.string()),
-        ("stage", pa.string()),  # search | confirm | published | ours | baseline | superseded
+        ("stage", pa.string()),  # search | confirm | published | ours | baseline | superseded | evaluate
         ("state", pa.string()),  # complete | pruned | failed | cut | running
         ("reason", pa.string()),
         ("failure", pa.string()),  # what kind of failure it was
@@ -39,6 +51,8 @@ TRIALS = pa.schema(
         ("effective", pa.string()),  # JSON, as trained: made smaller where encoder or data set ask for it
         ("published_recipe", pa.bool_()),
         ("our_recipe", pa.bool_()),  # ours, where it is another one than the published
+        ("of", pa.string()),  # the trial that it repeats or, in the stage `evaluate`, whose encoder it judges
+        ("protocol", pa.string()),  # in the stage `evaluate`: what judges the encoder
         ("encoder", pa.string()),
         ("encoder_parameters", pa.int64()),
         ("own_encoder", pa.bool_()),  # the method brings another encoder than the run's
@@ -49,7 +63,7 @@ TRIALS = pa.schema(
         ("epochs", pa.int64()),  # planned
         ("epoch", pa.int64()),  # reached
         *(
-            (f"{images}_{metric.name}", pa.float64())
+            (column(images, metric), pa.float64())
             for images in IMAGES
             for metric in METRICS.values()
             if images in metric.images
@@ -83,8 +97,9 @@ EPOCHS = pa.schema(
     ]
 )
 
-ADDED = {"failure", "effective", "our_recipe"}
-"""Columns that files of earlier versions lack; read there as null."""
+ADDED = {"failure", "effective", "our_recipe", "of", "protocol"}
+"""Columns that files of earlier versions lack, as they may those of metrics; read there as null."""
+MEASURED = {*METRICS, *(column(images, metric) for images in IMAGES for metric in METRICS.values())}
 
 
 @dataclass(frozen=True)
@@ -93,7 +108,13 @@ class Results:
 
     trials: pd.DataFrame
     epochs: pd.DataFrame
-    run: dict
+    run: Run
+
+    @property
+    def trainings(self) -> pd.DataFrame:
+        """The trials that train, or that stand in for a training as raw pixels do: all but those that judge an encoder
+        which another one has left."""
+        return self.trials[self.trials.stage != "evaluate"]
 
 
 def write(fold: Fold, folder: str | Path) -> None:
@@ -105,20 +126,17 @@ def write(fold: Fold, folder: str | Path) -> None:
     save(trials, epochs, facts(fold, name), folder)
 
 
-def facts(fold: Fold, name: str) -> dict:
-    """What is true of the whole run: the ledger's own words, so `bench.search.ledger` says what each key holds.
-
-    `name`, `settings`, `plan`; of the last session `budget`, `slots`, `share`, `facts`; of every session, in their
-    order, `sessions` (`slots`, `rate` and, of its facts, `device`, `versions`, `commit`); `winners` {method: uid or
-    null}, `given_up` {method: why its search ended early}, `charged` (device-seconds), `closed` (why the last driver
-    ended; null while one runs).
-    """
+def facts(fold: Fold, name: str) -> Run:
+    """What is true of the whole run."""
     session = fold.sessions[-1] if fold.sessions else {}
     return {
         "name": name,
         "settings": fold.settings,
         "plan": fold.plan,
-        **{key: session.get(key) for key in ("budget", "slots", "share", "facts")},
+        "budget": session.get("budget"),
+        "slots": session.get("slots"),
+        "share": session.get("share"),
+        "facts": session.get("facts"),
         "sessions": [
             {key: each.get(key) for key in ("slots", "rate")}
             | {key: (each.get("facts") or {}).get(key) for key in ("device", "versions", "commit")}
@@ -131,7 +149,7 @@ def facts(fold: Fold, name: str) -> dict:
     }
 
 
-def _trial(trial: Trial, fold: Fold, run: str) -> dict:
+def _trial(trial: Trial, fold: Fold, run: str) -> dict[str, Any]:
     settings = fold.settings
     session_facts = fold.sessions[-1]["facts"] if fold.sessions else {}
     own_encoder = bool(trial.facts.get("own_encoder"))
@@ -153,6 +171,8 @@ def _trial(trial: Trial, fold: Fold, run: str) -> dict:
         "effective": _effective(trial),
         "published_recipe": trial.published,
         "our_recipe": trial.ours,
+        "of": trial.of,
+        "protocol": trial.job.protocol,
         "encoder": trial.facts.get("encoder") or (None if own_encoder else settings.get("encoder")),
         "encoder_parameters": trial.facts.get("encoder_parameters"),
         "own_encoder": own_encoder,
@@ -179,7 +199,7 @@ def _effective(trial: Trial) -> str | None:
     return None if differing is None else json.dumps(trial.hyperparameters | differing, sort_keys=True)
 
 
-def _epochs(trial: Trial, fold: Fold, run: str) -> Iterable[dict]:
+def _epochs(trial: Trial, fold: Fold, run: str) -> Iterable[dict[str, Any]]:
     began = trial.started if trial.started is not None else fold.time
     span = (fold.time if trial.ended is None else trial.ended) - began
     common = {
@@ -200,7 +220,7 @@ def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-def save(trials: Iterable[Mapping], epochs: Iterable[Mapping], run: Mapping, folder: str | Path) -> None:
+def save(trials: Records, epochs: Records, run: Run, folder: str | Path) -> None:
     """Write both files, each whole or not at all. Rows are mappings by column name; an absent value is null.
 
     The epochs go first, so that every trial that a reader sees has its epochs. Raises OSError.
@@ -223,7 +243,7 @@ def load(folder: str | Path) -> Results:
     return Results(trials.to_pandas(), epochs.to_pandas(), run)
 
 
-def _table(rows: Iterable[Mapping], schema: pa.Schema) -> pa.Table:
+def _table(rows: Records, schema: pa.Schema) -> pa.Table:
     rows = list(rows)
     columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
@@ -244,11 +264,15 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
             f"{path} is not a whole Parquet file ({_first_line(error)}); run the benchmark again to remake it"
         ) from error
     missing = [field.name for field in schema if field.name not in table.column_names]
-    for name in ADDED.intersection(missing):
+    for name in (ADDED | MEASURED).intersection(missing):
         table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
         missing.remove(name)
     if missing:
         raise UserError(f"{path} lacks the column {missing[0]!r}; another version of this program wrote it")
+    # Of columns that this version does not know those of numbers stay, as a metric's are.
+    for field in table.schema:
+        if field.name not in schema.names and field.type == pa.float64():
+            schema = schema.append(field)
     try:
         return table.select(schema.names).cast(schema.with_metadata(table.schema.metadata))
     except (pa.ArrowException, ValueError) as error:

@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from algorithms.evaluation.metrics import METRICS
 from bench.errors import UserError
-from bench.report import results
+from bench.report import report, results, table
 from bench.search.ledger import Ledger, read
 from bench.search.simulate import MemoryLedger
 from tests.bench import synthetic_run
+
+SHOWN = (table.markdown, table.csv, table.terminal, report.render)
 
 
 def tell(folder):
@@ -218,6 +221,31 @@ def test_files_of_an_earlier_version_are_read_with_nulls_for_what_they_lack(tmp_
     assert found.run["name"] == "made-up"
     pq.write_table(table, path)
     assert results.load(tmp_path).trials.effective.notna().any()
+
+
+def test_metrics_that_this_version_does_not_know_are_kept_and_shown_nowhere(tmp_path):
+    synthetic_run.write(tmp_path, ("byol",), trials=3)
+    shown = [text(results.load(tmp_path)) for text in SHOWN]
+    for name, column in (("trials", "test_linear"), ("epochs", "linear")):
+        path = tmp_path / f"{name}.parquet"
+        table = pq.read_table(path)
+        pq.write_table(table.append_column(column, pa.array([0.123456] * len(table))), path)
+    found = results.load(tmp_path)
+    assert set(found.trials.test_linear) == set(found.epochs.linear) == {0.123456}
+    assert [text(found) for text in SHOWN] == shown
+
+
+@pytest.mark.parametrize("metric", METRICS.values())
+def test_a_metric_that_an_older_file_lacks_is_read_as_null(metric, tmp_path):
+    synthetic_run.write(tmp_path, ("byol",), trials=3)
+    columns = [results.column(images, metric) for images in metric.images]
+    for name, lacking in (("trials", columns), ("epochs", [metric.name])):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pq.read_table(path).drop_columns(lacking), path)
+    found = results.load(tmp_path)
+    assert found.trials[columns].isna().all(axis=None)
+    assert found.epochs[metric.name].isna().all()
+    assert all(text(found) for text in SHOWN)
 
 
 def test_damaged_facts_of_a_run_are_told(tmp_path):

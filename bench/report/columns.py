@@ -1,0 +1,254 @@
+"""The table's columns: one list for Markdown, CSV, the terminal and the page. A new statistic is a line of it, and a
+new metric has its lines by itself."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from algorithms.evaluation.metrics import SELECTION, Metric
+from bench.report.results import TESTED, VALIDATION
+from bench.report.rows import Row
+from bench.report.run import Run, compute_unit
+from bench.report.statistics import Estimate
+from bench.report.text import DASH, amount, heading, one_line, percent, seeds_note, with_interval
+
+ADAPTED = "‡"
+STATES = ("complete", "pruned", "failed", "cut")
+SOFT_HYPHEN = "\u00ad"
+"""Where the page may break a heading; left out elsewhere."""
+
+
+OfRow = Callable[[Row], Estimate | None]
+
+
+def _nothing(row: Row) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one column has of each row, and under which heading it stands in which output; None: it is not there."""
+
+    value: Callable[[Row], object]
+    """By which the page sorts, and what CSV has: fractions, seconds and bytes, unrounded."""
+    text: Callable[[Row], str] = _nothing
+    """In Markdown and on the page."""
+    heading: str | None = None
+    """In Markdown and on the page."""
+    terminal: str | None = None
+    short: Callable[[Row], str] | None = None
+    """The text in the terminal, where it is another one."""
+    csv: str | None = None
+    note: Callable[[Row], str] = _nothing
+    """What a reader must know beside the text: in brackets in Markdown, below it on the page."""
+    headline: bool = False
+    """Whether the leader's text is set off."""
+
+
+def columns(made: list[Row], run: Run) -> list[Column]:
+    """The columns of these rows."""
+    unit, length = compute_unit(run, max((row.device_seconds for row in made), default=0.0))
+    two, adapted = any(row.two_recipes for row in made), any_adapted(made)
+
+    def recipe_short(row: Row) -> str:
+        marked = ADAPTED if row.adapted and row.published else " " * adapted
+        return percent(_mean(row.published)) + marked
+
+    return [
+        Column(
+            lambda row: row.title,
+            lambda row: one_line(row.title),
+            heading="method",
+            terminal="method",
+            short=_short_title,
+        ),
+        Column(lambda row: row.method, csv="method"),
+        Column(lambda row: row.baseline, csv="baseline"),
+        Column(lambda row: bool(row.own_encoder), csv="own_encoder"),
+        Column(lambda row: row.won == "published", csv="published_won"),
+        Column(lambda row: row.won == "ours", csv="ours_won"),
+        *_seeds("", lambda row: row.accuracy, lambda row: row.failed_seeds),
+        *_seeds("published_", lambda row: row.published, lambda row: row.published_failed_seeds),
+        *_seeds("ours_", lambda row: row.ours, lambda row: row.ours_failed_seeds),
+        *_seeds("gain_", lambda row: row.gain, lambda row: row.gain_failed_seeds),
+        *_metrics(),
+        *_estimate(
+            "published",
+            lambda row: row.published,
+            text=recipe_text,
+            heading="published recipe, %",
+            terminal="recipe %",
+            short=recipe_short,
+            note=lambda row: seeds_note(row.published, row.published_failed_seeds),
+        ),
+        *_estimate(
+            "ours",
+            lambda row: row.ours,
+            heading="our recipe, %" if two else None,
+            terminal="our %" if two else None,
+            short=lambda row: percent(_mean(row.ours)),
+            note=lambda row: seeds_note(row.ours, row.ours_failed_seeds),
+        ),
+        Column(
+            lambda row: 0 if row.won == "published" else _mean(row.gain),
+            gain_text,
+            heading="gain of tuning",
+            terminal="gain",
+            short=lambda row: "recipe" if row.won == "published" else gain_text(row),
+            note=gain_note,
+        ),
+        *_estimate("gain", lambda row: row.gain),
+        Column(
+            lambda row: row.validation,
+            lambda row: percent(row.validation),
+            heading="validation, %",
+            terminal="valid. %",
+            csv=VALIDATION,
+        ),
+        Column(
+            lambda row: row.training_seconds,
+            lambda row: amount(row.training_seconds, length),
+            heading=f"one training, {unit}",
+            csv="training_device_seconds",
+        ),
+        Column(
+            lambda row: row.device_seconds,
+            lambda row: amount(row.device_seconds, length),
+            heading=f"all, {unit}",
+            terminal=unit,
+            csv="device_seconds",
+        ),
+        Column(
+            lambda row: row.images_per_second,
+            lambda row: amount(row.images_per_second),
+            heading="images/s",
+            terminal=None if two else "images/s",  # there is no room for both
+            csv="images_per_second",
+        ),
+        Column(
+            lambda row: row.peak_memory_bytes,
+            lambda row: amount(row.peak_memory_bytes, 1e9),
+            heading="training memory, GB",
+            csv="peak_memory_bytes",
+        ),
+        Column(
+            lambda row: sum(row.counts.values()) or None,
+            trials_text,
+            heading=f"configu{SOFT_HYPHEN}rations",
+            terminal="trials",
+            short=lambda row: str(sum(row.counts.values())) if row.counts else DASH,
+        ),
+        *_states(),
+        Column(
+            lambda row: row.first,
+            probability_text,
+            heading="P(rank 1)",
+            terminal="P(1st)",
+            csv="probability_rank_1",
+        ),
+    ]
+
+
+def _metrics() -> Iterator[Column]:
+    """Every metric of the test images, as the registry has them; the one that selects with its seeds."""
+    for metric in TESTED:
+        if metric is SELECTION:
+            yield from _estimate(
+                metric.name,
+                lambda row: row.accuracy,
+                heading=heading(metric, "test"),
+                terminal="test kNN %",
+                note=lambda row: seeds_note(row.accuracy, row.failed_seeds),
+                headline=True,
+            )
+            yield Column(
+                lambda row: len(row.accuracy.values) if row.accuracy else None,
+                lambda row: str(len(row.accuracy.values)) if row.accuracy else DASH,
+                heading="seeds",
+                terminal="seeds",
+                short=_seeds_short,
+            )
+        else:
+            yield from _estimate(metric.name, _tested(metric), metric.unit, heading=heading(metric))
+
+
+def _tested(metric: Metric) -> OfRow:
+    return lambda row: row.tested.get(metric.name)
+
+
+def _estimate(name: str, of: OfRow, unit: str = "%", **shown: Any) -> Iterator[Column]:
+    """An estimate's mean with its interval; in CSV a column for each. `shown` are other fields of the column."""
+    shown = {"text": lambda row: with_interval(of(row), unit=unit)} | shown
+    yield Column(lambda row: _mean(of(row)), csv=f"{name}_mean", **shown)
+    yield Column(lambda row: _half_width(of(row)), csv=f"{name}_half_width")
+
+
+def _seeds(prefix: str, of: OfRow, failed: Callable[[Row], frozenset[int]]) -> Iterator[Column]:
+    """How many seeds an estimate has, and how many failed; in CSV alone."""
+    yield Column(lambda row: len(estimate.values) if (estimate := of(row)) else 0, csv=f"{prefix}seeds")
+    yield Column(lambda row: len(failed(row)), csv=f"{prefix}failed_seeds")
+
+
+def _states() -> Iterator[Column]:
+    """How many configurations ended in each state; in CSV alone."""
+    for state in STATES:
+        yield Column(partial(_count, state), csv=state)
+
+
+def _count(state: str, row: Row) -> int:
+    return row.counts.get(state, 0)
+
+
+def _mean(estimate: Estimate | None) -> float | None:
+    return estimate.mean if estimate else None
+
+
+def _half_width(estimate: Estimate | None) -> float | None:
+    return estimate.half_width if estimate else None
+
+
+# ---- how a row's cells read ----
+
+
+def any_adapted(made: list[Row]) -> bool:
+    """Whether a recipe that is shown is not published to the letter."""
+    return any(row.adapted and row.published for row in made)
+
+
+def gain_text(row: Row) -> str:
+    return "recipe won" if row.won == "published" else with_interval(row.gain, "+")
+
+
+def gain_note(row: Row) -> str:
+    """What stands beside the gain: that our recipe won, and what failed."""
+    won = "our recipe won" if row.won == "ours" else ""
+    return "; ".join(filter(None, [won, seeds_note(row.gain, row.gain_failed_seeds)]))
+
+
+def recipe_text(row: Row) -> str:
+    """The accuracy of the published recipe, with a mark where it is not published to the letter."""
+    return with_interval(row.published) + (f" {ADAPTED}" if row.adapted and row.published else "")
+
+
+def trials_text(row: Row) -> str:
+    """`12 (8/3/1/0)`: the configurations of the search, and of these complete, pruned, failed and cut ones."""
+    if not row.counts:
+        return DASH
+    return f"{sum(row.counts.values())} ({'/'.join(str(row.counts.get(s, 0)) for s in STATES)})"
+
+
+def probability_text(row: Row) -> str:
+    if row.first is None:
+        return DASH
+    return "<0.01" if row.first < 0.005 else ">0.99" if row.first >= 0.995 else f"{row.first:.2f}"
+
+
+def _short_title(row: Row) -> str:
+    title = one_line(row.title).removesuffix(" (ceiling)").removesuffix(" initialisation")
+    return title if len(title) <= 12 else title[:11] + "…"
+
+
+def _seeds_short(row: Row) -> str:
+    measured = len(row.accuracy.values) if row.accuracy else 0
+    return f"{measured} of {measured + len(row.failed_seeds)}" if row.failed_seeds else str(measured or DASH)

@@ -1,0 +1,154 @@
+"""A row per method: what every output shows of it, and in which order the methods stand."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from algorithms.evaluation.metrics import SELECTION
+from bench.report.results import TEST, TESTED, VALIDATION, Results, column
+from bench.report.run import Run, origin, paper_link, spaces
+from bench.report.statistics import Estimate, probability_of_rank_1
+from bench.report.trials import encoder_text, number, recipe_of, winning_trial
+from bench.search.ledger import RECIPES
+from bench.search.plan import UNTRAINED
+
+BASELINES = {"supervised": "supervised (ceiling)", "random": "random initialisation", "pixels": "raw pixels"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's line. Accuracies are of the metric that selects, as fractions; None is what was not measured.
+
+    The means are over the seeds that completed. `failed_seeds` are those of the row's test accuracy that failed,
+    `published_failed_seeds` those of the published recipe, `ours_failed_seeds` those of our recipe; of
+    `gain_failed_seeds` one of the pair did.
+    """
+
+    method: str
+    title: str
+    baseline: bool
+    paper: str | None
+    own_encoder: str | None
+    tested: Mapping[str, Estimate]  # on the test images, by the name of the metric
+    published: Estimate | None
+    ours: Estimate | None  # our recipe, where it is another one than the published
+    gain: Estimate | None  # tuned minus published, paired by seed
+    failed_seeds: frozenset[int]
+    published_failed_seeds: frozenset[int]
+    ours_failed_seeds: frozenset[int]
+    gain_failed_seeds: frozenset[int]
+    won: str | None  # the recipe that won: published | ours
+    two_recipes: bool  # ours is another one than the published
+    adapted: str | None  # how the published recipe is adapted, where it is not to the letter
+    awaited: bool  # its test accuracy may still come
+    validation: float | None
+    training_seconds: float | None  # device-seconds of one whole training, median
+    device_seconds: float  # everything charged to the method
+    images_per_second: float | None
+    peak_memory_bytes: float | None
+    counts: Mapping[str, int]  # search trials by state
+    first: float | None  # P(rank 1)
+
+    @property
+    def accuracy(self) -> Estimate | None:
+        """On the test images."""
+        return self.tested.get(SELECTION.name)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the row may be ranked: tested, and with no seed that failed, or failing would make a mean better."""
+        return self.accuracy is not None and not self.failed_seeds
+
+
+def rows(results: Results) -> list[Row]:
+    """A row per method, best first, and the baselines below them, best first. Below the best stand those of which a
+    seed failed, then those that are not confirmed yet, then those that never will be."""
+    trainings = results.trainings
+    made = [
+        _row(str(method), trainings[trainings.method == method], results.run, float(trials.device_seconds.sum()))
+        for method, trials in results.trials.groupby("method", sort=True)
+    ]
+    first = probability_of_rank_1({row.method: row.accuracy.values.values() for row in ranked(made) if row.accuracy})
+    return sorted((replace(row, first=first.get(row.method)) for row in made), key=_rank)
+
+
+def compared(made: Iterable[Row]) -> list[Row]:
+    """The methods that differ in the method alone: those on the run's encoder."""
+    return [row for row in made if not row.baseline and not row.own_encoder]
+
+
+def ranked(made: Iterable[Row]) -> list[Row]:
+    """Those that are compared and whole; none before every one that is compared is confirmed or never will be."""
+    alike = compared(made)
+    return [] if any(row.awaited for row in alike) else [row for row in alike if row.whole]
+
+
+def leader(made: Iterable[Row]) -> Row | None:
+    """The best of those that are ranked, if any is."""
+    return next(iter(ranked(made)), None)
+
+
+def _rank(row: Row) -> tuple[Any, ...]:
+    tested = row.accuracy.mean if row.accuracy else -1.0
+    validation = row.validation if row.validation is not None else -1.0
+    standing = () if row.baseline else (not row.whole, row.accuracy is None, not row.awaited)
+    return row.baseline, *standing, -tested, -validation, row.title
+
+
+def _row(method: str, trials: pd.DataFrame, run: Run, charged: float) -> Row:
+    search, complete = trials[trials.stage == "search"], trials[trials.state == "complete"]
+    baseline = bool((trials.stage == "baseline").all())
+    winner = winning_trial(trials, run)
+    won = None if winner is None else recipe_of(winner)
+    stage = "baseline" if baseline else won or "confirm"
+    tested = complete[complete.stage == stage]
+    recipe, ours = (_by_seed(complete[complete.stage == s], TEST) for s in RECIPES)
+    tuned = _by_seed(tested, TEST)
+    gains = {} if stage in ("published", "baseline") else {s: tuned[s] - recipe[s] for s in tuned if s in recipe}
+    failed = trials[trials.state == "failed"]
+    failed_seeds, recipe_failed, ours_failed = (
+        frozenset(map(int, failed.seed[failed.stage == s])) for s in (stage, "published", "ours")
+    )
+    # A winner of None, or the end of the run, says that nothing is left to confirm.
+    over = run.get("closed") == "done" or (run.get("winners") or {}).get(method, "") is None
+    best = search[search.state == "complete"][VALIDATION].max() if winner is None else winner[VALIDATION]
+    whole = tested if len(tested) else complete if len(complete) else trials
+    own = trials[trials.own_encoder & (trials.stage != "baseline")]  # raw pixels have no encoder to mark
+    trained = method not in UNTRAINED
+    measured = {metric.name: _by_seed(tested, column("test", metric)) for metric in TESTED}
+    return Row(
+        method=method,
+        title=(BASELINES.get(method, method) if baseline else method) + (" †" if len(own) else ""),
+        baseline=baseline,
+        paper=paper_link(spaces(run).get(method, {}).get("paper")),
+        own_encoder=encoder_text(own) if len(own) else None,
+        tested={name: Estimate(values) for name, values in measured.items() if values},
+        published=_estimate(recipe),
+        ours=_estimate(ours),
+        gain=_estimate(gains),
+        failed_seeds=failed_seeds,
+        published_failed_seeds=recipe_failed,
+        ours_failed_seeds=ours_failed,
+        gain_failed_seeds=frozenset() if stage in ("published", "baseline") else failed_seeds | recipe_failed,
+        won=won if tuned else None,
+        two_recipes=bool(trials.our_recipe.eq(True).any()),
+        adapted=origin(run, method).get("adapted"),
+        awaited=not (tuned or failed_seeds or over),
+        validation=number(best),
+        training_seconds=number((tested if len(tested) else complete).device_seconds.median()),
+        device_seconds=charged,
+        images_per_second=number(whole.images_per_second.median()) if trained else None,
+        peak_memory_bytes=number(whole.peak_memory_bytes.max()),
+        counts={str(state): int(times) for state, times in search.state.value_counts().items()},
+        first=None,
+    )
+
+
+def _by_seed(trials: pd.DataFrame, column: str) -> dict[int, float]:
+    return {int(seed): float(value) for seed, value in zip(trials.seed, trials[column], strict=True) if value == value}
+
+
+def _estimate(values: Mapping[int, float]) -> Estimate | None:
+    return Estimate(values) if values else None
