@@ -1,6 +1,5 @@
 """Encoders by name: networks from images [B, 3, S, S] to pooled features [B, width]."""
 
-import difflib
 import math
 from functools import partial
 
@@ -10,6 +9,8 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.regnet import BlockParams, RegNet
 from torchvision.models.resnet import BasicBlock
+
+from algorithms import check_encoder
 
 SMALL_IMAGE = 64
 """Sides up to this many px get the small-image stem. With ImageNet's stem a 32 px image has one value per channel
@@ -187,13 +188,6 @@ ENCODERS = {
     "regnet_y_400mf": partial(regnet, depths=[1, 3, 6, 6], widths=[48, 104, 208, 440], group_width=8),
     "vit_tiny": partial(VisionTransformer, width=192, depth=12, heads=3),
 }
-
-
-def check_encoder(name: str) -> None:
-    """Raises ValueError, with the nearest names, if there is no encoder `name`."""
-    if name not in ENCODERS:
-        near = difflib.get_close_matches(name, ENCODERS, n=3) or list(ENCODERS)
-        raise ValueError(f"There is no encoder '{name}'; did you mean {' or '.join(near)}?")
 
 
 def build_encoder(name: str, image_size: int) -> nn.Module:

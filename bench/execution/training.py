@@ -9,12 +9,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from algorithms import method_class
 from algorithms.evaluation.knn import Evaluation
 from algorithms.training.augment import pack
 from algorithms.training.trainer import Recipe, Trainer, batch_size_for, differing, effective_hyperparameters
 from bench.data import images
 from bench.errors import UserError
+from bench.execution import brought
 from bench.execution.factory import Calibration
 from bench.execution.settings import TrainingSettings
 from bench.search.job import Job
@@ -78,7 +78,7 @@ class Training:
         number of images that a search trains on, so that the winner is confirmed as it won. Raises UserError."""
         dataset = images.open_saved(self.settings.data)
         size = dataset.train.pixels.shape[-1]
-        method, given = method_class(job.method), recipe(job, size)
+        method, given = brought.method(self.settings, job.method), recipe(job, size)
         if most := self.settings.batch_size:
             given = {**given, "batch_size": min(most, given.get("batch_size", Recipe.batch_size))}
         count = len(dataset.train.labels) - dataset.validation
@@ -87,7 +87,7 @@ class Training:
             given = {**given, "batch_size": max(2, whole // 2)}
         try:
             with torch.device("meta"):  # its width is all that is asked for
-                width = method.build_encoder(self.settings.encoder, size).width
+                width = method.build_encoder(brought.encoder(self.settings), size).width
             return effective_hyperparameters(method, given, width=width, images=count)
         except ValueError as error:
             raise UserError(str(error)) from None
@@ -96,11 +96,11 @@ class Training:
         settings = self.settings
         pixels, labels, evaluation = stage_data(settings.data, job.stage == "search", settings.device)
         trainer = Trainer(
-            method_class(job.method),
+            brought.method(settings, job.method),
             pixels,
             self.effective(job),
             epochs=job.epochs,
-            encoder=settings.encoder,
+            encoder=brought.encoder(settings),
             seed=job.seed,
             device=settings.device,
             evaluation=evaluation,

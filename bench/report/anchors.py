@@ -1,17 +1,15 @@
-"""A run beside the numbers that others published: `python -m bench.report.anchors RUN` writes RUN/anchors.md.
+"""A run beside the numbers that others published: `ssl-bench anchors RUN_DIR` writes RUN_DIR/anchors.md.
 
 Each published number stands in `bench/report/anchors.yaml` with its source and setting. It is comparable with a run
 only where kind, encoder, epochs, image size and training images are the same; else the page says what differs.
 Nor is a recipe comparable that is adapted, was fitted to the encoder or the data set, or failed with a seed.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from bench.errors import UserError
 from bench.files import write_atomically
 from bench.report import results, table
 
@@ -101,7 +99,7 @@ def page(found: results.Results, anchors: list[Anchor]) -> str:
     lines = [
         f"# {found.run.get('name')} beside published numbers",
         "",
-        "Made by `python -m bench.report.anchors` from the run's Parquet files and `bench/report/anchors.yaml`. Ours "
+        "Made by `ssl-bench anchors` from the run's Parquet files and `bench/report/anchors.yaml`. Ours "
         "are test accuracies at the last epoch, in percent, mean over seeds: kNN (k=200), and purity@20 beside purity. "
         "A dash was not measured."
         + (" The images were stored as JPEG, which costs about two points." if "JPEG" in _note(found) else ""),
@@ -150,13 +148,3 @@ def write(folder: str | Path) -> Path:
     path = Path(folder) / "anchors.md"
     write_atomically(path, page(results.load(folder), load()))
     return path
-
-
-if __name__ == "__main__":
-    try:
-        if len(sys.argv) != 2:
-            raise UserError("name one run's folder: python -m bench.report.anchors reports/cifar10-resnet18")
-        print(write(sys.argv[1]))
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)

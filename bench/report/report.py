@@ -1,13 +1,12 @@
 """The report: one page of Plotly charts made from a run's Parquet files alone.
 
-`python -m bench.report.report RUN_DIR` makes it again: report.html, plotly.min.js beside it (so that it needs no
+`ssl-bench report RUN_DIR` makes it again: report.html, plotly.min.js beside it (so that it needs no
 network), table.md and table.csv. The page's style and its little script are in report_template.html.
 """
 
 import html
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from bench.errors import UserError
 from bench.files import write_atomically
 from bench.report import results, table
 from bench.report.method_report import methods_section
@@ -55,19 +53,6 @@ def write(folder: str | Path) -> Path:
     path = folder / "report.html"
     write_atomically(path, render(found))
     return path
-
-
-def main(arguments: list[str]) -> int:
-    """`python -m bench.report.report RUN_DIR`; returns the exit status."""
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("usage: python -m bench.report.report RUN_DIR", file=sys.stderr)
-        return 2
-    try:
-        print(write(arguments[0]))
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 def render(found: Results) -> str:
@@ -865,7 +850,3 @@ def _duration(seconds: float) -> str:
         if hours < 72
         else f"{seconds / 86400:.1f} days"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

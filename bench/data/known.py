@@ -1,0 +1,27 @@
+"""The names of data sets, which are known without PyTorch."""
+
+import difflib
+from pathlib import Path
+
+from bench.errors import UserError
+
+NAMES = ("shapes", "cifar10", "cifar100", "stl10", "svhn", "fashionmnist")
+
+
+def check(name_or_path: str | Path) -> None:
+    """Raises UserError, with the nearest names, where there is no data set of this name and nothing at this path."""
+    known = str(name_or_path)
+    if known in NAMES:
+        return
+    if not known.strip():
+        raise UserError("the data set has no name; give a path, or one of " + ", ".join(NAMES))
+    try:
+        exists = Path(name_or_path).expanduser().exists()
+    except RuntimeError:  # without a home: who reads it says what to do
+        return
+    except OSError as error:  # such as of a name that is too long
+        raise UserError(f"there is no data set and no path '{known[:60]}' ({error.strerror})") from None
+    if not exists:
+        near = difflib.get_close_matches(known.lower(), NAMES, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"give a path, or one of {', '.join(NAMES)}"
+        raise UserError(f"there is no data set and no path '{known}'; {hint}")
