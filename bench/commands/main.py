@@ -72,7 +72,8 @@ def answer(command: click.Command, words: Sequence[str], name: str) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:  # of a disk: all that was measured is in the ledger
-        print(f"error: {error}; mend that and run the same command again (without --fresh)", file=sys.stderr)
+        begun = " (without --fresh)" if "--fresh" in words else ""
+        print(f"error: {error}; mend that and run the same command again{begun}", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted; nothing that was measured is lost", file=sys.stderr)
         return 130

@@ -98,9 +98,7 @@ OF_TRAININGS = (
     ),
     number("--batch-size", "Images in a step, at most; default: as each method's recipe says."),
     number("--seed", "From which the search and all trainings draw (default 0).", default=0),
-    option(
-        "--run-dir", "Where the run is kept; default: reports/DATASET-ENCODER, here.", read=folder, metavar="FOLDER"
-    ),
+    option("--run-dir", "Where the run is kept; default: reports/DATASET-ENCODER here.", read=folder, metavar="FOLDER"),
     click.option(
         "--compile",
         type=click.Choice(("on", "off")),

@@ -11,9 +11,7 @@ COUNT = whole(1, 10**9)
 
 @click.command("simulate", context_settings=SETTINGS)
 @option("--slots", "Trials that run at a time (default 1000).", read=COUNT, default=1000, metavar="NUMBER")
-@option(
-    "--trials", "For which the budget is about enough (default 20000).", read=COUNT, default=20_000, metavar="NUMBER"
-)
+@option("--trials", "For which the budget is enough (default 20000).", read=COUNT, default=20_000, metavar="NUMBER")
 @option("--methods", "Whose curves are made up (default 16).", read=COUNT, default=16, metavar="NUMBER")
 @number("--epochs", "Of every training (default 27).", default=27)
 @option("--searcher", "tpe (default), random, package.module:function or file.py:function.", default="tpe")

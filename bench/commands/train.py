@@ -20,8 +20,8 @@ from bench.execution.configuration import TrainingConfiguration
 def command(**asked: Any) -> None:
     """Trains METHOD alone and keeps its encoder.
 
-    It trains on all training images. The hyper-parameters are those that won in --run-dir, else the search space's recipe. The encoder lies in
-    trained/METHOD/encoder.pt of the run's folder.
+    It trains on all training images. The hyper-parameters are those that won in --run-dir, else the search space's
+    recipe. The encoder lies in trained/METHOD/encoder.pt of the run's folder.
 
     \b
     ssl-bench train byol --dataset path/to/images --image-size 64 --epochs 800

@@ -92,7 +92,7 @@ class Outcome:
 
 def run(configuration: Configuration, command: str | None = None) -> Outcome:
     """The benchmark that is asked for; `command` goes on record. Raises UserError."""
-    slots = count_slots(configuration)
+    slots = count_slots(configuration.budget.device, configuration.rate, configuration.address)
     prepared = prepare(configuration)
     readme, run_dir = configuration.readme, prepared.run_dir
     if readme:  # before anything is trained
@@ -332,9 +332,8 @@ def commit() -> str | None:
         return None
 
 
-def count_slots(configuration: Configuration) -> int:
-    """The trials that run at a time: of the cluster that is named, else of this machine. Raises UserError."""
-    device, rate, address = configuration.budget.device, configuration.rate, configuration.address
+def count_slots(device: str, rate: float, address: str | None) -> int:
+    """The trials that run at a time: of the cluster at `address`, else of this machine. Raises UserError."""
     if address:
         found = tune.cluster_slots(address, device, rate)
         if not found:

@@ -86,7 +86,7 @@ def render(found: Results) -> str:
         "navigation": "".join(f'<a href="#{name}">{title}</a>' for title, name, _ in sections),
         "sections": "\n".join(bodies),
         "footer": 'Made from <a href="trials.parquet">trials.parquet</a> and '
-        '<a href="epochs.parquet">epochs.parquet</a> with <code>python -m bench.report.report</code>.',
+        '<a href="epochs.parquet">epochs.parquet</a> with <code>ssl-bench report</code>.',
         # "<" would end the script element early
         "figures": json.dumps(page.figures, separators=(",", ":")).replace("<", "\\u003c"),
     }

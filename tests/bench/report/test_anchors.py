@@ -1,8 +1,5 @@
 """A run beside published numbers."""
 
-import subprocess
-import sys
-
 import pytest
 
 from bench.report import anchors, results
@@ -107,11 +104,3 @@ def test_a_methods_name_cannot_break_out_of_the_page(tmp_path):
     text = anchors.page(results.load(synthetic_run.write(tmp_path, (name,), baselines=False)), [])
     assert "<script" not in text
     assert text.splitlines()[-1].replace("\\|", "").count("|") == 8
-
-
-def test_a_folder_without_a_run_gets_one_line(tmp_path):
-    command = [sys.executable, "-m", "bench.report.anchors", str(tmp_path)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert answer.returncode == 2
-    assert answer.stderr.startswith("error: ")
-    assert len(answer.stderr.splitlines()) == 1

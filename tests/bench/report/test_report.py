@@ -1,10 +1,8 @@
-import errno
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import warnings
 from functools import partial
@@ -17,7 +15,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from bench.errors import UserError
 from bench.report import method_report, report, results, table
 from bench.report.page import ORDER, Page
 from tests.bench import synthetic_run
@@ -430,54 +427,6 @@ def test_importance_finds_the_hyperparameter_that_matters_and_needs_enough_trial
     page = make(tmp_path, ("byol",), trials=20)[1]
     assert not any(name.startswith("importance") for name in charts(page))
     assert "unreliable below 40 full trials" in page
-
-
-# ---- the command ----
-
-
-def command(*arguments):
-    line = [sys.executable, "-m", "bench.report.report", *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
-
-
-def test_the_command_remakes_the_report(tmp_path):
-    synthetic_run.write(tmp_path, ("byol",), trials=3)
-    done = command(tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.strip() == str(tmp_path / "report.html")
-    assert (tmp_path / "report.html").is_file()
-
-
-def test_the_command_says_in_one_line_what_is_wrong(tmp_path):
-    for arguments in ([], [tmp_path], [tmp_path / "none"]):
-        done = command(*arguments)
-        assert done.returncode == 2
-        assert len(done.stderr.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UserError):
-        report.write(tmp_path)
-
-
-@pytest.mark.parametrize(("number", "name"), [(1, "table.md"), (3, "table.csv"), (5, "report.html")])
-def test_a_disk_that_fills_up_is_told_in_one_line_and_the_file_is_as_it_was(
-    number, name, tmp_path, monkeypatch, capsys
-):
-    """A file is synced, then its folder: so every other sync is a file's."""
-    make(tmp_path, ("byol",), trials=3)
-    synthetic_run.write(tmp_path, ("byol",), trials=4)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    syncs = iter(range(1, 100))
-
-    def sync(_):
-        if next(syncs) == number:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", sync)
-    assert report.main([str(tmp_path)]) == 2
-    assert re.fullmatch(r"error: .*No space left on device.*\n", capsys.readouterr().err)
-    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert after.keys() == before.keys()
-    assert after[name] == before[name]
 
 
 # ---- in a real browser ----
