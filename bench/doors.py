@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -36,7 +37,7 @@ def load(kind: str, name: str, otherwise: str) -> Any:
     place, _, attribute = name.rpartition(":")
     missing = UserError(f"there is no {kind} {name!r}; {otherwise}")
     of_file = place.endswith(".py")
-    if not place or not attribute or (not Path(place).is_file() if of_file else place.startswith(".")):
+    if not place or not attribute or (not os.path.isfile(place) if of_file else place.startswith(".")):
         raise missing
     try:
         module = _module(place)

@@ -18,7 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from algorithms.method import Method
 from algorithms.training.precision import device_name
 from bench import doors
 from bench.data import images
@@ -194,6 +195,8 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         sources={name: doors.source(door) for name, door in methods.items()}
         | ({encoder: doors.source(encoder_door)} if encoder_door else {}),
     )
+    if encoder_door:
+        check_encoder(settings, [brought.method(settings, name) for name in spaces])
     facts = {
         "dataset_note": dataset.note,
         "remarks": list(dataset.remarks),
@@ -204,6 +207,15 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         },
     }
     return Prepared(dataset, spaces, settings, run_dir, facts)
+
+
+def check_encoder(settings: TrainingSettings, methods: Iterable[type[Method]]) -> None:
+    """Raises UserError where the user's own encoder cannot be made for one of the methods."""
+    for method in methods:
+        try:
+            brought.width(settings, method, settings.image_size)
+        except ValueError as error:
+            raise UserError(str(error)) from None
 
 
 def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> Plan:

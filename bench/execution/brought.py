@@ -1,9 +1,11 @@
 """What a run's users bring through doors (`bench.doors`): methods, each with its search space beside it, and an
 encoder."""
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import nn
 
 from algorithms import BASELINES, METHODS, method_class
@@ -63,10 +65,30 @@ def encoder(settings: TrainingSettings) -> Encoder:
     return settings.encoder if settings.encoder_door is None else load_encoder(settings.encoder_door)
 
 
+def width(settings: TrainingSettings, of: type[Method], image_size: int) -> int:
+    """The features that a run's encoder has in this method. Raises UserError or ValueError where the user's own makes
+    none."""
+    ours = settings.encoder_door is None
+    with torch.device("meta") if ours else contextlib.nullcontext():  # no more is asked for
+        return int(of.build_encoder(encoder(settings), image_size).width)
+
+
 def load_encoder(door: str) -> Callable[[int], nn.Module]:
-    """What is behind a door. Raises UserError."""
+    """What makes the network behind a door, under the name that tables have for it. Raises UserError, as does what it
+    gives where the user's own code fails."""
     otherwise = "give package.module:function or file.py:function, called as function(image_size)"
-    found: Callable[[int], nn.Module] = doors.load("encoder", door, otherwise)
+    found = doors.load("encoder", door, otherwise)
     if not callable(found):
         raise UserError(f"the encoder {door!r} is no function; {otherwise}")
-    return found
+
+    def make(image_size: int) -> nn.Module:
+        try:
+            network = found(image_size)
+        except Exception as error:
+            raise doors.refused("encoder", door, "be made", error, otherwise) from error
+        if not isinstance(network, nn.Module):
+            raise UserError(f"the encoder {door!r} gives {type(network).__name__}, not a torch.nn.Module; {otherwise}")
+        return network
+
+    make.__name__ = doors.short(door)
+    return make

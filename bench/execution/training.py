@@ -86,8 +86,7 @@ class Training:
             whole = batch_size_for(count, given.get("batch_size", Recipe.batch_size))
             given = {**given, "batch_size": max(2, whole // 2)}
         try:
-            with torch.device("meta"):  # its width is all that is asked for
-                width = method.build_encoder(brought.encoder(self.settings), size).width
+            width = brought.width(self.settings, method, size)
             return effective_hyperparameters(method, given, width=width, images=count)
         except ValueError as error:
             raise UserError(str(error)) from None

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import click
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,26 +11,14 @@ import ray
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 import run_bench
 from bench.commands import run
 from bench.errors import UserError
 from bench.search import space as search_space
+from tests.bench.class_folders import class_folders
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def class_folders(root: Path, sides: list[int]) -> Path:
-    """Two classes of random images of the given sides, 40 of each side and class."""
-    random = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (root / name).mkdir(parents=True)
-        for number, side in enumerate(sides * 40):
-            Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(
-                root / name / f"{number}.png"
-            )
-    return root
 
 
 def mixed_sizes(folder: Path) -> list[str]:
