@@ -1,6 +1,5 @@
 """Self-supervised methods, encoders and the trainer, in PyTorch alone."""
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -29,27 +28,6 @@ METHODS = {
 
 BASELINES = {"pixels": "Pixels", "random": "RandomInitialisation", "supervised": "Supervised"}
 """What every table shows beside the methods; they stand in `algorithms/baselines.py`."""
-
-ENCODERS = (
-    "resnet8",
-    "resnet18",
-    "resnet50",
-    "resnext50",
-    "resnext101",
-    "wide_resnet50",
-    "wide_resnet101",
-    "regnet_y_tiny",
-    "regnet_y_400mf",
-    "vit_tiny",
-)
-"""Every encoder by name; `algorithms.encoders` builds them."""
-
-
-def check_encoder(name: str) -> None:
-    """Raises ValueError, with the nearest names, if there is no encoder `name`."""
-    if name not in ENCODERS:
-        near = difflib.get_close_matches(name, ENCODERS, n=3) or ENCODERS
-        raise ValueError(f"There is no encoder '{name}'; did you mean {' or '.join(near)}?")
 
 
 def method_class(name: str) -> "type[Method]":

@@ -1,16 +1,19 @@
 """PIRL: Misra and van der Maaten 2019, arXiv 1912.01991."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.encoders import whole_patches
+from algorithms.encoders.encoder import Encoder, whole_patches
+from algorithms.images.augment import recoloured
+from algorithms.images.view import View
 from algorithms.method import Batches, Method, Setting
 from algorithms.parts.heads import narrowed
 from algorithms.parts.memory import MemoryBank
+from algorithms.parts.precision import full_precision
 from algorithms.parts.views import is_small
-from algorithms.training.augment import View, recoloured
-from algorithms.training.precision import full_precision
 
 
 @full_precision
@@ -59,10 +62,14 @@ class PIRL(Method):
     The bank follows f(v_I) after the loss (section 3.2). Negatives are drawn from the bank, the same for the whole
     batch."""
 
+    temperature: Tensor
+    bank_momentum: Tensor
+    jigsaw_weight: Tensor
+
     def __init__(
         self,
         setting: Setting,
-        encoder: nn.Module,
+        encoder: Encoder,
         *,
         temperature: float,
         negatives: int,
@@ -91,7 +98,7 @@ class PIRL(Method):
         self.patch_view = View(self.patch, scale=None, **colours)
 
     @classmethod
-    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         negatives = min(hyperparameters["negatives"], images)
         return narrowed(hyperparameters, width, "projector_width") | {"negatives": negatives}
 

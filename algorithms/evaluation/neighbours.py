@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from algorithms.training import precision
+from algorithms.parts import precision
 
 GROUP = 8
 """Columns in a group of `largest`; on a CPU 6 to 12 take about the same time."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.training.precision import full_precision
+from algorithms.parts.precision import full_precision
 
 WIDEST_HEAD = 8
 """Published widths of heads are for encoders of 512 features and more. A head is at most this many times as wide as its

@@ -5,9 +5,12 @@ from dataclasses import replace
 
 from torch import nn
 
-from algorithms.encoders import SMALL_IMAGE, VisionTransformer, trunk_side, whole_patches
+from algorithms.encoders import SMALL_IMAGE
+from algorithms.encoders.encoder import whole_patches
+from algorithms.encoders.patches import trunk_side
+from algorithms.encoders.transformer import VisionTransformer
+from algorithms.images.view import View
 from algorithms.method import Setting
-from algorithms.training.augment import View
 
 
 def is_small(setting: Setting) -> bool:

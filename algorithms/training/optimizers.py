@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from algorithms.parts.foreach import each
+from algorithms.parts.schedules import early_phase
+
 OPTIMIZERS = ("sgd", "lars", "larc", "adam", "adamw")
 FALLS = {"step": (0.1, (0.6, 0.8)), "late_step": (0.2, (250 / 300, 280 / 300))}
 """Schedules that fall in steps: the factor, and the shares of all steps after which the learning rate is multiplied by
 it. "late_step" is AMDIM's, whose authors train 300 epochs."""
 SCHEDULES = ("cosine", "constant", *FALLS)
-EARLY_STEPS = 100
-"""The least steps of an early phase, in a training of ten times as many or more."""
 
 
 @dataclass
@@ -45,21 +46,6 @@ def parameter_groups(model: nn.Module, constant: Sequence[str] = (), *, decay_no
             kind = (adapted, adapted or decay_norms, name.split(".")[0] in constant)
             groups.setdefault(kind, Group([], *kind)).parameters.append(parameter)
     return list(groups.values())
-
-
-def each(factor: Tensor, tensors: Sequence[Tensor]) -> Tensor | list[Tensor]:
-    """A factor [] of all `tensors`, as `torch._foreach_mul` takes it: one tensor runs as one kernel, but a compiler can
-    trace only a list, of which it makes one kernel itself."""
-    return [factor] * len(tensors) if torch.compiler.is_compiling() else factor
-
-
-def early_phase(share: float, steps: int) -> float:
-    """The share of a training of `steps` that an early phase takes, such as a warm-up, where `share` is asked for.
-
-    Of a long training it is `share`. In a short one that would be a step or two of the hundreds that the phase has in a
-    long one: it lasts at least 100 steps, though for that no more than a tenth of the training. 0 stays 0.
-    """
-    return max(share, min(EARLY_STEPS / max(steps, 1), 0.1)) if share > 0 else 0.0
 
 
 def learning_rates(

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from algorithms import ENCODERS, METHODS
+from algorithms import METHODS
+from algorithms.encoders import ENCODERS
 from bench import doors
 from bench.data.known import NAMES
 from bench.errors import UserError

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from algorithms.method import Method
-from algorithms.training.precision import device_name
+from algorithms.parts.precision import device_name
 from bench import doors
 from bench.data import images
 from bench.data.images import Dataset

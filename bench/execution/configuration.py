@@ -6,7 +6,8 @@ Nothing heavy is imported here: a wrong name is refused before PyTorch is there.
 from dataclasses import dataclass
 from pathlib import Path
 
-from algorithms import METHODS, check_encoder
+from algorithms import METHODS
+from algorithms.encoders import check_encoder
 from bench import doors
 from bench.data import known
 from bench.errors import UserError

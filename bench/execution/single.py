@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from algorithms.evaluation.metrics import FEATURE_STD, SELECTION
+from algorithms.training.recipe import hyperparameter_names
 from algorithms.training.report import EpochReport
-from algorithms.training.trainer import hyperparameter_names
 from bench.errors import UserError
 from bench.execution import brought, checkpoint
 from bench.execution.settings import TrainingSettings

@@ -9,9 +9,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from algorithms.evaluation.features import BATCH, encode
 from algorithms.evaluation.knn import Evaluation
-from algorithms.training.augment import pack
-from algorithms.training.trainer import Recipe, Trainer, batch_size_for, differing, effective_hyperparameters
+from algorithms.images.store import ImageStore, ResidentImages, pack
+from algorithms.training.recipe import Recipe, batch_size_for, differing, effective_hyperparameters
+from algorithms.training.trainer import Trainer
 from bench.data import images
 from bench.errors import UserError
 from bench.execution import brought
@@ -25,8 +27,8 @@ CALIBRATION_SECONDS = 0.4
 
 
 @functools.lru_cache(maxsize=1)
-def stage_data(folder: str, searching: bool, device: str) -> tuple[Tensor, Tensor, Evaluation]:
-    """The packed training pixels, their labels and the evaluation of a stage, on the device; kept in a warm worker
+def stage_data(folder: str, searching: bool, device: str) -> tuple[ImageStore, Tensor, Evaluation]:
+    """The training images, their labels and the evaluation of a stage, on the device; kept in a warm worker
     until it turns to the other stage, on a CPU as parts of the saved file that all workers share.
 
     A search trains on the training split and is judged on the validation split. All else trains on both and is judged
@@ -41,8 +43,10 @@ def stage_data(folder: str, searching: bool, device: str) -> tuple[Tensor, Tenso
         queries, query_labels = pack(dataset.test.pixels), dataset.test.labels
     pixels, labels, queries, query_labels = (part.to(device) for part in (pixels, labels, queries, query_labels))
     labelled = labels >= 0
-    bank = pixels if bool(labelled.all()) else pixels[labelled]
-    return pixels, labels, Evaluation(bank, labels[labelled], queries, query_labels, len(dataset.classes))
+    trained = ResidentImages(pixels)
+    bank = trained if bool(labelled.all()) else ResidentImages(pixels[labelled])
+    evaluation = Evaluation(bank, labels[labelled], ResidentImages(queries), query_labels, len(dataset.classes))
+    return trained, labels, evaluation
 
 
 def set_determinism(deterministic: bool) -> None:
@@ -93,19 +97,17 @@ class Training:
 
     def build(self, job: Job) -> Trainer:
         settings = self.settings
-        pixels, labels, evaluation = stage_data(settings.data, job.stage == "search", settings.device)
+        trained, labels, evaluation = stage_data(settings.data, job.stage == "search", settings.device)
         trainer = Trainer(
             brought.method(settings, job.method),
-            pixels,
+            trained,
             self.effective(job),
             epochs=job.epochs,
             encoder=brought.encoder(settings),
             seed=job.seed,
-            device=settings.device,
             evaluation=evaluation,
             evaluate_at=job.evaluate_at,
             labels=labels if job.method == "supervised" else None,
-            packed=True,
             compiled=bool(settings.compile),
         )
         asked = recipe(job, trainer.method.setting.image_size)
@@ -122,7 +124,7 @@ class Training:
         trainer = self.build(job)
         seconds = 0.0
         if trainer.optimizer.groups:
-            order = torch.randperm(len(trainer.pixels), device=trainer.device)
+            order = torch.randperm(len(trainer.images), device=trainer.device)
             began = trainer.clock()
             trainer.method.before_epoch(0, trainer.batches)
             once = trainer.clock() - began
@@ -137,10 +139,10 @@ class Training:
             seconds = once + (trainer.clock() - began) / steps * trainer.steps
         evaluation = trainer.evaluation
         count = len(evaluation.bank) + len(evaluation.queries)
-        part = evaluation.queries[: evaluation.batch_size]
-        evaluation.features(trainer.method, part)  # the first one is not counted either
+        part = torch.arange(min(BATCH, len(evaluation.queries)), device=trainer.device)
+        encode(trainer.method.judged_encoder, evaluation.queries, part)  # the first one is not counted either
         began = trainer.clock()
-        evaluation.features(trainer.method, part)
+        encode(trainer.method.judged_encoder, evaluation.queries, part)
         return Calibration(
             epoch=seconds,
             evaluation=(trainer.clock() - began) * count / len(part),

@@ -49,10 +49,10 @@ class Double(Single):
             group.square = [tensor.double() for tensor in group.square]
 
     def step(self, index):
-        self.given = [view.double() for view in super().augmented(index)]
+        self.given = [view.double() for view in super().augmented(self.images.gather(index))]
         return super().step(index)
 
-    def augmented(self, index):
+    def augmented(self, images):
         return self.given
 
     def batches(self):
@@ -83,7 +83,7 @@ def train(made: Trainer, steps: int) -> None:
     """So many steps, each on images of its own."""
     torch.manual_seed(3)
     made.method.before_epoch(0, made.batches)
-    for order in torch.arange(len(made.pixels), device=made.device).split(made.batch_size)[:steps]:
+    for order in torch.arange(len(made.images), device=made.device).split(made.batch_size)[:steps]:
         made.step(order)
 
 

@@ -23,7 +23,7 @@ from threads import Pool, make_trainer
 from timing import about_this_machine, interleave, medians, print_table, ratios
 
 from algorithms.encoders import build_encoder
-from algorithms.training import precision
+from algorithms.parts import precision
 from bench.search import space as search_space
 
 

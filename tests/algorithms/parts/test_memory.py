@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from algorithms.parts.memory import MemoryBank, Queue, averaged_copy, cosine_to_one, fitting_length, update_average
+from algorithms.parts.memory import MemoryBank, Queue, averaged_copy, fitting_length, update_average
+from algorithms.parts.schedules import cosine_to_one
 
 
 def network() -> nn.Module:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from algorithms.training.optimizers import Optimizer, clip_gradients, early_phase, learning_rates, parameter_groups
+from algorithms.parts.schedules import early_phase
+from algorithms.training.optimizers import Optimizer, clip_gradients, learning_rates, parameter_groups
 
 
 def network() -> nn.Module:

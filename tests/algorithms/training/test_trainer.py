@@ -11,10 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from algorithms import BASELINES, METHODS, method_class
 from algorithms.evaluation.knn import Evaluation
+from algorithms.images import colour
+from algorithms.images.store import ResidentImages
 from algorithms.method import Method
-from algorithms.training import augment, precision
-from algorithms.training.augment import pack
-from algorithms.training.trainer import Trainer, batch_size_for, effective_hyperparameters
+from algorithms.parts import precision
+from algorithms.training.recipe import batch_size_for, effective_hyperparameters
+from algorithms.training.trainer import Trainer
 from bench.search.space import load
 
 EPOCHS = 3
@@ -25,7 +27,6 @@ def trainer(name: str, *, seed: int = 0, images: int = 96, epochs: int = EPOCHS,
     labels = torch.randint(0, 4, (images,), generator=generator)
     pixels = torch.randint(0, 64, (images, 3, 16, 16), dtype=torch.uint8, generator=generator)
     pixels += 60 * labels.to(torch.uint8)[:, None, None, None]
-    packed = pack(pixels)
     return Trainer(
         method_class(name),
         pixels,
@@ -34,7 +35,7 @@ def trainer(name: str, *, seed: int = 0, images: int = 96, epochs: int = EPOCHS,
         encoder=arguments.pop("encoder", "resnet8"),
         seed=seed,
         device="cpu",
-        evaluation=Evaluation(packed, labels, packed[:32], labels[:32], 4),
+        evaluation=Evaluation(ResidentImages.of(pixels), labels, ResidentImages.of(pixels[:32]), labels[:32], 4),
         labels=labels if name == "supervised" else None,
         **arguments,
     )
@@ -161,11 +162,11 @@ class Operators(TorchDispatchMode):
 @pytest.mark.parametrize("name", [*METHODS, "supervised"])
 def test_no_step_waits_for_the_device(name: str, monkeypatch):
     """Augmentation has a test of its own."""
-    monkeypatch.setattr(augment, "_eager_on_cpu", lambda tensor: False)
+    monkeypatch.setattr(colour, "eager_on_cpu", lambda tensor: False)
     made = trainer(name)
     made.method.before_epoch(0, made.batches)
     index = torch.arange(made.batch_size)
-    views = made.augmented(index)
+    views = made.augmented(made.images.gather(index))
     with Operators() as operators:
         made.update(made.gradients(made.forward(views, index)))
         made.finish()
@@ -180,7 +181,7 @@ def test_a_step_in_bfloat16_keeps_loss_weights_and_state_in_full_precision(name:
     made.method.before_epoch(0, made.batches)
     index = torch.arange(made.batch_size)
     before = {key: value.clone() for key, value in made.method.state_dict().items()}
-    loss = made.forward(made.augmented(index), index)
+    loss = made.forward(made.augmented(made.images.gather(index)), index)
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)
     made.step(index)

@@ -2,9 +2,13 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def computes_bfloat16(device: torch.device) -> bool:
@@ -21,15 +25,15 @@ def device_name(device: torch.device) -> str:
     return f"{name} in {'bfloat16' if computes_bfloat16(device) else 'float32'}"
 
 
-def full_precision(function: Callable) -> Callable:
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     """Run `function` outside autocast, its half-precision tensors raised to float32.
 
     exp(1 / 0.05) overflows float16, and bfloat16 keeps too few digits for softmax over thousands of entries.
     """
 
     @functools.wraps(function)
-    def wrapped(*arguments, **keywords):
-        def raised(value):
+    def wrapped(*arguments: P.args, **keywords: P.kwargs) -> R:
+        def raised(value: Any) -> Any:
             half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
             return value.float() if half else value
 

@@ -12,20 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import ColorJitter, InterpolationMode, RandomResizedCrop
 
-from algorithms.training.augment import (
-    MEAN,
-    SIGMA,
-    STD,
-    Choice,
-    View,
-    augment,
-    draw,
-    jitter_order,
-    pack,
-    recoloured,
-    render,
-    unaugmented,
-)
+from algorithms.images.augment import augment, recoloured, render, unaugmented
+from algorithms.images.colour import MEAN, STD, jitter_order
+from algorithms.images.store import pack
+from algorithms.images.view import SIGMA, Choice, View, draw
 
 few = settings(max_examples=25)
 
@@ -180,7 +170,7 @@ def test_the_least_blur_leaves_an_image_as_it_is():
     for side in (1, 2, 33, 96):
         pictures = images(2, side)
         (blurred,) = render(pack(pictures), choose(2, side, blur=True, sigma=SIGMA[0] * side), side)
-        assert torch.equal(blurred, unaugmented(pack(pictures), torch.arange(2)))
+        assert torch.equal(blurred, unaugmented(pack(pictures)))
 
 
 def test_blur_grayscale_and_solarize_equal_torchvisions_where_they_are_on_and_do_nothing_elsewhere():
@@ -246,7 +236,7 @@ def test_operations_follow_each_other_as_in_the_papers():
 def test_unaugmented_is_the_image_normalised():
     pictures = images(5, 7)
     index = torch.tensor([3, 0, 3])
-    ours = unaugmented(pack(pictures), index)
+    ours = unaugmented(pack(pictures[index]))
     assert_same(ours, F.normalize(pictures[index] / 255, MEAN, STD))
     assert ours.is_contiguous(memory_format=torch.channels_last)
 
@@ -337,7 +327,7 @@ def test_translations_are_uniform_and_as_often_as_asked():
 def test_every_image_and_every_view_gets_its_own_augmentation():
     torch.manual_seed(0)
     picture = images(3, 8)[1:2].repeat(40, 1, 1, 1)
-    views = augment(pack(picture), torch.arange(40), [View(8), View(8)])
+    views = augment(pack(picture), [View(8), View(8)])
     rows = torch.cat(views).flatten(1)
     distance = torch.cdist(rows, rows) + torch.eye(len(rows)) * 1e9
     assert distance.min() > 1e-3
@@ -346,7 +336,7 @@ def test_every_image_and_every_view_gets_its_own_augmentation():
 def test_a_batch_of_one_image_and_a_pixel_of_any_size():
     torch.manual_seed(0)
     for side, size in ((1, 1), (2, 5), (8, 4)):
-        (view,) = augment(pack(images(1, side)), torch.tensor([0]), [View(size, blur=0.5, solarize=0.5)])
+        (view,) = augment(pack(images(1, side)), [View(size, blur=0.5, solarize=0.5)])
         assert view.shape == (1, 3, size, size)
         assert view.isfinite().all()
 
@@ -354,7 +344,7 @@ def test_a_batch_of_one_image_and_a_pixel_of_any_size():
 def test_views_of_several_sizes_come_in_the_order_asked():
     torch.manual_seed(0)
     sizes = [16, 8, 16, 8, 8]
-    views = augment(pack(images(4, 16)), torch.tensor([1, 3]), [View(size) for size in sizes])
+    views = augment(pack(images(2, 16)), [View(size) for size in sizes])
     assert [tuple(view.shape) for view in views] == [(2, 3, size, size) for size in sizes]
     assert all(view.is_contiguous(memory_format=torch.channels_last) for view in views)
 
@@ -366,7 +356,7 @@ def test_views_are_of_the_images_asked_for_and_keep_each_views_settings():
     index = torch.tensor([2, 0])
     plain = View(8, jitter=(0, 0, 0, 0), grayscale=0.0)
     grey = View(8, jitter=(0, 0, 0, 0), grayscale=1.0)
-    first, second, third = map(shown, augment(pack(pictures), index, [plain, grey, plain]))
+    first, second, third = map(shown, augment(pack(pictures[index]), [plain, grey, plain]))
     assert_same(first, pictures[index] / 255)
     assert_same(third, first)
     assert_same(second, F.rgb_to_grayscale(first, num_output_channels=3))
@@ -375,7 +365,7 @@ def test_views_are_of_the_images_asked_for_and_keep_each_views_settings():
 def test_whole_images_where_scale_is_none():
     pictures = images(4, 12)
     view = {"scale": None, "flip": 0.0, "jitter": (0, 0, 0, 0), "grayscale": 0.0}
-    same, small = augment(pack(pictures), torch.arange(4), [View(12, **view), View(5, **view)])
+    same, small = augment(pack(pictures), [View(12, **view), View(5, **view)])
     assert_same(shown(same), pictures / 255)
     resized = F.resize(pictures / 255, [5, 5], InterpolationMode.BILINEAR, antialias=True)
     assert_same(shown(small), resized)
@@ -388,7 +378,7 @@ def test_shared_flip_flips_all_views_of_an_image_or_none():
     kinds = [View(8, **settings_), View(8, translate=1, **settings_), View(4, **settings_)]
 
     def flipped(shared):
-        views = augment(pack(ramp), torch.arange(64), kinds, shared_flip=shared)
+        views = augment(pack(ramp), kinds, shared_flip=shared)
         return torch.stack([view[:, 0, :, 0].mean(-1) > view[:, 0, :, -1].mean(-1) for view in views])
 
     together = flipped(True)
@@ -406,11 +396,11 @@ def test_the_blur_of_any_view_is_the_papers_at_224_px_scaled_to_the_image():
 
 
 def test_a_seed_decides_the_views():
-    pixels, index, views = pack(images(6, 8)), torch.arange(6), [View(8, blur=0.5), View(4, solarize=0.5)]
+    pixels, views = pack(images(6, 8)), [View(8, blur=0.5), View(4, solarize=0.5)]
 
     def views_of(seed):
         torch.manual_seed(seed)
-        return augment(pixels, index, views)
+        return augment(pixels, views)
 
     again, other = views_of(1), views_of(2)
     for a, b, c in zip(views_of(1), again, other, strict=True):
@@ -419,12 +409,12 @@ def test_a_seed_decides_the_views():
 
 
 def test_images_are_recoloured_as_whole_images_are_augmented():
-    pictures, index = images(40, 12), torch.arange(40)
+    pictures = images(40, 12)
     for changes in ({}, {"jitter": (0.4, 0.4, 0.4, 0.2), "jitter_probability": 1.0}, {"blur": 0.5, "flip": 0.9}):
         view = View(12, scale=None, **changes)
         torch.manual_seed(1)
-        (expected,) = augment(pack(pictures), index, [view])
-        plain = unaugmented(pack(pictures), index)
+        (expected,) = augment(pack(pictures), [view])
+        plain = unaugmented(pack(pictures))
         before = plain.clone()
         torch.manual_seed(1)
         found = recoloured(plain, view)
@@ -435,12 +425,12 @@ def test_images_are_recoloured_as_whole_images_are_augmented():
 
 
 def test_other_dtypes_are_the_same_views_rounded():
-    pixels, index = pack(images(6, 8)), torch.arange(6)
+    pixels = pack(images(6, 8))
     for dtype in (torch.bfloat16, torch.float16):
         torch.manual_seed(0)
-        (full,) = augment(pixels, index, [View(8)])
+        (full,) = augment(pixels, [View(8)])
         torch.manual_seed(0)
-        (rounded,) = augment(pixels, index, [View(8)], dtype=dtype)
+        (rounded,) = augment(pixels, [View(8)], dtype=dtype)
         assert rounded.dtype == dtype
         assert torch.equal(full.to(dtype), rounded)
 
@@ -448,8 +438,8 @@ def test_other_dtypes_are_the_same_views_rounded():
 def test_the_data_are_left_as_they_are():
     pixels = pack(images(4, 8))
     before = pixels.clone()
-    augment(pixels, torch.arange(4), [View(8, blur=1.0, solarize=1.0)])
-    unaugmented(pixels, torch.arange(4))
+    augment(pixels, [View(8, blur=1.0, solarize=1.0)])
+    unaugmented(pixels)
     assert torch.equal(pixels, before)
 
 
@@ -464,7 +454,7 @@ def test_impossible_views_are_named(settings_, what):
 
 def test_translate_to_another_size_is_named():
     with pytest.raises(ValueError, match="translate keeps"):
-        augment(pack(images(2, 8)), torch.arange(2), [View(6, translate=1)])
+        augment(pack(images(2, 8)), [View(6, translate=1)])
 
 
 def test_to_recolour_by_a_view_that_crops_is_named():
@@ -487,14 +477,14 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_augment_is_one_graph_without_host_synchronisation(kind):
     """`fullgraph` and fake tensors admit no branch on data; the graph's results are those of the plain code."""
-    pixels, index, views = pack(images(6, 8)), torch.arange(6), KINDS[kind]
+    pixels, views = pack(images(6, 8)), KINDS[kind]
     torch._dynamo.reset()
     graph = torch.compile(augment, backend="aot_eager", fullgraph=True, dynamic=False)
     shared_flip = kind == "amdim"
     torch.manual_seed(3)
-    compiled = graph(pixels, index, views, shared_flip=shared_flip)
+    compiled = graph(pixels, views, shared_flip=shared_flip)
     torch.manual_seed(3)
-    eager = augment(pixels, index, views, shared_flip=shared_flip)
+    eager = augment(pixels, views, shared_flip=shared_flip)
     for a, b in zip(compiled, eager, strict=True):
         assert_same(a, b, 5e-5)
         assert a.is_contiguous(memory_format=torch.channels_last)
