@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -36,13 +37,12 @@ def load(kind: str, name: str, otherwise: str) -> Any:
     place, _, attribute = name.rpartition(":")
     missing = UserError(f"there is no {kind} {name!r}; {otherwise}")
     of_file = place.endswith(".py")
-    if not place or not attribute or (place.startswith(".") and not of_file):
+    if not place or not attribute or (not os.path.isfile(place) if of_file else place.startswith(".")):
         raise missing
     try:
-        module = _of_file(Path(place)) if of_file else importlib.import_module(place)
-    except Exception as error:
-        absent = isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}.")
-        if absent or isinstance(error, FileNotFoundError):
+        module = _module(place)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
             raise missing from None
         raise refused(kind, name, "be imported", error, otherwise) from None
     if not hasattr(module, attribute):
@@ -50,16 +50,32 @@ def load(kind: str, name: str, otherwise: str) -> Any:
     return getattr(module, attribute)
 
 
-def refused(kind: str, name: str, does: str, error: Exception, otherwise: str) -> UserError:
+def refused(kind: str, name: str, does: str, error: BaseException, otherwise: str) -> UserError:
     """What to raise where a user's own code fails."""
     line = (str(error).splitlines() or [""])[0]
     return UserError(f"the {kind} {name!r} cannot {does} ({type(error).__name__}: {line}); {otherwise}")
 
 
+def file(name: str) -> Path:
+    """The file behind a door that was loaded. Raises UserError where there is none, as of what is built in."""
+    path = getattr(_module(name.rpartition(":")[0]), "__file__", None)
+    if path is None:
+        raise UserError(f"{name!r} is in no file; write it into one of your own")
+    return Path(path)
+
+
+def source(name: str) -> str:
+    """The SHA-256 of the file behind a door that was loaded, 12 hexadecimal digits: with it, a run is of that code."""
+    return hashlib.sha256(file(name).read_bytes()).hexdigest()[:12]
+
+
+def _module(place: str) -> ModuleType:
+    return _of_file(Path(place).resolve()) if place.endswith(".py") else importlib.import_module(place)
+
+
 def _of_file(path: Path) -> ModuleType:
     """The module in a file, imported once; under a name that hides no other module."""
-    path = path.resolve()
-    name = f"door_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    name = f"door_{hashlib.sha256(bytes(path)).hexdigest()[:12]}"
     if name not in sys.modules:
         specification = importlib.util.spec_from_file_location(name, path)
         assert specification is not None
@@ -72,11 +88,3 @@ def _of_file(path: Path) -> ModuleType:
             del sys.modules[name]
             raise
     return sys.modules[name]
-
-
-def source(name: str) -> str:
-    """The SHA-256 of the file behind a door that was loaded, 12 hexadecimal digits: with it, a run is of that code."""
-    place, _, _ = name.rpartition(":")
-    module = _of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    content = Path(module.__file__).read_bytes() if module.__file__ else b""
-    return hashlib.sha256(content).hexdigest()[:12]

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Bad input. `run_bench.py` prints the message on one line and exits with status 2."""
+    """Bad input. A command prints the message on one line and exits with status 2."""
 
     def __init__(self, message: str) -> None:
         """Line breaks and control characters, which what the message quotes may hold, become spaces. What a file's name

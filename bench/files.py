@@ -7,7 +7,10 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 from bench.errors import UserError
 
@@ -17,7 +20,7 @@ class _File(io.FileIO):
 
     error: OSError | None = None
 
-    def write(self, content: bytes) -> int:
+    def write(self, content: "ReadableBuffer") -> int:
         try:
             return super().write(content)
         except OSError as error:

@@ -41,6 +41,7 @@ from bench.data import images
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.search import space as search_space
+from bench.search.methods import check_methods
 
 GAIN = 0.05
 """The least gain over the random initialisation."""
@@ -236,7 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(given: argparse.Namespace) -> int:
     """Train what the table lacks, keep each result, and write the table. 1 where a method falls short, else 0."""
-    names = search_space.check_methods(given.methods)
+    names = check_methods(given.methods)
     changed = {name: yaml.safe_load(value) for name, _, value in (item.partition("=") for item in given.set)}
     kept = not (given.held_out or changed)
     path = given.out / "results.csv"

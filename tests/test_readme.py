@@ -3,9 +3,7 @@
 Everything is read from README.md, and every block of it must be known here, by what it holds.
 """
 
-import contextlib
 import importlib.util
-import io
 import os
 import re
 import shlex
@@ -15,6 +13,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 import torch
 
@@ -22,6 +21,7 @@ import run_bench
 from algorithms import method_class
 from algorithms.images.augment import unaugmented
 from algorithms.images.store import pack
+from bench.commands.main import COMMANDS, ssl_bench
 from bench.execution import tune
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,15 +48,31 @@ def commands() -> list[str]:
     """Those of the shell blocks, and those between backquotes in the text."""
     lines = "\n".join(text for language, text in BLOCKS if language == "bash").splitlines()
     spans = (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCE.sub("", README)))
-    lines += [span for span in spans if re.match(r"python3? |run_bench\.py ", span)]
+    lines += [span for span in spans if re.match(r"python3? |run_bench\.py |ssl-bench ", span)]
     return [part for line in lines for part in line.split("&&") if shlex.split(part, comments=True)]
 
 
-def options() -> set[str]:
-    """Of run_bench.py, by its own help."""
-    with contextlib.redirect_stdout(io.StringIO()) as told, pytest.raises(SystemExit):
-        run_bench.arguments(["--help"])
-    return set(re.findall(r"--[a-z][a-z-]*", told.getvalue()))
+def options(command: click.Command) -> set[str]:
+    """Of a command, those that its help tells."""
+    shown = (each for each in command.params if isinstance(each, click.Option) and not each.hidden)
+    return {"--help", *(name for each in shown for name in each.opts)}
+
+
+def check_command(command: click.Command, words: list[str]) -> None:
+    """Whether a command of ours understands the words: whole, since an abbreviation is none to it."""
+    named = {word.split("=")[0] for word in words if word.startswith("--")}
+    assert named <= options(command)
+    if "--help" not in named:
+        command.make_context(command.name, ["simclr" if word == "METHOD" else word for word in words])
+
+
+def check_ssl_bench(words: list[str]) -> None:
+    assert words[0] in COMMANDS
+    check_command(subcommand(words[0]), words[1:])
+
+
+def subcommand(name: str) -> click.Command:
+    return ssl_bench.get_command(click.Context(ssl_bench), name)
 
 
 def check_python(words: list[str]) -> None:
@@ -69,12 +85,10 @@ def check_python(words: list[str]) -> None:
         script, words = Path(found.origin), words[2:]
     else:
         script, words = ROOT / words[0], words[1:]
-    named = {word.split("=")[0] for word in words if word.startswith("--")}
     if script.name == "run_bench.py":
-        assert named <= options()  # whole: an abbreviation would be understood too
-        if "--help" not in named:
-            run_bench.arguments(words)
+        check_command(run_bench.command, words)
     else:
+        named = {word.split("=")[0] for word in words if word.startswith("--")}
         source = script.read_text()
         assert [option for option in named if f'"{option}"' not in source] == []
 
@@ -108,7 +122,13 @@ def check_chmod(words: list[str]) -> None:
     assert Path(words[1]).expanduser() == setup._get_default_token_path()
 
 
-PROGRAMS = {"pip": check_pip, "ray": check_ray, "export": check_export, "chmod": check_chmod}
+PROGRAMS = {
+    "pip": check_pip,
+    "ssl-bench": check_ssl_bench,
+    "ray": check_ray,
+    "export": check_export,
+    "chmod": check_chmod,
+}
 
 
 @pytest.mark.parametrize("command", commands())
@@ -123,7 +143,7 @@ def test_a_command_is_understood_by_the_program_that_it_names(command: str):
 def test_options_that_the_text_names_are_those_of_the_command():
     named = set(re.findall(r"`(--[a-z][a-z-]*)", FENCE.sub("", README)))
     assert len(named) > 5
-    assert named <= options()
+    assert named <= set().union(*(options(subcommand(name)) for name in COMMANDS))
 
 
 def test_every_block_is_a_command_or_run_here():
@@ -159,6 +179,9 @@ def python(checkout: Path, *words: str, folder: Path | None = None) -> str:
     return done.stdout
 
 
+SSL_BENCH = "import sys; from bench.commands.main import main; sys.exit(main())"
+
+
 def test_the_loop_of_ones_own_trains_and_keeps_an_encoder(checkout: Path, tmp_path: Path):
     told = python(checkout, "-c", block(LOOP), folder=tmp_path)
     assert [line.split()[0] for line in told.splitlines()] == ["1", "2"]
@@ -166,8 +189,8 @@ def test_the_loop_of_ones_own_trains_and_keeps_an_encoder(checkout: Path, tmp_pa
 
 
 def test_the_encoder_that_train_keeps_is_loaded_and_gives_the_features_that_were_judged(checkout: Path):
-    words = ["--train", "byol", "--image-size", "64", "--encoder", "resnet18", "--run-dir", str(checkout / "run")]
-    python(checkout, "run_bench.py", *words, "--dataset", "shapes", "--limit", "16", "--epochs", "1")
+    words = ["train", "byol", "--image-size", "64", "--encoder", "resnet18", "--run-dir", str(checkout / "run")]
+    python(checkout, "-c", SSL_BENCH, *words, "--dataset", "shapes", "--limit", "16", "--epochs", "1")
     kept = checkout / "run" / "trained" / "byol"
     torch.save(torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8), kept / "images.pt")
     lines = ["import torch", 'images = torch.load("images.pt")', block(LOADING), 'torch.save(features, "features.pt")']
@@ -187,7 +210,7 @@ def test_a_method_of_ones_own_is_trained_by_its_name(checkout: Path):
     table = checkout / "algorithms" / "__init__.py"
     table.write_text(table.read_text().replace("METHODS = {", 'METHODS = {\n    "mymethod": "MyMethod",', 1))
     words = ["--dataset", "shapes", "--limit", "64", "--image-size", "8", "--epochs", "1"]
-    told = python(checkout, "run_bench.py", "--train", "mymethod", *words, "--run-dir", str(checkout / "mine"))
+    told = python(checkout, "-c", SSL_BENCH, "train", "mymethod", *words, "--run-dir", str(checkout / "mine"))
     assert "epoch 1 of 1" in told
     assert (checkout / "mine" / "trained" / "mymethod" / "encoder.pt").is_file()
 

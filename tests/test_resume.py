@@ -21,7 +21,7 @@ import torch
 
 from algorithms.training.report import EpochReport
 from algorithms.training.trainer import Trainer
-from bench.data import images
+from bench.data import images, saved
 from bench.execution import checkpoint, training, trial, tune
 from bench.search import plan
 from bench.search.budget import Budget
@@ -136,7 +136,7 @@ def measured(reports: list[dict[str, Any]]) -> list[tuple]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    images.save(images.load("shapes", limit=200), tmp_path)
+    saved.save(images.load("shapes", limit=200), tmp_path)
     return tmp_path
 
 

@@ -7,26 +7,27 @@ from pathlib import Path
 import pytest
 
 import run_bench
-from bench.execution import tune
-from bench.search import plan
+from bench.execution import benchmark, tune
 from tests.bench import synthetic_run
-from tests.test_run_bench import ROOT, class_folders
+from tests.bench.class_folders import class_folders
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_readme_gets_the_table_when_asked_and_never_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
-    """Of a run on CIFAR-10 that has ended; its trials are made up, and it is planned once."""
-    make, made = plan.make, []
+    """Of a run on CIFAR-10 that has ended; its trials are made up."""
 
-    def once(*values, **options):
-        made.extend([] if made else [make(*values, **options)])
-        return made[0]
+    def calibrate(experiment):
+        seconds = {"epoch": 0.1, "evaluation": 0.1, "start": 0.0}
+        names = [*experiment.spaces, *experiment.baselines]
+        return {"calibration": dict.fromkeys(names, seconds), "startup": 1.0, "choices": {}}
 
-    monkeypatch.setattr(plan, "make", once)
+    monkeypatch.setattr(benchmark, "calibrate", calibrate)
     checkout, run_dir = tmp_path / "checkout", tmp_path / "run"
     checkout.mkdir()
     readme = Path(shutil.copy(ROOT / "README.md", checkout))
     before = readme.read_text()
-    monkeypatch.setattr(run_bench, "ROOT", checkout)
+    monkeypatch.chdir(checkout)
     monkeypatch.setattr(tune, "run", lambda *_, **__: synthetic_run.write(run_dir, encoder="resnet8"))
     images = class_folders(tmp_path / "cifar10", [16])
     words = ["--methods", "simclr", "--budget", "20cpu-minutes", "--epochs", "2", "--run-dir", str(run_dir)]

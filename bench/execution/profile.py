@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: `run_bench.py --profile METHOD`."""
+"""Where the time of a training step goes: `ssl-bench profile METHOD`."""
 
 import statistics
 import sys

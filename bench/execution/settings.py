@@ -27,8 +27,10 @@ class TrainingSettings:
     batch_size: int | None = None
     """The most images in a step; None leaves each recipe its own."""
     deterministic: bool = False
+    encoder_door: str | None = field(default=None, metadata=HERE)
+    """The door (`bench.doors`) of an encoder that a user brings."""
     methods: Mapping[str, str] = field(default_factory=dict, metadata=HERE)
-    """The doors (`bench.doors`) of the methods that a user brings, by the names that they have in the run."""
+    """The doors of the methods that a user brings, by the names that they have in the run."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Of everything that a user brings: what it is called here, and the hash of its source."""
 

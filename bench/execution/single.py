@@ -1,4 +1,4 @@
-"""Train one method alone and keep its encoder: `run_bench.py --train METHOD`."""
+"""Train one method alone and keep its encoder: `ssl-bench train METHOD`."""
 
 import json
 import math
@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 
-from algorithms import method_class
 from algorithms.evaluation.metrics import FEATURE_STD, SELECTION
 from algorithms.training.recipe import hyperparameter_names
 from algorithms.training.report import EpochReport
 from bench.errors import UserError
-from bench.execution import checkpoint
+from bench.execution import brought, checkpoint
 from bench.execution.settings import TrainingSettings
 from bench.execution.training import Training, set_determinism
 from bench.files import write_atomically
@@ -46,7 +45,7 @@ def train(
     method, fold = space.method, read(run_dir / "ledger.jsonl")
     winner = fold.trials.get(fold.winner(method) or "")
     hyperparameters = dict(winner.hyperparameters if winner else space.defaults)
-    required, known = hyperparameter_names(method_class(method))
+    required, known = hyperparameter_names(brought.method(settings, method))
     if other := sorted((required - hyperparameters.keys()) | (hyperparameters.keys() - known)):
         raise UserError(
             f"what won in {run_dir} is of a version in which {method} had other hyper-parameters ({', '.join(other)}); "

@@ -9,7 +9,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from algorithms import method_class
 from algorithms.evaluation.features import BATCH, encode
 from algorithms.evaluation.knn import Evaluation
 from algorithms.images.store import ImageStore, ResidentImages, pack
@@ -17,6 +16,7 @@ from algorithms.training.recipe import Recipe, batch_size_for, differing, effect
 from algorithms.training.trainer import Trainer
 from bench.data import saved
 from bench.errors import UserError
+from bench.execution import brought
 from bench.execution.factory import Calibration
 from bench.execution.settings import TrainingSettings
 from bench.search.job import Job
@@ -82,7 +82,7 @@ class Training:
         number of images that a search trains on, so that the winner is confirmed as it won. Raises UserError."""
         dataset = saved.open_saved(self.settings.data)
         size = dataset.train.pixels.shape[-1]
-        method, given = method_class(job.method), recipe(job, size)
+        method, given = brought.method(self.settings, job.method), recipe(job, size)
         if most := self.settings.batch_size:
             given = {**given, "batch_size": min(most, given.get("batch_size", Recipe.batch_size))}
         count = len(dataset.train.labels) - dataset.validation
@@ -90,8 +90,7 @@ class Training:
             whole = batch_size_for(count, given.get("batch_size", Recipe.batch_size))
             given = {**given, "batch_size": max(2, whole // 2)}
         try:
-            with torch.device("meta"):  # its width is all that is asked for
-                width = method.build_encoder(self.settings.encoder, size).width
+            width = brought.width(self.settings, method, size)
             return effective_hyperparameters(method, given, width=width, images=count)
         except ValueError as error:
             raise UserError(str(error)) from None
@@ -100,11 +99,11 @@ class Training:
         settings = self.settings
         trained, labels, evaluation = stage_data(settings.data, job.stage == "search", settings.device)
         trainer = Trainer(
-            method_class(job.method),
+            brought.method(settings, job.method),
             trained,
             self.effective(job),
             epochs=job.epochs,
-            encoder=settings.encoder,
+            encoder=brought.encoder(settings),
             seed=job.seed,
             evaluation=evaluation,
             evaluate_at=job.evaluate_at,

@@ -1,13 +1,9 @@
-"""The real search in virtual time: recorded or synthetic learning curves, any number of slots, no worker.
+"""The real search in virtual time: recorded or synthetic learning curves, any number of slots, no worker; `ssl-bench
+simulate` on the command line.
 
-    python -m bench.search.simulate --slots 1000 --trials 20000
-    python -m bench.search.simulate --slots 8 --replay reports/cifar10-resnet18/epochs.parquet
-
-prints how many trials ran, how long that took here, and how evenly the methods were served. `bench.search.search`
-decides everything, as in a real run; only time and accuracy are made up.
+`bench.search.search` decides everything, as in a real run; only time and accuracy are made up.
 """
 
-import argparse
 import heapq
 import itertools
 import math
@@ -220,35 +216,3 @@ def grain(plan: Plan) -> float:
     """The part of a share that the shortest piece of a trial takes, at most: so much of it may stay unused."""
     first = [*plan.milestones, plan.epochs][0]
     return max(plan.cost(method, "search", 0, first) for method in plan.experiment.spaces) / plan.share
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--slots", type=int, default=1000)
-    parser.add_argument("--trials", type=int, default=20_000)
-    parser.add_argument("--methods", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=27)
-    parser.add_argument("--searcher", default="tpe")
-    parser.add_argument("--replay", help="a run's epochs.parquet, in place of synthetic curves")
-    arguments = parser.parse_args()
-    epochs = arguments.epochs
-    if arguments.replay:
-        calibration, curve, epochs = recorded(arguments.replay)
-    else:
-        calibration, curve = synthetic(arguments.methods)
-    plan = plan_for(calibration, arguments.slots, arguments.trials, epochs, arguments.searcher)
-    began = time.process_time()
-    fold, virtual = simulate(plan, curve)
-    took = time.process_time() - began
-    states = {state: sum(t.state == state for t in fold.trials.values()) for state in ("complete", "pruned", "cut")}
-    unused = 1 - sum(fold.spent.values()) / plan.budget.seconds
-    print(
-        f"{len(fold.trials)} trials ({', '.join(f'{n} {s}' for s, n in states.items())}) on {plan.slots} slots, "
-        f"{virtual / 3600:.1f} virtual hours in {took:.1f} s of processor time; "
-        f"most/least device time {fairness(fold, plan):.3f} (to the first milestone it is {grain(plan):.1%} of a share "
-        f"at most), unused {unused:.1%}, slots busy {sum(fold.spent.values()) / (virtual * plan.slots):.1%}"
-    )
-
-
-if __name__ == "__main__":
-    main()

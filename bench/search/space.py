@@ -16,8 +16,9 @@ from pathlib import Path
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from algorithms import METHODS, method_class
+from algorithms import method_class
 from algorithms.encoders import SMALL_IMAGE
+from algorithms.method import Method
 from algorithms.training.recipe import hyperparameter_names
 from bench.errors import UserError
 
@@ -147,26 +148,25 @@ def _whole(entry: dict) -> bool:
     return entry["scale"] != "log1m" and all(isinstance(entry[key], int) for key in ("default", "low", "high"))
 
 
-def check_methods(names: list[str]) -> list[str]:
-    """The names as given, without repetitions. Raises UserError, with the nearest names, for an unknown one."""
-    for name in names:
-        if name not in METHODS:
-            near = difflib.get_close_matches(name, METHODS, n=3) or sorted(METHODS)
-            raise UserError(f"there is no method '{name}'; did you mean {' or '.join(near)}?")
-    return list(dict.fromkeys(names))
-
-
 def load(method: str, image_size: int, folder: Path = FOLDER) -> SearchSpace:
-    """The search space of `method` for images of `image_size` px, from `folder`/METHOD.yaml, checked.
+    """The search space of `method` for images of `image_size` px, from `folder`/METHOD.yaml. Raises UserError."""
+    path = folder / f"{method}.yaml"
+    space = read(path, method_class(method), image_size)
+    if space.method != method:
+        raise UserError(f"{path} is for {space.method!r}; its file name says '{method}'.")
+    return space
+
+
+def read(path: Path, of: type[Method], image_size: int) -> SearchSpace:
+    """The search space at `path` of a method of this class, for images of `image_size` px, checked.
 
     Raises UserError for a file that is not YAML in UTF-8, an unknown or missing hyper-parameter, and an entry that
     `check_entry` refuses.
     """
-    path = folder / f"{method}.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{method} has no search space; it would stand in {path}.") from None
+        raise UserError(f"{path.stem} has no search space; it would stand in {path}.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError:
@@ -176,8 +176,7 @@ def load(method: str, image_size: int, folder: Path = FOLDER) -> SearchSpace:
         raise UserError(f"{path} is not YAML{f', line {where.line + 1}' if where else ''}.") from None
     if not isinstance(content, dict) or set(content) != {"method", "paper", "recipe", "hyperparameters"}:
         raise UserError(f"{path} must have exactly the keys method, paper, recipe and hyperparameters.")
-    if content["method"] != method:
-        raise UserError(f"{path} is for {content['method']!r}; its file name says '{method}'.")
+    method = str(content["method"])
     recipe, entries = content["recipe"], content["hyperparameters"]
     if (
         not isinstance(recipe, dict)
@@ -187,7 +186,7 @@ def load(method: str, image_size: int, folder: Path = FOLDER) -> SearchSpace:
         raise UserError(f"{path}: recipe must have a source and, where it is not to the letter, how it is adapted.")
     if not isinstance(entries, dict):
         raise UserError(f"{path}: hyperparameters must be a mapping from names to entries.")
-    required, known = hyperparameter_names(method_class(method))
+    required, known = hyperparameter_names(of)
     for name in entries:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)

@@ -134,7 +134,7 @@ def test_half_a_core_of_a_real_group_is_one_slot():
     group = limit_to(0.5)
     if group is None:
         pytest.skip("this user may make no control group with a CPU quota")
-    code = "from run_bench import count_slots; print(count_slots('cpu', 1.0, None))"
+    code = "from bench.execution.benchmark import count_slots; print(count_slots('cpu', 1.0, None))"
     try:
         told = subprocess.run(
             ["sh", "-c", f'echo $$ > "{group}/cgroup.procs" && exec "{sys.executable}" -c "{code}"'],

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bench.execution.single
-import run_bench
 from bench.data import images, saved, splits
 from bench.data.dataset import Dataset, Split
 from bench.errors import UserError
+from bench.execution import benchmark
+from bench.execution.configuration import TrainingConfiguration
 from tests.bench.data.builders import class_folders, damage
 
 
@@ -140,7 +141,7 @@ print(save(300, sys.argv[1] + "/second"))
     assert float(done.stdout) < 0.5
 
 
-def test_a_training_holds_no_copy_of_the_images_beside_the_saved_file(tmp_path, monkeypatch, capsys):
+def test_a_training_holds_no_copy_of_the_images_beside_the_saved_file(tmp_path, monkeypatch):
     alive, load = [], images.load
 
     def remembering(*arguments, **options):
@@ -150,9 +151,8 @@ def test_a_training_holds_no_copy_of_the_images_beside_the_saved_file(tmp_path, 
 
     monkeypatch.setattr(images, "load", remembering)
     monkeypatch.setattr(bench.execution.single, "train", lambda *_, **__: [reference() for reference in alive])
-    words = ["--train", "simclr", "--dataset", "shapes", "--limit", "50", "--run-dir", str(tmp_path)]
-    assert run_bench.main(words) == 0
-    assert "Encoder: [None]" in capsys.readouterr().out
+    asked = TrainingConfiguration(methods=("simclr",), dataset="shapes", limit=50, run_dir=tmp_path)
+    assert benchmark.train(asked) == [None]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

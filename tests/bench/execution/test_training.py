@@ -16,7 +16,7 @@ from algorithms import METHODS, method_class
 from algorithms.baselines import Pixels
 from algorithms.swav import SwAV
 from algorithms.training.recipe import batch_size_for, effective_hyperparameters
-from bench.data import images
+from bench.data import images, saved
 from bench.data.images import Dataset, Split, validation_split
 from bench.errors import UserError
 from bench.execution import training
@@ -32,7 +32,7 @@ def settings(tmp_path) -> dict:
         pixels = torch.arange(first, first + count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 16, 16)
         return Split(pixels.contiguous(), torch.arange(count) % 2)
 
-    images.save(Dataset("tiny", split(0, 80), split(100, 20), ("a", "b"), "0" * 64, "", ()), tmp_path)
+    saved.save(Dataset("tiny", split(0, 80), split(100, 20), ("a", "b"), "0" * 64, "", ()), tmp_path)
     return {"data": str(tmp_path), "encoder": "resnet8", "device": "cpu"}
 
 
@@ -153,9 +153,7 @@ def test_half_a_batch_is_half_of_what_the_limit_leaves_and_never_less_than_two_i
 def saved(folder: Path, count: int) -> dict:
     """The settings of a run on `count` training images of two classes."""
     split = Split(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.arange(count) % 2)
-    images.save(
-        Dataset("blank", split, Split(split.pixels[:8], split.labels[:8]), ("a", "b"), "0" * 64, "", ()), folder
-    )
+    saved.save(Dataset("blank", split, Split(split.pixels[:8], split.labels[:8]), ("a", "b"), "0" * 64, "", ()), folder)
     return {"data": str(folder), "encoder": "resnet8", "device": "cpu"}
 
 

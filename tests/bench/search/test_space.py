@@ -12,7 +12,8 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from algorithms import BASELINES, METHODS, method_class
 from algorithms.training.recipe import hyperparameter_names
 from bench.errors import UserError
-from bench.search.space import SearchSpace, check_entry, check_methods, load
+from bench.search.methods import check_methods
+from bench.search.space import SearchSpace, check_entry, load
 
 
 @pytest.mark.parametrize("name", [*METHODS, *BASELINES])

@@ -1,16 +1,14 @@
 """Whatever is written on the command line, the answer is a plan or one line that says what is wrong."""
 
-import contextlib
-import io
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import run_bench
 from bench.data import images
-from bench.search import plan
+from bench.execution import benchmark
+from tests.bench.commands.answering import answer_of, check_refusal
 
 NUMBERS = ["1", "3", "0", "-1", "", "three", "1.5", "nan", "1e400", "9" * 30, "9" * 5000, "٣", "ü"]
 NAMES = ["", " ", ",", "ü", "x" * 5000, "\udcff", "a:b", ":", "os:path", "os:getcwd", "..", "-1", "--", "%s{}"]
@@ -43,7 +41,7 @@ VALUES = {
 """What each option may be given. `--address` is not among them: it would look for a cluster, for a while."""
 FLAGS = ["--strict", "--fresh", "--deterministic", "--dry-run", "-h=", "--no-such", "--dataset", "stray"]
 NO_DATA = ["/no/such/folder", "/dev/null", "/proc/1/mem", "cifar11", *(name for name in NAMES if name)]
-SINGLE = [[], ["--train", "simclr"], ["--profile", "byol"], ["--train", "ü"], ["--profile", ""], ["--train", "all"]]
+OTHERS = [["run"], ["train", "simclr"], ["profile", "byol"], ["train", "ü"], ["profile", ""], ["train", "all"]]
 
 
 @st.composite
@@ -58,27 +56,11 @@ def option(name: str) -> st.SearchStrategy[list[str]]:
     return value.map(lambda text: [name, text]) | value.map(lambda text: [f"{name}={text}"])
 
 
-def answer(words: list[str]) -> tuple[int, str, str]:
-    """(status, stdout, stderr) of the command in this process, on streams such as a process has."""
-    out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
-    err = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = run_bench.main(words)
-    return status, *(stream.buffer.getvalue().decode() for stream in (out, err))
-
-
-def check_refusal(status: int, err: str) -> None:
-    assert status == 2
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert len(err) < 20_000
-
-
 @settings(max_examples=100)
-@given(words(), st.sampled_from(NO_DATA), st.sampled_from(SINGLE), st.lists(st.sampled_from(FLAGS), max_size=2))
-def test_without_data_the_answer_is_one_line(tmp_path_factory, asked, data, single, flags):
+@given(words(), st.sampled_from(NO_DATA), st.sampled_from(OTHERS), st.lists(st.sampled_from(FLAGS), max_size=2))
+def test_without_data_the_answer_is_one_line(tmp_path_factory, asked, data, command, flags):
     run_dir = Path(tmp_path_factory.getbasetemp()) / "refused"
-    status, _, err = answer(["--dataset", data, "--run-dir", str(run_dir), *single, *flags, *asked])
+    status, _, err = answer_of([*command, "--dataset", data, "--run-dir", str(run_dir), *flags, *asked])
     check_refusal(status, err)
     assert not run_dir.exists()
 
@@ -98,7 +80,7 @@ def planned(tmp_path_factory):
 
     def check(words: list[str]) -> None:
         common = ["--dataset", "shapes", "--run-dir", str(run_dir), "--dry-run", "--methods", "simclr"]
-        status, out, err = answer([*common, "--budget", "20cpu-minutes", *words])
+        status, out, err = answer_of(["run", *common, "--budget", "20cpu-minutes", *words])
         if status:
             check_refusal(status, err)
         else:
@@ -108,7 +90,7 @@ def planned(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "load", lambda name, **options: small if name == "shapes" else load(name, **options))
-        patch.setattr(plan, "calibrate", calibrate)
+        patch.setattr(benchmark, "calibrate", calibrate)
         yield check
 
 

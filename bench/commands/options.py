@@ -1,0 +1,137 @@
+"""The options that several commands have, and what reads their values."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from algorithms import METHODS
+from algorithms.encoders import ENCODERS
+from bench import doors
+from bench.data.known import NAMES
+from bench.errors import UserError
+from bench.execution.configuration import WHOLE, check_share
+from bench.search.methods import check_methods
+
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def text(value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("it is empty, as from a variable that is not set")
+    return value
+
+
+def folder(value: str) -> Path:
+    return Path(text(value))
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """What reads a whole number of this range."""
+
+    def read(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise click.BadParameter(f"{value!r} is not a whole number from {least:,} to {most:,}")
+        return number
+
+    return read
+
+
+def share(value: str) -> float:
+    try:
+        return check_share(float(value))
+    except (ValueError, UserError):
+        raise click.BadParameter(f"{value!r} is not a share of a GPU from 0.01 up to 1") from None
+
+
+def methods(value: str) -> tuple[str, ...]:
+    """The methods that a text names: `all`, or names and doors with commas between them. Raises UserError."""
+    if value == "all":
+        return tuple(METHODS)
+    asked = value.split(",")
+    check_methods(name for name in asked if not doors.is_door(name))
+    return tuple(dict.fromkeys(asked))
+
+
+def option(
+    name: str, help: str, *, known: Iterable[str] = (), read: Callable[[str], Any] = text, **more: Any
+) -> Decorator:
+    """An option with a value, which a shell completes to what is `known`: the last of several, if there are commas."""
+
+    def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+        before, comma, last = begun.rpartition(",")
+        return [before + comma + each for each in known if each.startswith(last)]
+
+    return click.option(name, type=read, help=help, shell_complete=complete, **{"metavar": "TEXT", **more})
+
+
+def number(name: str, help: str, default: int | None = None) -> Decorator:
+    """An option with a whole number (`WHOLE`)."""
+    read = whole(*WHOLE[name.removeprefix("--").replace("-", "_")])
+    return option(name, help, read=read, default=default, metavar="NUMBER")
+
+
+def flag(name: str, help: str) -> Decorator:
+    return click.option(name, is_flag=True, help=help)
+
+
+OF_TRAININGS = (
+    option(
+        "--dataset",
+        f"A name ({', '.join(NAMES)}), a folder of Parquet files or of class folders, or your own as "
+        "package.module:function or file.py:function; default: cifar10 on GPUs, shapes on CPUs.",
+        known=NAMES,
+    ),
+    number("--image-size", "Side in px to which images are resized; needed where they differ in size."),
+    number("--limit", "Use a fixed subset of so many training images."),
+    flag("--strict", "Stop at a corrupt image instead of leaving it out."),
+    option(
+        "--encoder",
+        "A name, or your own as package.module:function or file.py:function; default: resnet18 on GPUs, resnet8 on "
+        "CPUs.",
+        known=ENCODERS,
+    ),
+    number("--batch-size", "Images in a step, at most; default: as each method's recipe says."),
+    number("--seed", "From which the search and all trainings draw (default 0).", default=0),
+    option("--run-dir", "Where the run is kept; default: reports/DATASET-ENCODER here.", read=folder, metavar="FOLDER"),
+    click.option(
+        "--compile",
+        type=click.Choice(("on", "off")),
+        callback=lambda context, parameter, value: None if value is None else value == "on",
+        help="Whether training steps are compiled; default: on GPUs, unless the budget is small.",
+    ),
+    flag("--deterministic", "The same result every time on this machine; slower on GPUs."),
+)
+
+
+def of_trainings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say on which images, with which network and how it is trained."""
+    for add in reversed(OF_TRAININGS):
+        command = add(command)
+    return command
+
+
+def one_method(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The argument METHOD, which becomes `methods`."""
+
+    def read(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+        asked = methods(value)
+        if len(asked) > 1:
+            raise UserError(f"{context.info_name} takes one method, not {value!r}")
+        return asked
+
+    def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+        return [name for name in METHODS if name.startswith(begun)]
+
+    return click.argument("methods", metavar="METHOD", type=text, callback=read, shell_complete=complete)(command)
+
+
+def run_folder(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The argument RUN_DIR."""
+    return click.argument("run_dir", metavar="RUN_DIR", type=folder)(command)

@@ -1,0 +1,77 @@
+"""`ssl-bench run`, which `python run_bench.py` is: train, tune and compare methods."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from algorithms import METHODS
+from bench.commands.options import SETTINGS, flag, methods, number, of_trainings, option, share
+from bench.errors import UserError
+from bench.execution.configuration import Configuration
+from bench.search.budget import Budget
+
+MOVED = {"--train": "train", "--profile": "profile"}
+"""Options of earlier versions -> the subcommands that took their place."""
+
+
+@click.command(
+    "run",
+    context_settings=SETTINGS,
+    epilog="The same command again continues a run; a larger --budget extends it.",
+)
+@option(
+    "--methods",
+    "Names with commas between them, or 'all' (default); your own as package.module:Class or file.py:Class, with a "
+    "search space beside it.",
+    known=("all", *METHODS),
+    default="all",
+)
+@option("--budget", "Device time of all trials: 8gpu-hours, 90gpu-minutes, 20cpu-minutes.")
+@of_trainings
+@number("--epochs", "Of every training; default: the most of 1, 2, 3, 5, 10, ... 200 that leave time to search.")
+@number("--seeds", "Fresh seeds that confirm each winner (default 3).", default=3)
+@flag("--fresh", "Begin anew instead of continuing the run.")
+@flag("--update-readme", "Put the table into the README.md here; for a run on CIFAR-10, also a finished one.")
+@flag("--dry-run", "Print the plan and stop.")
+@option("--gpus-per-trial", "1 (default), or a part such as 0.5 for two trials on a GPU.", read=share, default=1.0)
+@option("--address", "Of a Ray cluster, 'auto' for the one on this machine; default: this machine alone.")
+@option(
+    "--searcher",
+    "tpe (default), random, package.module:function or file.py:function.",
+    known=("tpe", "random"),
+    default="tpe",
+)
+@option(
+    "--scheduler",
+    "asha (default), full, package.module:Class or file.py:Class.",
+    known=("asha", "full"),
+    default="asha",
+)
+@click.option("--train", hidden=True)
+@click.option("--profile", hidden=True)
+@click.pass_context
+def command(context: click.Context, /, budget: str | None, update_readme: bool, **asked: Any) -> int:
+    """Tunes and compares methods with the same compute.
+
+    Every winner is confirmed with fresh seeds, and all is written as Parquet, a table and a report.
+
+    \b
+    ssl-bench run --methods all --budget 8gpu-hours
+    ssl-bench run --methods simclr,byol,swav --budget 2gpu-hours --dataset path/to/images --image-size 64
+    ssl-bench run --methods simclr,mine.py:MyMethod --budget 20cpu-minutes --dry-run
+    """
+    for moved, subcommand in MOVED.items():
+        if (method := asked.pop(subcommand)) is not None:
+            raise UserError(f"{moved} has become a command of its own; type: ssl-bench {subcommand} {method} ...")
+    if budget is None:
+        raise UserError("--budget is needed, such as 8gpu-hours or 20cpu-minutes; --help lists the options")
+    asked["methods"] = methods(asked["methods"])
+    readme = Path("README.md").resolve() if update_readme else None
+    configuration = Configuration(budget=Budget.parse(budget), readme=readme, **asked)
+    from bench.execution import benchmark  # when all is refused that can be without it
+
+    words = shlex.join([*context.command_path.split(), *sys.argv[1:]])
+    return benchmark.run(configuration, words).status

@@ -1,0 +1,45 @@
+"""`ssl-bench simulate`: a search in virtual time."""
+
+import time
+
+import click
+
+from bench.commands.options import SETTINGS, number, option, whole
+
+COUNT = whole(1, 10**9)
+
+
+@click.command("simulate", context_settings=SETTINGS)
+@option("--slots", "Trials that run at a time (default 1000).", read=COUNT, default=1000, metavar="NUMBER")
+@option("--trials", "For which the budget is enough (default 20000).", read=COUNT, default=20_000, metavar="NUMBER")
+@option("--methods", "Whose curves are made up (default 16).", read=COUNT, default=16, metavar="NUMBER")
+@number("--epochs", "Of every training (default 27).", default=27)
+@option("--searcher", "tpe (default), random, package.module:function or file.py:function.", default="tpe")
+@option("--replay", "A run's epochs.parquet, whose methods, curves and epochs take the place of those made up.")
+def command(slots: int, trials: int, methods: int, epochs: int, searcher: str, replay: str | None) -> None:
+    """Runs the real search in virtual time.
+
+    No worker is needed. It tells how many trials ran, how long that took here, and how evenly the methods were served.
+
+    \b
+    ssl-bench simulate --slots 1000 --trials 20000
+    ssl-bench simulate --slots 8 --replay reports/cifar10-resnet18/epochs.parquet
+    """
+    from bench.search.simulate import fairness, grain, plan_for, recorded, simulate, synthetic
+
+    if replay is not None:
+        calibration, curve, epochs = recorded(replay)
+    else:
+        calibration, curve = synthetic(methods)
+    plan = plan_for(calibration, slots, trials, epochs, searcher)
+    began = time.process_time()
+    fold, virtual = simulate(plan, curve)
+    took = time.process_time() - began
+    states = {state: sum(t.state == state for t in fold.trials.values()) for state in ("complete", "pruned", "cut")}
+    unused = 1 - sum(fold.spent.values()) / plan.budget.seconds
+    print(
+        f"{len(fold.trials)} trials ({', '.join(f'{n} {s}' for s, n in states.items())}) on {plan.slots} slots, "
+        f"{virtual / 3600:.1f} virtual hours in {took:.1f} s of processor time; "
+        f"most/least device time {fairness(fold, plan):.3f} (to the first milestone it is {grain(plan):.1%} of a share "
+        f"at most), unused {unused:.1%}, slots busy {sum(fold.spent.values()) / (virtual * plan.slots):.1%}"
+    )

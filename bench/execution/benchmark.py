@@ -1,0 +1,367 @@
+"""A benchmark as a call, in the parts that it is made of: prepare, plan, train, report.
+
+    from bench.execution import benchmark
+    from bench.execution.configuration import Configuration
+    from bench.search.budget import Budget
+
+    configuration = Configuration(budget=Budget.parse("20cpu-minutes"), methods=("simclr", "moco"), dataset="shapes")
+    found = benchmark.run(configuration).results()
+    found.trials.groupby(["method", "stage"]).test_knn_200.mean()
+
+The same call again continues the run. What it does is printed, as on the command line.
+"""
+
+import contextlib
+import dataclasses
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from algorithms.method import Method
+from algorithms.parts.precision import device_name
+from bench import doors
+from bench.data import checks, images, saved
+from bench.data.dataset import Dataset
+from bench.errors import UserError
+from bench.execution import brought, single, tune
+from bench.execution import profile as phases
+from bench.execution.calibration import calibrate
+from bench.execution.configuration import Configuration, TrainingConfiguration
+from bench.execution.settings import TrainingSettings
+from bench.machine import cores
+from bench.report import anchors, report, results, table
+from bench.report import readme as readmes
+from bench.report.text import one_line
+from bench.search import budget, ledger, plan
+from bench.search.ledger import Fold
+from bench.search.plan import MOST_EPOCHS, Experiment, Plan
+from bench.search.space import SearchSpace
+
+ROOT = Path(__file__).resolve().parents[2]
+
+COMPILING_PAYS = 600
+"""Device-seconds of a method from which its steps are compiled on GPUs: its graph takes up to a minute to make, once,
+and serves all of its trainings."""
+
+
+@dataclass
+class Prepared:
+    """What a configuration asks for, found and checked."""
+
+    dataset: Dataset | None
+    """None once the images are saved: from then on they are in memory once, as a mapped file."""
+    spaces: dict[str, SearchSpace]
+    settings: TrainingSettings
+    run_dir: Path
+    facts: dict[str, Any]
+    """What goes on record of the images."""
+
+    def save(self) -> None:
+        """Write the images to where trainings read them, once."""
+        if self.dataset is not None:
+            saved.save(self.dataset, self.settings.data)
+            self.dataset = None
+
+    @contextlib.contextmanager
+    def saved(self) -> Iterator[None]:
+        """The images are saved, and removed in the end if they were not there before."""
+        with removed_if_new(Path(self.settings.data)):
+            self.save()
+            yield
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    status: int
+    """That of the command: 0; 1 where nothing could be trained; 128 and a signal's number where that ended it."""
+    run_dir: Path
+    plan: Plan
+
+    def results(self) -> results.Results:
+        """The tables that the run left. Raises UserError where it left none, as a dry run."""
+        return results.load(self.run_dir)
+
+
+def run(configuration: Configuration, command: str | None = None) -> Outcome:
+    """The benchmark that is asked for; `command` goes on record. Raises UserError."""
+    slots = count_slots(configuration.budget.device, configuration.rate, configuration.address)
+    prepared = prepare(configuration)
+    readme, run_dir = configuration.readme, prepared.run_dir
+    if readme:  # before anything is trained
+        readmes.check_place(readme, prepared.settings.dataset, prepared.settings.encoder)
+    with removed_if_new(Path(prepared.settings.data)) as keep:
+        made = make_plan(configuration, prepared, slots)
+        if configuration.dry_run:
+            return Outcome(0, run_dir, made)
+        prepared.save()
+        keep()
+    status = train_all(configuration, prepared, made, command)
+    found = write_report(run_dir)
+    if found.run["given_up"].keys() >= prepared.spaces.keys():
+        status = status or 1  # a script that waits for results must see it
+    if readme and status == 0:
+        changed = readmes.publish(found, readme, prepared.settings.encoder)
+        print(f"README: {readme} {'has the new table' if changed else 'had this table'}")
+    elif readme:
+        print(f"README: {readme} keeps its table, as the run was interrupted")
+    return Outcome(status, run_dir, made)
+
+
+def train(configuration: TrainingConfiguration) -> Path:
+    """Train the one method that is asked for, and keep its encoder: the path of it. Raises UserError."""
+    prepared = prepare(configuration)
+    (space,) = prepared.spaces.values()
+    with prepared.saved():
+        return single.train(
+            space,
+            _compiled_on_gpus(configuration, prepared.settings),
+            epochs=configuration.epochs or MOST_EPOCHS,
+            seed=configuration.seed,
+            run_dir=prepared.run_dir,
+            fresh=configuration.fresh,
+        )
+
+
+def profile(configuration: TrainingConfiguration) -> str:
+    """Where the time of a training step of the one method that is asked for goes, in words. Raises UserError."""
+    prepared = prepare(configuration)
+    (space,) = prepared.spaces.values()
+    with prepared.saved():
+        return phases.profile(space.method, space.defaults, _compiled_on_gpus(configuration, prepared.settings))
+
+
+def _compiled_on_gpus(configuration: TrainingConfiguration, settings: TrainingSettings) -> TrainingSettings:
+    asked = configuration.compile
+    return dataclasses.replace(settings, compile=settings.device == "cuda" if asked is None else asked)
+
+
+def prepare(configuration: TrainingConfiguration) -> Prepared:
+    """Find the images, the search spaces and the encoder, and say what is doubtful about them. Raises UserError."""
+    on_gpu = configuration.on_gpu()
+    own = [name for name in configuration.methods if doors.is_door(name)]
+    for door in own:  # before the images, which take a while
+        brought.load_method(door)
+    encoder = configuration.encoder or ("resnet18" if on_gpu else "resnet8")
+    if encoder_door := doors.absolute(encoder) if doors.is_door(encoder) else None:
+        brought.load_encoder(encoder_door)
+        encoder = doors.short(encoder)
+    dataset = images.load(
+        configuration.dataset or ("cifar10" if on_gpu else "shapes"),
+        image_size=configuration.image_size,
+        strict=configuration.strict,
+        limit=configuration.limit,
+    )
+    print(
+        f"{dataset.note}: {len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images of "
+        f"{len(dataset.classes)} classes ({one_line(', '.join(dataset.classes))})"
+    )
+    for remark in dataset.remarks:
+        print(f"note: {one_line(remark, 1000)}")
+    if encoder.startswith("vit") and not encoder_door:
+        print(
+            f"note: {encoder} is a ViT, and the recipes of the search spaces are for convolutional networks: for a ViT "
+            "none is published here, and what is called a published recipe is not one for it"
+        )
+    if isinstance(configuration, Configuration):
+        checks.check_enough(dataset)
+    size = dataset.train.pixels.shape[-1]
+    spaces = brought.load_spaces(configuration.methods, size)
+    methods = brought.doors_of(spaces, configuration.methods)
+    run_dir = configuration.run_dir or (
+        Path("reports") / f"{name_of(dataset.name)}-{name_of(encoder) if encoder_door else encoder}"
+    )
+    run_dir = run_dir.resolve()
+    settings = TrainingSettings(
+        dataset=dataset.name,
+        dataset_fingerprint=dataset.fingerprint,
+        image_size=size,
+        encoder=encoder,
+        encoder_door=encoder_door,
+        device="cuda" if on_gpu else "cpu",
+        # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
+        data=str(run_dir / "data" / dataset.fingerprint[:12]),
+        batch_size=configuration.batch_size,
+        deterministic=configuration.deterministic,
+        methods=methods,
+        sources={name: doors.source(door) for name, door in methods.items()}
+        | ({encoder: doors.source(encoder_door)} if encoder_door else {}),
+    )
+    if encoder_door:
+        check_encoder(settings, [brought.method(settings, name) for name in spaces])
+    facts = {
+        "dataset_note": dataset.note,
+        "remarks": list(dataset.remarks),
+        "images": {
+            "train": len(dataset.train.labels),
+            "test": len(dataset.test.labels),
+            "left_out": len(dataset.skipped),
+        },
+    }
+    return Prepared(dataset, spaces, settings, run_dir, facts)
+
+
+def check_encoder(settings: TrainingSettings, methods: Iterable[type[Method]]) -> None:
+    """Raises UserError where the user's own encoder cannot be made for one of the methods."""
+    for method in methods:
+        try:
+            brought.width(settings, method, settings.image_size)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+
+
+def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> Plan:
+    """The plan of the run, printed in words. Raises UserError."""
+    run_dir, machine = prepared.run_dir, machine_facts(configuration.on_gpu())
+    before = Fold() if configuration.fresh else ledger.read(run_dir / "ledger.jsonl")
+    share = configuration.budget.seconds / len(prepared.spaces)
+    compiled = compiling(configuration.compile, before.settings, configuration.on_gpu(), share)
+    experiment = Experiment(
+        spaces=prepared.spaces,
+        factory="bench.execution.training:Training",
+        settings=dataclasses.replace(prepared.settings, compile=compiled),
+        epochs=configuration.epochs,
+        seeds=configuration.seeds,
+        seed=configuration.seed,
+        searcher=doors.absolute(configuration.searcher),
+        scheduler=doors.absolute(configuration.scheduler),
+    )
+    made = plan.make(
+        experiment,
+        configuration.budget,
+        slots,
+        configuration.rate,
+        calibrate=calibrate,
+        run_dir=run_dir,
+        fresh=configuration.fresh,
+        facts=machine,
+        keep=configuration.dry_run,
+        prepare=prepared.save,
+    )
+    if mixture := plan.mixture(before, machine):
+        print(f"warning: {mixture}", file=sys.stderr)
+    print(plan.describe(made, before.charged))
+    return made
+
+
+def train_all(configuration: Configuration, prepared: Prepared, made: Plan, command: str | None = None) -> int:
+    """Carry the plan out, the Parquet files always up to date; the exit status. Raises UserError."""
+    facts = {
+        **machine_facts(configuration.on_gpu()),
+        **prepared.facts,
+        "commit": commit(),
+        "command": command,
+        "search_spaces": {
+            name: {
+                "paper": space.paper,
+                "hash": space.hash,
+                "recipe": space.recipe,
+                "hyperparameters": space.entries,
+            }
+            for name, space in prepared.spaces.items()
+        },
+    }
+    run_dir = prepared.run_dir
+    try:
+        tune.run(
+            made,
+            run_dir,
+            fresh=configuration.fresh,
+            address=configuration.address,
+            facts=facts,
+            on_results=lambda fold: results.write(fold, run_dir),
+        )
+    except tune.Interrupted as interruption:
+        print(f"{interruption} (without --fresh)" if configuration.fresh else interruption)
+        return 128 + interruption.signal
+    return 0
+
+
+def write_report(run_dir: Path) -> results.Results:
+    """Write the page and the tables of the run in `run_dir`, and print the table and where all lies."""
+    page = report.write(run_dir)
+    found = results.load(run_dir)
+    print(table.terminal(found))
+    print(f"Report: {page}\nTable:  {run_dir / 'table.md'}\nData:   {run_dir / 'trials.parquet'}")
+    if found.run["settings"]["dataset"] == "cifar10":
+        print(f"Beside published numbers: {anchors.write(run_dir)}")
+    return found
+
+
+@contextlib.contextmanager
+def removed_if_new(folder: Path) -> Iterator[Callable[[], None]]:
+    """In the end a folder is removed that is not there now, and those above it that are not there now and empty then,
+    unless what this gives is called."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        yield new.clear
+    finally:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                for each in new[1:]:
+                    each.rmdir()
+
+
+def compiling(asked: bool | None, begun: dict[str, Any], on_gpu: bool, seconds: float) -> bool:
+    """Whether steps are compiled: as asked, else as it was when the run with the settings `begun` began, "on" or "off",
+    else if it pays in so many device-seconds of a method."""
+    if asked is not None:
+        return asked
+    return begun["compile"] == "on" if begun.get("compile") else on_gpu and seconds >= COMPILING_PAYS
+
+
+def machine_facts(on_gpu: bool) -> dict[str, Any]:
+    """What of this machine a session puts on record."""
+    return {
+        "device": device_name(torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "torchvision", "ray", "optuna")},
+    }
+
+
+def commit() -> str | None:
+    """The checkout's commit, with a plus sign where files differ from it; None outside a checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    if not (ROOT / ".git").exists():  # else it would be that of a project in whose environment this is installed
+        return None
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def count_slots(device: str, rate: float, address: str | None) -> int:
+    """The trials that run at a time: of the cluster at `address`, else of this machine. Raises UserError."""
+    if address:
+        found = tune.cluster_slots(address, device, rate)
+        if not found:
+            raise UserError(
+                f"the cluster at {address} has no {device.upper()} that is whole; start Ray on nodes with some"
+            )
+        return found
+    if device == "cpu":
+        return cores()
+    if not torch.cuda.is_available():
+        raise UserError("a budget in GPU time needs a GPU, and PyTorch finds none here; use one such as 20cpu-minutes")
+    return budget.slots(torch.cuda.device_count(), rate)
+
+
+def name_of(text: str) -> str:
+    """A data set's name, or that of a user's encoder, as a part of a folder's."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "images"

@@ -1,0 +1,119 @@
+"""What a command or a notebook asks for, as records that refuse at once what is wrong in them.
+
+Nothing heavy is imported here: a wrong name is refused before PyTorch is there.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from algorithms import METHODS
+from algorithms.encoders import check_encoder
+from bench import doors
+from bench.data import known
+from bench.errors import UserError
+from bench.search.budget import Budget, charged_rate
+from bench.search.methods import check_methods
+
+WHOLE = {
+    "image_size": (8, 65_535),  # the encoders halve it three times
+    "limit": (1, 10**9),
+    "epochs": (1, 100_000),
+    "batch_size": (2, 10**6),
+    "seeds": (1, 1000),
+    "seed": (0, 2**31 - 1),
+}
+"""The least and the most of every whole number that is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfiguration:
+    """All that a training is asked. Raises UserError for a name or a number that cannot be meant."""
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Names, and doors (`bench.doors`) to classes of the user's own, with a search space beside each."""
+    dataset: str | None = None
+    """A name, a path or a door; None is cifar10 on GPUs, shapes on CPUs."""
+    image_size: int | None = None
+    """px, to which images are resized."""
+    limit: int | None = None
+    """Training images that are kept."""
+    strict: bool = False
+    """Whether a corrupt image is an error."""
+    encoder: str | None = None
+    """A name or a door; None is resnet18 on GPUs, resnet8 on CPUs."""
+    epochs: int | None = None
+    batch_size: int | None = None
+    """Images in a step, at most; None leaves each recipe its own."""
+    seed: int = 0
+    run_dir: Path | None = None
+    """None is `reports/DATASET-ENCODER` below the working directory."""
+    fresh: bool = False
+    """Whether it begins anew."""
+    compile: bool | None = None
+    """Whether steps are compiled; None leaves it to the device and the budget."""
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        check_methods(name for name in self.methods if not doors.is_door(name))
+        if self.dataset is not None and not doors.is_door(self.dataset):
+            known.check(self.dataset)
+        if self.encoder is not None and not doors.is_door(self.encoder):
+            try:
+                check_encoder(self.encoder)
+            except ValueError as error:
+                raise UserError(str(error)) from None
+        for name, (least, most) in WHOLE.items():
+            number = getattr(self, name, None)
+            if number is not None and not least <= number <= most:
+                raise UserError(f"{name} {number} is not a whole number from {least:,} to {most:,}")
+
+    def on_gpu(self) -> bool:
+        import torch
+
+        return torch.cuda.is_available()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration(TrainingConfiguration):
+    """All that a benchmark is asked (`bench.execution.benchmark.run`); a training of `epochs`, None is the most that
+    leaves time to search."""
+
+    budget: Budget
+    seeds: int = 3
+    """Fresh seeds that confirm each winner."""
+    dry_run: bool = False
+    """Whether it ends with the plan."""
+    gpus_per_trial: float = 1.0
+    """1, or a part."""
+    address: str | None = None
+    """Of a Ray cluster; None is this machine alone."""
+    searcher: str = "tpe"
+    scheduler: str = "asha"
+    """Names or doors (`bench.search.search`)."""
+    readme: Path | None = None
+    """A file that gets the table between the markers of its encoder."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_share(self.gpus_per_trial)
+        if self.readme and self.dry_run:
+            raise UserError("--update-readme needs a run; leave out --dry-run")
+        from bench.search.search import SCHEDULERS, SEARCHERS, plugin
+
+        plugin("searcher", self.searcher, SEARCHERS)
+        plugin("scheduler", self.scheduler, SCHEDULERS)
+
+    def on_gpu(self) -> bool:
+        return self.budget.device == "gpu"
+
+    @property
+    def rate(self) -> float:
+        """Device-seconds of a second of a trial."""
+        return charged_rate(self.gpus_per_trial) if self.on_gpu() else 1.0
+
+
+def check_share(part: float) -> float:
+    """The part of a GPU as given: Ray counts in ten thousandths. Raises UserError."""
+    if not 0.01 <= part <= 1:
+        raise UserError(f"{part!r} is not a share of a GPU from 0.01 up to 1")
+    return part
