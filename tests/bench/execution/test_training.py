@@ -20,7 +20,7 @@ from bench.data import images
 from bench.data.images import Dataset, Split, validation_split
 from bench.errors import UserError
 from bench.execution import training
-from bench.search.plan import _distinct
+from bench.execution.calibration import _distinct
 from bench.search.space import load
 
 

@@ -20,12 +20,17 @@ from optuna.trial import TrialState
 from algorithms.training.report import EpochReport
 from bench.errors import UserError
 from bench.execution.progress import Progress
+from bench.search import plugins
 from bench.search.budget import Budget
-from bench.search.job import Assignment, Failure
-from bench.search.ledger import OF_THE_MACHINE, OF_THE_RECIPE
-from bench.search.plan import Experiment
-from bench.search.search import DONE, FAILURES, FEW, Asha, BestAndLatest, Search, plugin, random, tpe
+from bench.search.experiment import Experiment
+from bench.search.job import Assignment, Failure, Idle
+from bench.search.plan import Costs
+from bench.search.schedulers import Asha
+from bench.search.search import Search
+from bench.search.searchers import FEW, BestAndLatest, random, tpe
 from bench.search.simulate import MemoryLedger, NoSettings, Space, fairness, plan_for, simulate, synthetic
+from bench.search.trials import OF_THE_MACHINE, OF_THE_RECIPE
+from bench.search.winners import FAILURES
 
 slow = settings(max_examples=25)
 
@@ -79,7 +84,7 @@ def with_budget(plan, factor):
 
 
 def with_baselines(plan, *names):
-    cost = {name: {"epoch": 1.0, "evaluation": 0.0} for name in names}
+    cost = dict.fromkeys(names, Costs(1.0, 0.0))
     experiment = dataclasses.replace(plan.experiment, baselines=names)
     return dataclasses.replace(plan, experiment=experiment, calibration=plan.calibration | cost)
 
@@ -210,7 +215,7 @@ def test_of_a_recipe_that_the_search_space_does_not_propose_no_searcher_learns(s
         proposed.append([trial.parameters["x"] for trial in fold.of("method00", "search")][:25])
         for search in (Search(plan, ledger, clock=lambda: 0.0), Search(plan, MemoryLedger(), clock=lambda: 0.0)):
             search.next()
-            seen = search._study("method00").get_trials()
+            seen = search.proposals.studies.study("method00").get_trials()
             assert seen[0].state == TrialState.FAIL
             assert not seen[0].intermediate_values
             assert [trial.number for trial in seen] == list(range(len(seen)))
@@ -222,9 +227,9 @@ def test_of_a_published_recipe_that_it_may_propose_a_searcher_learns_and_does_no
     plan, _ = small(methods=1, published=0.2)
     search = Search(plan, MemoryLedger(), clock=lambda: 0.0)
     next_trial(search)
-    (seen,) = search._study("method00").get_trials()
+    (seen,) = search.proposals.studies.study("method00").get_trials()
     assert (seen.state, seen.params) == (TrialState.RUNNING, {"x": 0.2})
-    assert search._tried["method00"] == {(("x", 0.2),)}
+    assert search.proposals.studies.tried["method00"] == {(("x", 0.2),)}
 
 
 @pytest.mark.parametrize(
@@ -279,7 +284,7 @@ def test_a_winner_that_takes_twice_the_time_of_most_trials_is_confirmed_with_eve
 
     def dear(trial, epoch):
         x = trial.hyperparameters["x"]
-        seconds = plan.calibration[trial.method]["epoch"]
+        seconds = plan.calibration[trial.method].epoch
         return (x / 10 + (0.8 if x > 0.95 else 0.3)) * epoch / epochs, seconds * (2 if x > 0.95 else 1)
 
     fold, _ = simulate(plan, dear)
@@ -295,8 +300,9 @@ def test_a_winner_that_takes_twice_the_time_of_most_trials_is_confirmed_with_eve
 def test_a_published_recipe_that_takes_several_times_as_long_leaves_time_to_search(slots, best):
     plan, _ = small(methods=1, slots=slots, trials=40, epochs=4, published=0.2)
     (method,) = plan.experiment.spaces
-    seconds = plan.calibration[method]["epoch"]
-    plan.calibration[method]["published"] = 4.5 * seconds
+    seconds = plan.calibration[method].epoch
+    calibration = {method: dataclasses.replace(plan.calibration[method], published=4.5 * seconds)}
+    plan = dataclasses.replace(plan, calibration=calibration)
 
     def dear(trial, epoch):
         x = trial.hyperparameters["x"]
@@ -625,10 +631,10 @@ def test_more_seeds_than_were_asked_for_are_not_tried_where_one_has_failed():
     ledger = MemoryLedger()
     simulate(plan, curve, ledger)
     search = Search(with_budget(plan, 9), ledger, clock=lambda: 0.0)
-    assert max(k["k"] for k in itertools.islice(search._confirmations("method00"), 20)) > 5
+    assert max(each.number for each in itertools.islice(search.confirmations.of("method00"), 20)) > 5
     next(ledger.fold.of("method00", "published")).state = "failed"
     search = Search(search.plan, ledger, clock=lambda: 0.0)
-    assert max(k["k"] for k in search._confirmations("method00")) <= 5
+    assert max(each.number for each in search.confirmations.of("method00")) <= 5
 
 
 def test_the_same_budget_again_does_nothing():
@@ -721,8 +727,8 @@ def test_failures_of_the_recipe_are_told_as_the_worst_that_was_pruned_and_those_
 ):
     uid, _ = next_trial(search)
     trial = search.fold.trials[uid]
-    study = search._study(trial.method)
-    search._tell(study, ended(trial, state, kind=kind))
+    study = search.proposals.studies.study(trial.method)
+    search.proposals.studies._tell(study, ended(trial, state, kind=kind))
     (seen,) = study.get_trials()
     assert seen.state.name == told
     assert list(seen.intermediate_values.values()) == pytest.approx(values)
@@ -872,7 +878,7 @@ def test_baselines_that_fail_cost_their_seeds_and_the_methods_nothing():
     fold, _ = simulate(plan, fails, ledger)
     baselines = [trial for trial in fold.trials.values() if trial.stage == "baseline"]
     assert [trial.state for trial in baselines] == ["failed"] * 4
-    assert Search(plan, ledger, clock=lambda: 0.0).share == plan.share
+    assert Search(plan, ledger, clock=lambda: 0.0).shares.share == plan.share
     assert all(len(fold.confirming(method)) >= 3 for method in plan.experiment.spaces)
 
 
@@ -899,6 +905,9 @@ class Choices:
         kinds = {list: optuna.distributions.CategoricalDistribution}
         kinds[range] = lambda values: optuna.distributions.IntDistribution(values[0], values[-1])
         return {name: kinds[type(values)](values) for name, values in self.choices.items()}
+
+    def narrowed(self, choices):
+        return dataclasses.replace(self, choices=self.choices | choices)
 
     def to_params(self, hyperparameters):
         return dict(hyperparameters)
@@ -951,12 +960,12 @@ class Insisting(optuna.samplers.RandomSampler):
 def test_a_searcher_that_insists_on_one_configuration_is_asked_for_it_once():
     plan, _ = small(methods=1, slots=2, trials=60)
     search = Search(plan, MemoryLedger(), clock=lambda: 0.0)
-    search._sampler = Insisting
+    search.proposals.studies.sampler = Insisting
     given_out = [search.next() for _ in range(2)]
     assert [assignment.job.hyperparameters for assignment in given_out] == [{"x": 0.5}, {"x": 0.25}]
     search.slots = 4
-    assert search.next() is None
-    assert [trial.number for trial in search._study("method00").get_trials()] == [0, 1]
+    assert search.next() is Idle.WAIT
+    assert [trial.number for trial in search.proposals.studies.study("method00").get_trials()] == [0, 1]
 
 
 def test_where_a_searcher_insists_finitely_many_configurations_are_searched_all_the_same():
@@ -964,12 +973,12 @@ def test_where_a_searcher_insists_finitely_many_configurations_are_searched_all_
     spaces = {"method00": Choices("method00", FINITE["categorical"][0])}
     plan = dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, spaces=spaces))
     search = Search(plan, MemoryLedger(), clock=lambda: 0.0)
-    search._sampler = Insisting
+    search.proposals.studies.sampler = Insisting
     given_out = [search.next().job.hyperparameters for _ in range(6)]
     assert given_out[1] == {"a": "y", "b": 128}
     assert len({str(hyperparameters) for hyperparameters in given_out}) == 6
-    assert search.next() is None
-    assert [trial.params for trial in search._study("method00").get_trials()] == given_out
+    assert search.next() is Idle.WAIT
+    assert [trial.params for trial in search.proposals.studies.study("method00").get_trials()] == given_out
 
 
 def test_pruning_rungs_are_the_same_after_a_restart_whatever_failed_at_a_milestone(search):
@@ -992,7 +1001,7 @@ def test_the_recipes_go_on_even_where_their_share_has_no_room_for_them(recipes):
     for uid in uids:
         search.lost(uid, "its worker died")
     for again in (search, Search(plan, ledger, clock=lambda: now[0])):
-        assert again.room("method00") < 0
+        assert again.shares.room("method00") < 0
         assert [again.next().job.uid for _ in uids] == uids
         for uid in uids:
             again.cut(uid, "stop")
@@ -1006,7 +1015,7 @@ def test_what_happens_once_does_not_count_as_what_an_epoch_takes():
     def epoch(number, attempt, seconds):
         now[0] += seconds
         assert search.reported(uid, attempt, told({"epoch": number, "loss": 1.0, "knn_200": 0.5}))
-        return search.cost("method00", "search", 4, 8)
+        return search.paces.cost("method00", "search", 4, 8)
 
     uid, _ = next_trial(search)
     planned = plan.cost("method00", "search", 4, 8)
@@ -1016,7 +1025,7 @@ def test_what_happens_once_does_not_count_as_what_an_epoch_takes():
     search.lost(uid, "its worker died")
     next_trial(search)
     assert epoch(3, 2, 50.0) == slower  # the lost worker had not saved the second epoch
-    assert Search(plan, search.ledger, clock=lambda: 0.0).cost("method00", "search", 4, 8) == slower
+    assert Search(plan, search.ledger, clock=lambda: 0.0).paces.cost("method00", "search", 4, 8) == slower
 
 
 def test_a_lost_worker_is_replaced_until_three_are_lost_without_an_epoch_between(search):
@@ -1076,7 +1085,7 @@ def test_on_a_busy_cluster_waiting_for_a_device_is_not_charged():
     now[0] = 3600.0
     search.heartbeat()
     assert search.charged == search.fold.charged == search.startup == 0.0
-    assert search.share == plan.share
+    assert search.shares.share == plan.share
     assert not search.exhausted
     assert not search.training
     progress.say(progress._overall(1.0))
@@ -1229,12 +1238,12 @@ def test_baselines_run_first_with_every_seed_and_only_random_ones_repeat():
 
 def test_nothing_is_given_out_beyond_the_slots_and_done_is_said_at_the_end(search):
     given_out = [search.next() for _ in range(6)]
-    assert [a is None for a in given_out] == [False] * 4 + [True] * 2
+    assert [a is Idle.WAIT for a in given_out] == [False] * 4 + [True] * 2
     assert len({a.job.uid for a in given_out[:4]}) == 4
     search.slots = 5  # a node came
-    assert search.next() is not None
+    assert isinstance(search.next(), Assignment)
     search.slots = 2  # and others went
-    assert search.next() is None
+    assert search.next() is Idle.WAIT
 
 
 def test_done_is_said_when_the_budget_is_spent_and_nothing_runs():
@@ -1243,10 +1252,10 @@ def test_done_is_said_when_the_budget_is_spent_and_nothing_runs():
     search = Search(plan, MemoryLedger(), clock=lambda: now[0])
     uid, assignment = next_trial(search)
     now[0] = plan.budget.seconds + 1
-    assert search.next() is None
+    assert search.next() is Idle.WAIT
     assert not search.reported(uid, assignment.attempt, told({"epoch": 1, "loss": 1.0, "knn_200": 0.5}))
     assert search.fold.trials[uid].state == "cut"
-    assert search.next() == DONE
+    assert search.next() is Idle.DONE
 
 
 class Quarter(optuna.samplers.RandomSampler):
@@ -1258,7 +1267,7 @@ class Quarter(optuna.samplers.RandomSampler):
 
 def test_a_scheduler_and_a_searcher_plug_in_by_name(monkeypatch):
     module = types.ModuleType("users")
-    module.EveryThird, module.Quarter = EveryThird, Quarter
+    module.EveryThird, module.Quarter, module.__file__ = EveryThird, Quarter, __file__
     monkeypatch.setitem(sys.modules, "users", module)
     plan, curve = small()
     experiment = Experiment(
@@ -1276,11 +1285,11 @@ def test_a_scheduler_and_a_searcher_plug_in_by_name(monkeypatch):
     "name", ["nowhere:f", "users_own:g", "users_own:VALUE", "users_own.more:f", "", ".:f", "users_own"]
 )
 def test_a_searcher_that_is_not_there_is_called_that(name, tmp_path, monkeypatch):
-    (tmp_path / "users_own.py").write_text("from bench.search.search import random as f\nVALUE = 1\n")
+    (tmp_path / "users_own.py").write_text("from bench.search.searchers import random as f\nVALUE = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert callable(plugin("searcher", "users_own:f", {}))
+    assert callable(plugins.searcher("users_own:f"))
     with pytest.raises(UserError, match="there is no searcher") as caught:
-        plugin("searcher", name, {})
+        plugins.searcher(name)
     assert "\n" not in str(caught.value)
     sys.modules.pop("users_own", None)
 
@@ -1301,7 +1310,7 @@ def test_what_is_wrong_inside_a_users_module_is_told_as_that(code, told, tmp_pat
     (tmp_path / "users_broken.py").write_text(code + "\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=re.escape(told)) as caught:
-        plugin("searcher", "users_broken:f", {})
+        plugins.searcher("users_broken:f")
     assert "'users_broken:f' cannot be imported" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -1337,7 +1346,7 @@ def beside_a_cliff(trial, epoch):
         ),
         (
             "scheduler",
-            "from bench.search.search import random as f",
+            "from bench.search.searchers import random as f",
             "gives RandomSampler, not something with milestones",
         ),
     ],
@@ -1348,7 +1357,7 @@ def test_what_cannot_be_a_searcher_or_scheduler_is_refused_before_anything_runs(
     (tmp_path / "users_wrong.py").write_text(code + "\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=re.escape(told)) as caught:
-        plugin(kind, "users_wrong:f", {})
+        getattr(plugins, kind)("users_wrong:f")
     sys.modules.pop("users_wrong")
     assert "\n" not in str(caught.value)
 
