@@ -25,7 +25,7 @@ from bench.data import images, saved
 from bench.execution import checkpoint, training, trial, tune
 from bench.search import plan
 from bench.search.budget import Budget
-from bench.search.ledger import Fold, read
+from bench.search.fold import Fold, read
 from bench.search.space import load
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 import run_bench
-from bench.search.ledger import Fold, read, read_events
+from bench.search.events import read_events
+from bench.search.fold import Fold, read
 from tests.bench.class_folders import class_folders
 from tests.hostile import hostile
 

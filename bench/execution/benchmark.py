@@ -41,9 +41,12 @@ from bench.machine import cores
 from bench.report import anchors, report, results, table
 from bench.report import readme as readmes
 from bench.report.text import one_line
-from bench.search import budget, ledger, plan
-from bench.search.ledger import Fold
-from bench.search.plan import MOST_EPOCHS, Experiment, Plan
+from bench.search import budget, planning
+from bench.search.description import describe
+from bench.search.experiment import Experiment
+from bench.search.fold import Fold, read
+from bench.search.plan import Plan
+from bench.search.planning import MOST_EPOCHS
 from bench.search.space import SearchSpace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -223,7 +226,7 @@ def check_encoder(settings: TrainingSettings, methods: Iterable[type[Method]]) -
 def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> Plan:
     """The plan of the run, printed in words. Raises UserError."""
     run_dir, machine = prepared.run_dir, machine_facts(configuration.on_gpu())
-    before = Fold() if configuration.fresh else ledger.read(run_dir / "ledger.jsonl")
+    before = Fold() if configuration.fresh else read(run_dir / "ledger.jsonl")
     share = configuration.budget.seconds / len(prepared.spaces)
     compiled = compiling(configuration.compile, before.settings, configuration.on_gpu(), share)
     experiment = Experiment(
@@ -236,7 +239,7 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
         searcher=doors.absolute(configuration.searcher),
         scheduler=doors.absolute(configuration.scheduler),
     )
-    made = plan.make(
+    made = planning.make(
         experiment,
         configuration.budget,
         slots,
@@ -248,9 +251,9 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
         keep=configuration.dry_run,
         prepare=prepared.save,
     )
-    if mixture := plan.mixture(before, machine):
+    if mixture := planning.mixture(before, machine):
         print(f"warning: {mixture}", file=sys.stderr)
-    print(plan.describe(made, before.charged))
+    print(describe(made, before.charged))
     return made
 
 

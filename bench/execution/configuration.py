@@ -98,10 +98,10 @@ class Configuration(TrainingConfiguration):
         check_share(self.gpus_per_trial)
         if self.readme and self.dry_run:
             raise UserError("--update-readme needs a run; leave out --dry-run")
-        from bench.search.search import SCHEDULERS, SEARCHERS, plugin
+        from bench.search import plugins
 
-        plugin("searcher", self.searcher, SEARCHERS)
-        plugin("scheduler", self.scheduler, SCHEDULERS)
+        plugins.searcher(self.searcher)
+        plugins.scheduler(self.scheduler)
 
     def on_gpu(self) -> bool:
         return self.budget.device == "gpu"

@@ -7,7 +7,7 @@ A worker process lives through many trials: imports, data and compiled code stay
                        reads the newest of earlier attempts, so a worker that should be dead spoils nothing.
 `attempt-<a>.alive`    a worker process starts for it: on a cluster it is charged from then on
 `attempt-<a>.note`     why the worker had to end itself: out of memory or a device error (the kind of the failure, as
-                       in `bench.search.ledger`, and a line that describes it), or a hanging epoch's stack
+                       in `bench.search.events`, and a line that describes it), or a hanging epoch's stack
 `attempt-<a>.elapsed`  seconds that the attempt had run when its driver died
 """
 
@@ -204,7 +204,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def kind_of_error(error: BaseException) -> str:
-    """The kind of the failure, as in `bench.search.ledger`: `memory`, `device` or `error`."""
+    """The kind of the failure, as in `bench.search.events`: `memory`, `device` or `error`."""
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return "memory"
     return "device" if spoils_the_process(error) else "error"

@@ -49,10 +49,13 @@ from bench.errors import UserError, one_line
 from bench.execution.calibration import import_path
 from bench.execution.progress import Progress
 from bench.search.budget import slots, trials_per_device
-from bench.search.job import Assignment, Failure
-from bench.search.ledger import FORMAT, Fold, Ledger
-from bench.search.plan import Plan, check_identity
-from bench.search.search import DONE, Search
+from bench.search.events import FORMAT
+from bench.search.experiment import check_identity
+from bench.search.fold import Fold
+from bench.search.job import Assignment, Failure, Idle
+from bench.search.ledger import Ledger
+from bench.search.plan import Plan
+from bench.search.search import Search
 
 # Ray puts the command line on record, and does not start where a path in it is not UTF-8.
 ray._private.utils.get_entrypoint_name = lambda: "run_bench.py"
@@ -120,12 +123,10 @@ def run(
     ledger = Ledger(run_dir, fresh=fresh)
     try:
         if not ledger.fold.settings:
-            chosen = ("epochs", "milestones", "calibration", "calibration_seconds", "startup", "choices", "halved")
-            values = {name: getattr(plan, name) for name in chosen}
-            ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
+            ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=plan.to_json())
         check_identity(ledger.fold, plan.experiment, plan.budget, run_dir)
         _settle(ledger, run_dir)
-        measured = {name: getattr(plan, name) for name in ("calibration", "calibration_seconds", "startup", "halved")}
+        measured = plan.measured()
         known = {name: ledger.fold.plan.get(name, []) for name in measured}
         ledger.append(
             "session",
@@ -293,9 +294,9 @@ class _Session:
 
     def suggest(self, name: str) -> dict[str, Any] | str | None:
         assignment = self.search.next()
-        if assignment is None:
+        if assignment is Idle.WAIT:
             return None
-        if assignment == DONE:
+        if assignment is Idle.DONE:
             self._done = True
             return Searcher.FINISHED
         self._assignments[name] = assignment

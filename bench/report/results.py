@@ -21,7 +21,9 @@ from algorithms.evaluation.metrics import METRICS, SELECTION, Metric
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.report.run import Run
-from bench.search.ledger import Fold, Trial, plain
+from bench.search.events import plain
+from bench.search.fold import Fold
+from bench.search.trials import Trial
 
 Records = Iterable[Mapping[str, Any]]
 """Rows of a table; absent values are null."""

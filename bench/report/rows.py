@@ -11,8 +11,8 @@ from bench.report.results import TEST, TESTED, VALIDATION, Results, column
 from bench.report.run import Run, origin, paper_link, spaces
 from bench.report.statistics import Estimate, probability_of_rank_1
 from bench.report.trials import encoder_text, number, recipe_of, winning_trial
-from bench.search.ledger import RECIPES
 from bench.search.plan import UNTRAINED
+from bench.search.trials import RECIPES
 
 BASELINES = {"supervised": "supervised (ceiling)", "random": "random initialisation", "pixels": "raw pixels"}
 

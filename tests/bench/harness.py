@@ -22,8 +22,9 @@ from bench.errors import UserError
 from bench.files import write_atomically
 from bench.output import readerless
 from bench.search.budget import Budget
-from bench.search.ledger import Fold, read, read_events
-from bench.search.search import Asha
+from bench.search.events import read_events
+from bench.search.fold import Fold, read
+from bench.search.schedulers import Asha
 from tests.bench.fake_trainer import Settings, accuracy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -166,7 +167,8 @@ def main() -> int:
 
     from bench.execution import tune
     from bench.execution.calibration import calibrate
-    from bench.search.plan import Experiment, make
+    from bench.search.experiment import Experiment
+    from bench.search.planning import make
 
     tune.RESULTS = 0.5
 

@@ -16,7 +16,9 @@ from bench.errors import UserError
 from bench.execution import benchmark, tune
 from bench.execution.configuration import WHOLE, Configuration, TrainingConfiguration
 from bench.search.budget import Budget
-from bench.search.ledger import FORMAT, Ledger, read
+from bench.search.events import FORMAT
+from bench.search.fold import read
+from bench.search.ledger import Ledger
 from bench.search.search import Search
 from tests.bench.class_folders import class_folders
 

@@ -13,7 +13,7 @@ from bench.errors import UserError
 from bench.execution import benchmark, brought
 from bench.execution.configuration import Configuration, TrainingConfiguration
 from bench.search.budget import Budget
-from bench.search.ledger import read
+from bench.search.fold import read
 
 OWN = """
 import torch

@@ -14,9 +14,10 @@ import time
 import pytest
 
 from bench.search import ledger as ledgers
-from bench.search.ledger import Ledger, read_events
+from bench.search.events import read_events
+from bench.search.ledger import Ledger
 from bench.search.plan import CONFIRM_IMAGES
-from bench.search.search import Full
+from bench.search.schedulers import Full
 from bench.search.simulate import plan_for, simulate, synthetic
 from tests.bench.harness import check, drive, reports, start, wait_for_reports
 

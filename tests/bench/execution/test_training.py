@@ -17,10 +17,11 @@ from algorithms.baselines import Pixels
 from algorithms.swav import SwAV
 from algorithms.training.recipe import batch_size_for, effective_hyperparameters
 from bench.data import images, saved
-from bench.data.images import Dataset, Split, validation_split
+from bench.data.dataset import Dataset, Split
+from bench.data.splits import validation_split
 from bench.errors import UserError
 from bench.execution import training
-from bench.search.plan import _distinct
+from bench.execution.calibration import _distinct
 from bench.search.space import load
 
 

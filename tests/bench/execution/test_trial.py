@@ -16,7 +16,8 @@ from bench.errors import UserError
 from bench.execution import checkpoint, tune
 from bench.execution.trial import Attempt, describe_error, kind_of_error, spoils_the_process
 from bench.files import write_atomically
-from bench.search.ledger import Ledger, read_events
+from bench.search.events import read_events
+from bench.search.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[3]
 FAKE = "tests.bench.fake_trainer:Fake"

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from bench.execution import tune
-from bench.search.ledger import Fold, Ledger, read, read_events
-from bench.search.search import Full
+from bench.search.events import read_events
+from bench.search.fold import Fold, read
+from bench.search.ledger import Ledger
+from bench.search.schedulers import Full
 from bench.search.simulate import plan_for, synthetic
 from tests.bench.harness import ROOT, check, drive, start, wait_for_reports
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from algorithms.evaluation.metrics import METRICS
 from bench.errors import UserError
 from bench.report import report, results, table
-from bench.search.ledger import Ledger, read
+from bench.search.fold import read
+from bench.search.ledger import Ledger
 from bench.search.simulate import MemoryLedger
 from tests.bench import synthetic_run
 

@@ -9,7 +9,7 @@ from bench.report.sections.method.axes import edge
 from bench.report.sections.method.tried import Tried
 from bench.report.text import DASH, one_line, value_text
 from bench.report.trials import asked, effective, fitted, recipe_of, recipe_trial
-from bench.search.ledger import RECIPES
+from bench.search.trials import RECIPES
 
 
 class Cell(NamedTuple):
