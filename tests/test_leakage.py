@@ -17,7 +17,9 @@ from algorithms import BASELINES, METHODS
 from algorithms.evaluation.knn import Evaluation
 from algorithms.training.trainer import Trainer
 from bench.data import images
-from bench.execution import training
+from bench.execution.settings import TrainingSettings
+from bench.execution.training import Training
+from bench.search.job import Job
 from bench.search.space import load
 
 ACCURACIES = ("knn_200", "knn_20", "purity_20")
@@ -56,10 +58,9 @@ def one_thread():
 @functools.cache
 def trained(folder: str, method: str, stage: str = "published") -> tuple[Trainer, dict[str, float | None]]:
     """The method as a worker of a run trains it, for two epochs, and the last one's report."""
-    trial = {"uid": "t", "method": method, "stage": stage, "seed": 1, "epochs": 2, "evaluate_at": [2]}
-    trial["hyperparameters"] = load(method, 32).defaults
-    trainer = training.build(trial, {"data": folder, "encoder": "resnet8", "device": "cpu"})
-    return trainer, vars([*trainer][-1])
+    settings = TrainingSettings("shapes", "0" * 64, 32, encoder="resnet8", device="cpu", data=folder)
+    trainer = Training(settings).build(Job("t", method, stage, 1, load(method, 32).defaults, 2, (2,)))
+    return trainer, [*trainer][-1].to_json()
 
 
 def tensors(state: dict) -> Iterator[Tensor]:

@@ -14,8 +14,9 @@ import torch
 
 from bench.errors import UserError
 from bench.execution import checkpoint, tune
-from bench.execution.trial import Attempt, describe_error, kind_of_error, spoils_the_process
+from bench.execution.trial import Attempt, Trainers, describe_error, kind_of_error, spoils_the_process
 from bench.files import write_atomically
+from bench.search.job import Assignment, Job
 from bench.search.ledger import Ledger, read_events
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,12 +41,12 @@ def content(reports):
 @pytest.mark.parametrize("factory", [FAKE, TINY])
 def test_an_attempt_continues_the_one_before_it_exactly(tmp_path, monkeypatch, factory):
     settings = {"seconds": 0.0}
-    whole = steps(Attempt(assignment("whole"), factory, settings, tmp_path), 5)
-    first = Attempt(assignment("a"), factory, settings, tmp_path)
+    whole = steps(Attempt(assignment("whole"), Trainers(factory, settings), tmp_path), 5)
+    first = Attempt(assignment("a"), Trainers(factory, settings), tmp_path)
     told = steps(first, 1)
     monkeypatch.setattr(checkpoint, "PART", math.inf)  # a checkpoint each epoch
     untold = steps(first, 2)
-    second = Attempt(assignment("a", attempt=2, known=1), factory, settings, tmp_path)
+    second = Attempt(assignment("a", attempt=2, known=1), Trainers(factory, settings), tmp_path)
     again = second.step()["reports"]
     assert content(again) == content(untold)[: len(again)]
     assert again[0]["epoch"] == 2
@@ -55,20 +56,20 @@ def test_an_attempt_continues_the_one_before_it_exactly(tmp_path, monkeypatch, f
 
 def test_epochs_that_the_ledger_has_are_trained_again_but_not_told_again(tmp_path):
     settings = {"seconds": 0.0}
-    whole = steps(Attempt(assignment("whole"), TINY, settings, tmp_path), 5)
-    lost = Attempt(assignment("a", attempt=2, known=3), TINY, settings, tmp_path)  # no checkpoint is left
+    whole = steps(Attempt(assignment("whole"), Trainers(TINY, settings), tmp_path), 5)
+    lost = Attempt(assignment("a", attempt=2, known=3), Trainers(TINY, settings), tmp_path)  # no checkpoint is left
     assert [report["epoch"] for report in steps(lost, 4)] == [4]
     assert content(steps(lost, 1)) == content(whole[4:])
 
 
 def test_a_damaged_checkpoint_costs_the_epochs_since_the_one_before_it(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "PART", math.inf)
-    whole = steps(Attempt(assignment("whole"), TINY, {}, tmp_path), 5)
-    steps(Attempt(assignment("a"), TINY, {}, tmp_path), 2)
-    told = steps(Attempt(assignment("a", attempt=2), TINY, {}, tmp_path), 2)
+    whole = steps(Attempt(assignment("whole"), Trainers(TINY, {}), tmp_path), 5)
+    steps(Attempt(assignment("a"), Trainers(TINY, {}), tmp_path), 2)
+    told = steps(Attempt(assignment("a", attempt=2), Trainers(TINY, {}), tmp_path), 2)
     path = tmp_path / "checkpoints" / "a" / "attempt-2.pt"
     path.write_bytes(path.read_bytes()[:-100])
-    third = Attempt(assignment("a", attempt=3, known=3), TINY, {}, tmp_path)
+    third = Attempt(assignment("a", attempt=3, known=3), Trainers(TINY, {}), tmp_path)
     assert third._newest()["epoch"] == 2
     assert content(told + steps(third, 3)) == content(whole)
 
@@ -76,10 +77,10 @@ def test_a_damaged_checkpoint_costs_the_epochs_since_the_one_before_it(tmp_path,
 def test_a_zombie_with_an_old_attempt_number_spoils_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "PART", math.inf)
     settings = {"seconds": 0.0}
-    whole = steps(Attempt(assignment("whole"), FAKE, settings, tmp_path), 5)
-    zombie = Attempt(assignment("a"), FAKE, settings, tmp_path)
+    whole = steps(Attempt(assignment("whole"), Trainers(FAKE, settings), tmp_path), 5)
+    zombie = Attempt(assignment("a"), Trainers(FAKE, settings), tmp_path)
     told = steps(zombie, 2)
-    alive = Attempt(assignment("a", attempt=2, known=2), FAKE, settings, tmp_path)
+    alive = Attempt(assignment("a", attempt=2, known=2), Trainers(FAKE, settings), tmp_path)
     found = []
     for _ in range(4):  # they take turns, and the zombie is ahead
         steps(zombie, 1) if zombie._reports[-1]["epoch"] < 5 else None
@@ -87,7 +88,7 @@ def test_a_zombie_with_an_old_attempt_number_spoils_nothing(tmp_path, monkeypatc
     assert content(told + found) == content(whole)
     files = {path.name: torch.load(path, weights_only=True) for path in (tmp_path / "checkpoints" / "a").glob("*.pt")}
     assert sorted(files) == ["attempt-1.pt", "attempt-2.pt"]
-    third = Attempt(assignment("a", attempt=3), FAKE, settings, tmp_path)
+    third = Attempt(assignment("a", attempt=3), Trainers(FAKE, settings), tmp_path)
     assert third._newest()["epoch"] == files["attempt-2.pt"]["epoch"]
 
 
@@ -96,11 +97,12 @@ import json, sys
 from pathlib import Path
 from bench.execution import trial
 from tests.bench.execution.test_trial import TINY, assignment, content, steps
-trial.prepare(TINY, {})
+trainers = trial.Trainers(TINY, {})
+trainers.prepare()
 told = []
 for text in sys.argv[2:]:
     one = json.loads(text)
-    told.append(content(steps(trial.Attempt(assignment(**one), TINY, {}, Path(sys.argv[1])), 3)))
+    told.append(content(steps(trial.Attempt(assignment(**one), trainers, Path(sys.argv[1])), 3)))
 print(json.dumps(told[-1]))
 """
 
@@ -127,24 +129,24 @@ def test_a_trial_in_a_used_worker_gives_bit_identical_results_to_one_in_a_fresh_
 
 
 def test_an_error_of_the_trainer_is_told_in_a_line_with_its_place(tmp_path):
-    attempt = Attempt(assignment(fault="exception"), FAKE, {"seconds": 0.0}, tmp_path)
+    attempt = Attempt(assignment(fault="exception"), Trainers(FAKE, {"seconds": 0.0}), tmp_path)
     steps(attempt, 2)
     answer = attempt.step()
-    reason = answer["failed"]
-    assert answer["kind"] == "error"
+    reason = answer["failed"]["text"]
+    assert answer["failed"]["kind"] == "error"
     assert reason.startswith("ValueError: three is too many (fake_trainer.py:")
     assert "\n" not in reason
 
 
 def test_a_factory_that_cannot_be_imported_fails_the_trial(tmp_path):
-    answer = Attempt(assignment(), "no_such_module:factory", {}, tmp_path).step()
-    assert answer["failed"].startswith("ModuleNotFoundError")
+    answer = Attempt(assignment(), Trainers("no_such_module:factory", {}), tmp_path).step()
+    assert answer["failed"]["text"].startswith("ModuleNotFoundError")
 
 
 def test_a_trainer_that_ends_early_fails_the_trial(tmp_path):
-    attempt = Attempt(assignment(epochs=2), FAKE, {"seconds": 0.0}, tmp_path)
+    attempt = Attempt(assignment(epochs=2), Trainers(FAKE, {"seconds": 0.0}), tmp_path)
     steps(attempt, 2)
-    assert attempt.step()["failed"] == "the trainer ended before epoch 2"
+    assert attempt.step()["failed"]["text"] == "the trainer ended before epoch 2"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_a_trial_goes_on_without_checkpoints_on_a_full_disk_and_warns(full_disk)
     with contextlib.suppress(OSError):
         for number in range(16):  # neither a file nor a folder can be made
             (full_disk / f"filler-{number}").touch()
-    attempt = Attempt(assignment(), TINY, {"ballast": 300_000}, full_disk)
+    attempt = Attempt(assignment(), Trainers(TINY, {"ballast": 300_000}), full_disk)
     answers = [attempt.step() for _ in range(5)]
     assert [report["epoch"] for answer in answers for report in answer["reports"]] == [1, 2, 3, 4, 5]
     assert "No space left" in answers[0]["warning"]
@@ -206,14 +208,14 @@ def test_a_trial_goes_on_without_checkpoints_on_a_full_disk_and_warns(full_disk)
     assert not (full_disk / "checkpoints").exists()
     for path in full_disk.iterdir():
         path.unlink()
-    again = Attempt(assignment(attempt=2, known=5), TINY, {"ballast": 300_000}, full_disk)
+    again = Attempt(assignment(attempt=2, known=5), Trainers(TINY, {"ballast": 300_000}), full_disk)
     assert "warning" not in again.step()
 
 
 @pytest.mark.parametrize("leave", [0, 4096, 200_000])
 def test_a_disk_that_fills_while_a_trial_runs_costs_its_checkpoints_only(full_disk, monkeypatch, leave):
     monkeypatch.setattr(checkpoint, "PART", math.inf)
-    attempt = Attempt(assignment(), TINY, {"ballast": 300_000}, full_disk)
+    attempt = Attempt(assignment(), Trainers(TINY, {"ballast": 300_000}), full_disk)
     answers = [attempt.step()]
     assert "warning" not in answers[0]
     fill(full_disk, leave)
@@ -226,7 +228,7 @@ def test_a_disk_that_fills_while_a_trial_runs_costs_its_checkpoints_only(full_di
 
 def test_where_nothing_can_be_written_a_trial_goes_on_and_the_warning_names_the_folder(tmp_path):
     (tmp_path / "checkpoints").touch()
-    attempt = Attempt(assignment(), FAKE, {"seconds": 0.0}, tmp_path)
+    attempt = Attempt(assignment(), Trainers(FAKE, {"seconds": 0.0}), tmp_path)
     answers = [attempt.step() for _ in range(5)]
     assert [report["epoch"] for answer in answers for report in answer["reports"]] == [1, 2, 3, 4, 5]
     assert answers[0]["warning"] == f"no checkpoint can be written to {tmp_path / 'checkpoints'}: Not a directory"
@@ -292,7 +294,7 @@ from pathlib import Path
 from bench.execution import tune
 from tests.bench.execution.test_trial import FAKE, assignment, json
 worker = tune._Worker.__new__(tune._Worker)
-worker.setup({"assignment": json.dumps(assignment())}, FAKE, {}, sys.argv[1], sys.argv[2] or tune._machine())
+worker.setup({"assignment": json.dumps(assignment().to_json())}, FAKE, {}, sys.argv[1], sys.argv[2] or tune._machine())
 print("set up", flush=True)
 time.sleep(float(sys.argv[3]))
 """

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.execution import tune
+from bench.search.job import Assignment
 from bench.search.ledger import Fold, Ledger, read, read_events
 from bench.search.search import Full
 from bench.search.simulate import plan_for, synthetic
@@ -346,7 +347,7 @@ def test_on_a_cluster_a_trial_is_charged_from_the_sign_of_life_of_its_own_attemp
     monkeypatch.setattr(tune, "_slots", lambda *_: 2)
     now = [100.0]
     monkeypatch.setattr(session.search, "clock", lambda: now[0])
-    assignment = json.loads(session.suggest("first")["assignment"])
+    assignment = Assignment.from_json(json.loads(session.suggest("first")["assignment"]))
     folder = session.run_dir / "checkpoints" / assignment.job.uid
     folder.mkdir(parents=True)
     (folder / "attempt-9.alive").touch()
