@@ -268,9 +268,10 @@ def run(options: argparse.Namespace) -> int:
 
     from algorithms.encoders import check_encoder
     from bench.data import images
-    from bench.execution import tune
+    from bench.execution import driver
     from bench.execution.calibration import calibrate
     from bench.execution.settings import TrainingSettings
+    from bench.execution.tune import RayTune
     from bench.report import anchors, report, results, table
     from bench.search import ledger, plan
 
@@ -387,15 +388,15 @@ def run(options: argparse.Namespace) -> int:
     }
     status = 0
     try:
-        tune.run(
+        driver.run(
             made,
             run_dir,
+            RayTune(options.address),
             fresh=options.fresh,
-            address=options.address,
             facts=facts,
             on_results=lambda fold: results.write(fold, run_dir),
         )
-    except tune.Interrupted as interruption:
+    except driver.Interrupted as interruption:
         print(f"{interruption} (without --fresh)" if options.fresh else interruption)
         status = 128 + interruption.signal
     page = report.write(run_dir)
@@ -420,9 +421,9 @@ def count_slots(device: str, rate: float, address: str | None) -> int:
     from bench.search.budget import slots
 
     if address:
-        from bench.execution import tune
+        from bench.execution import ray_cluster
 
-        found = tune.cluster_slots(address, device, rate)
+        found = ray_cluster.cluster_slots(address, device, rate)
         if not found:
             raise UserError(
                 f"the cluster at {address} has no {device.upper()} that is whole; start Ray on nodes with some"

@@ -21,7 +21,7 @@ import torch
 import run_bench
 from algorithms import method_class
 from algorithms.training.augment import pack, unaugmented
-from bench.execution import tune
+from bench.execution import ray_cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -96,7 +96,7 @@ def check_ray(words: list[str]) -> None:
 def check_export(words: list[str]) -> None:
     """Variables that the product sets itself, where it starts Ray."""
     for name, value in (word.split("=") for word in words):
-        assert (tune._ENVIRONMENT | {"RAY_AUTH_MODE": "token"})[name] == value
+        assert (ray_cluster.ENVIRONMENT | {"RAY_AUTH_MODE": "token"})[name] == value
 
 
 def check_chmod(words: list[str]) -> None:

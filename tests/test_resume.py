@@ -21,9 +21,12 @@ import torch
 
 from algorithms.training.trainer import EpochReport, Trainer
 from bench.data import images
-from bench.execution import checkpoint, trial, tune
+from bench.execution import checkpoint, driver, session
+from bench.execution.attempt import Attempt
+from bench.execution.factory import Trainers
 from bench.execution.settings import TrainingSettings
 from bench.execution.training import Training
+from bench.execution.tune import RayTune
 from bench.search import plan
 from bench.search.budget import Budget
 from bench.search.job import Assignment, Job
@@ -72,12 +75,13 @@ def confirming() -> Job:
 def attempt(folder: Path, number: int) -> None:
     """An attempt at `confirming`, to its end; its reports on stdout."""
     checkpoint.PART = math.inf  # after every epoch
-    trainers = trial.Trainers(FACTORY, settings(folder).to_json())
+    trainers = Trainers(FACTORY, settings(folder).to_json())
     trainers.prepare()
-    worker, reports = trial.Attempt(Assignment(confirming(), number, 0, 300.0), trainers, folder), []
-    while not reports or reports[-1]["epoch"] < EPOCHS:
-        reports += worker.step()["reports"]
-    print(json.dumps({"found": reports, "undisturbed": undisturbed(folder, confirming())}))
+    worker, reports = Attempt(Assignment(confirming(), number, 0, 300.0), trainers, folder), []
+    while not reports or reports[-1].epoch < EPOCHS:
+        reports += worker.step().reports
+    found = [report.to_json() for report in reports]
+    print(json.dumps({"found": found, "undisturbed": undisturbed(folder, confirming())}))
 
 
 def run(folder: Path) -> None:
@@ -97,9 +101,9 @@ def run(folder: Path) -> None:
         if ended(fold) and fold.closed is None:
             os.kill(os.getpid(), signal.SIGINT)
 
-    tune.RESULTS = 0.2
-    with contextlib.suppress(tune.Interrupted):
-        tune.run(made, folder / "run", on_results=stop)
+    session.RESULTS = 0.2
+    with contextlib.suppress(driver.Interrupted):
+        driver.run(made, folder / "run", RayTune(), on_results=stop)
     fold = read(folder / "run" / "ledger.jsonl")
     found = fold.trials[ended(fold)[0]]
     told = {"uid": found.uid, "state": found.state, "attempts": found.attempts}

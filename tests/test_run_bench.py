@@ -26,7 +26,7 @@ from PIL import Image
 import run_bench
 from bench.data import images
 from bench.errors import UserError
-from bench.execution import tune
+from bench.execution import driver
 from bench.search import plan as planning
 from bench.search import space as search_space
 from bench.search.ledger import FORMAT, Ledger, read, read_events
@@ -179,13 +179,13 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
         seconds = {"epoch": 0.1 + 0.01 * len(found.calibrated), "evaluation": 0.1, "start": 0.0}
         return {"calibration": dict.fromkeys(names, seconds), "startup": 1.0, "choices": {}}
 
-    def recorded(plan, *arguments, run=tune.run, **options):
+    def recorded(plan, *arguments, run=driver.run, **options):
         found.plans.append(plan)
         return run(plan, *arguments, **options)
 
     monkeypatch.setattr(planning, "calibrate", calibrate)
     monkeypatch.setattr(Search, "work_left", lambda search: False)
-    monkeypatch.setattr(tune, "run", recorded)
+    monkeypatch.setattr(driver, "run", recorded)
     return found
 
 

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from algorithms import method_class
 from algorithms.evaluation.knn import Evaluation
+from algorithms.method import Method
 from algorithms.training.augment import pack
 from algorithms.training.trainer import Recipe, Trainer, batch_size_for, differing, effective_hyperparameters
+from bench import doors
 from bench.data import images
 from bench.errors import UserError
 from bench.execution.factory import Calibration
+from bench.execution.protocols import Judgement
 from bench.execution.settings import TrainingSettings
 from bench.search.job import Job
 from bench.search.space import load
@@ -78,7 +81,7 @@ class Training:
         number of images that a search trains on, so that the winner is confirmed as it won. Raises UserError."""
         dataset = images.open_saved(self.settings.data)
         size = dataset.train.pixels.shape[-1]
-        method, given = method_class(job.method), recipe(job, size)
+        method, given = self.method(job.method), recipe(job, size)
         if most := self.settings.batch_size:
             given = {**given, "batch_size": min(most, given.get("batch_size", Recipe.batch_size))}
         count = len(dataset.train.labels) - dataset.validation
@@ -87,7 +90,7 @@ class Training:
             given = {**given, "batch_size": max(2, whole // 2)}
         try:
             with torch.device("meta"):  # its width is all that is asked for
-                width = method.build_encoder(self.settings.encoder, size).width
+                width = method.build_encoder(self.encoder, size).width
             return effective_hyperparameters(method, given, width=width, images=count)
         except ValueError as error:
             raise UserError(str(error)) from None
@@ -96,11 +99,11 @@ class Training:
         settings = self.settings
         pixels, labels, evaluation = stage_data(settings.data, job.stage == "search", settings.device)
         trainer = Trainer(
-            method_class(job.method),
+            self.method(job.method),
             pixels,
             self.effective(job),
             epochs=job.epochs,
-            encoder=settings.encoder,
+            encoder=self.encoder,
             seed=job.seed,
             device=settings.device,
             evaluation=evaluation,
@@ -112,6 +115,31 @@ class Training:
         asked = recipe(job, trainer.method.setting.image_size)
         trainer.facts["hyperparameters"] = differing(asked, trainer.hyperparameters)
         return trainer
+
+    def evaluate(self, job: Job, encoder: Mapping[str, Tensor]) -> Judgement:
+        """The network is built as the training did, then has the weights of this state dict."""
+        trainer = self.build(job)
+        trainer.method.judged_encoder.load_state_dict(encoder)
+        return Judgement(trainer, job.protocol or "")
+
+    def encoder_state(self, trainer: Trainer) -> Mapping[str, Tensor] | None:
+        """Nothing of raw pixels, which have no weights."""
+        return trainer.method.judged_encoder.state_dict() or None
+
+    def method(self, name: str) -> type[Method]:
+        """The class of a method or baseline, ours or a user's own. Raises UserError."""
+        if (door := self.settings.methods.get(name)) is None:
+            return method_class(name)
+        found: type[Method] = doors.load("method", door, "name a class of algorithms.method.Method")
+        return found
+
+    @functools.cached_property
+    def encoder(self) -> Any:
+        """The name of one of our encoders, or what a user's door leads to: (image size, px) -> network. Raises
+        UserError."""
+        name = self.settings.encoder
+        otherwise = "name a function that makes a network for images of so many px"
+        return doors.load("encoder", name, otherwise) if doors.is_door(name) else name
 
     def calibrate(self, job: Job) -> Calibration:
         """What the job takes here, measured on a few steps and on a part of the images, not on a whole epoch."""
