@@ -1,6 +1,7 @@
 """What this process may use of the machine: a container or a batch system often gives it a part only."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def memory_bytes(root: str | Path = "/") -> int:
     for group in _groups(Path(root), "memory"):
         most += _numbers(group / "memory.max") or _numbers(group / "memory.limit_in_bytes")
     return min(most)
+
+
+def name() -> str:
+    """What tells this machine, since it was started, from all others."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:

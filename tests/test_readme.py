@@ -22,7 +22,7 @@ from algorithms import method_class
 from algorithms.images.augment import unaugmented
 from algorithms.images.store import pack
 from bench.commands.main import COMMANDS, ssl_bench
-from bench.execution import tune
+from bench.execution import ray_cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -111,7 +111,7 @@ def check_ray(words: list[str]) -> None:
 def check_export(words: list[str]) -> None:
     """Variables that the product sets itself, where it starts Ray."""
     for name, value in (word.split("=") for word in words):
-        assert (tune._ENVIRONMENT | {"RAY_AUTH_MODE": "token"})[name] == value
+        assert (ray_cluster.ENVIRONMENT | {"RAY_AUTH_MODE": "token"})[name] == value
 
 
 def check_chmod(words: list[str]) -> None:

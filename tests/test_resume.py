@@ -21,20 +21,26 @@ import torch
 
 from algorithms.training.report import EpochReport
 from algorithms.training.trainer import Trainer
-from bench.data import images, saved
-from bench.execution import checkpoint, training, trial, tune
+from bench.data import images
+from bench.execution import checkpoint, driver, session
+from bench.execution.attempt import Attempt
+from bench.execution.factory import Trainers
+from bench.execution.settings import TrainingSettings
+from bench.execution.training import Training
+from bench.execution.tune import RayTune
 from bench.search import plan
 from bench.search.budget import Budget
 from bench.search.fold import Fold, read
+from bench.search.job import Assignment, Job
 from bench.search.space import load
 
 ROOT = Path(__file__).resolve().parent.parent
 METHOD, EPOCHS = "pirl", 4
-FACTORY = "tests.test_resume:build"
+FACTORY = "tests.test_resume:MortalTraining"
 
 
-def settings(folder: Path) -> dict[str, str]:
-    return {"data": str(folder), "encoder": "resnet8", "device": "cpu"}
+def settings(folder: Path) -> TrainingSettings:
+    return TrainingSettings("shapes", "0" * 64, 32, encoder="resnet8", device="cpu", data=str(folder))
 
 
 class Mortal:
@@ -55,29 +61,28 @@ class Mortal:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-prepare = training.prepare
+class MortalTraining(Training):
+    """The factory of a real run; its trainers are mortal where they confirm."""
+
+    def build(self, job: Job) -> Trainer | Mortal:
+        trainer = super().build(job)
+        return trainer if job.stage == "search" else Mortal(trainer, Path(self.settings.data) / f"{job.uid}.log")
 
 
-def build(asked: dict[str, Any], settings: dict[str, Any]) -> Trainer | Mortal:
-    """The trainer of a real run; mortal where it confirms."""
-    trainer = training.build(asked, settings)
-    return trainer if asked["stage"] == "search" else Mortal(trainer, Path(settings["data"]) / f"{asked['uid']}.log")
-
-
-def confirming() -> dict[str, Any]:
-    values = {"uid": "alone", "method": METHOD, "stage": "published", "seed": 900_001, "epochs": EPOCHS}
-    return values | {"evaluate_at": [2, EPOCHS], "hyperparameters": load(METHOD, 32).defaults}
+def confirming() -> Job:
+    return Job("alone", METHOD, "published", 900_001, load(METHOD, 32).defaults, EPOCHS, (2, EPOCHS))
 
 
 def attempt(folder: Path, number: int) -> None:
     """An attempt at `confirming`, to its end; its reports on stdout."""
     checkpoint.PART = math.inf  # after every epoch
-    prepare(settings(folder))
-    assignment = {"trial": confirming(), "attempt": number, "known": 0, "time_limit": 300.0}
-    worker, reports = trial.Attempt(assignment, FACTORY, settings(folder), folder), []
-    while not reports or reports[-1]["epoch"] < EPOCHS:
-        reports += worker.step()["reports"]
-    print(json.dumps({"found": reports, "undisturbed": undisturbed(folder, confirming())}))
+    trainers = Trainers(FACTORY, settings(folder).to_json())
+    trainers.prepare()
+    worker, reports = Attempt(Assignment(confirming(), number, 0, 300.0), trainers, folder), []
+    while not reports or reports[-1].epoch < EPOCHS:
+        reports += worker.step().reports
+    found = [report.to_json() for report in reports]
+    print(json.dumps({"found": found, "undisturbed": undisturbed(folder, confirming())}))
 
 
 def run(folder: Path) -> None:
@@ -87,7 +92,7 @@ def run(folder: Path) -> None:
     space = load(METHOD, 32)
     fixed = {name: {key: entry[key] for key in ("default", "source")} for name, entry in space.entries.items()}
     spaces = {METHOD: dataclasses.replace(space, entries=fixed)}
-    experiment = plan.Experiment(spaces, FACTORY, local=settings(folder), baselines=(), epochs=EPOCHS, seeds=1)
+    experiment = plan.Experiment(spaces, FACTORY, settings(folder), baselines=(), epochs=EPOCHS, seeds=1)
     made = plan.Plan(experiment, Budget("cpu", 3600.0), 2, 1.0, EPOCHS, calibration, 0.0, 300.0)
 
     def ended(fold: Fold) -> list[str]:
@@ -97,23 +102,23 @@ def run(folder: Path) -> None:
         if ended(fold) and fold.closed is None:
             os.kill(os.getpid(), signal.SIGINT)
 
-    tune.RESULTS = 0.2
-    with contextlib.suppress(tune.Interrupted):
-        tune.run(made, folder / "run", on_results=stop)
+    session.RESULTS = 0.2
+    with contextlib.suppress(driver.Interrupted):
+        driver.run(made, folder / "run", RayTune(), on_results=stop)
     fold = read(folder / "run" / "ledger.jsonl")
     found = fold.trials[ended(fold)[0]]
-    names = ("uid", "method", "stage", "seed", "epochs", "evaluate_at", "hyperparameters")
-    asked = {name: getattr(found, name) for name in names}
     told = {"uid": found.uid, "state": found.state, "attempts": found.attempts}
-    told |= {"found": list(found.reports.values()), "undisturbed": undisturbed(folder, asked)}
+    told["found"] = [report.to_json() for report in found.reports.values()]
+    told["undisturbed"] = undisturbed(folder, found.job)
     print(json.dumps(told))
 
 
-def undisturbed(folder: Path, asked: dict[str, Any]) -> list[dict[str, Any]]:
+def undisturbed(folder: Path, job: Job) -> list[dict[str, Any]]:
     """The reports of the same training, never stopped; what it ends with is kept in `undisturbed.pt`."""
-    prepare(settings(folder))
-    trainer = training.build(asked, settings(folder))
-    reports = [vars(report) for report in trainer]
+    factory = Training(settings(folder))
+    factory.prepare()
+    trainer = factory.build(job)
+    reports = [report.to_json() for report in trainer]
     checkpoint.write(folder / "undisturbed.pt", trainer.state_dict())
     return reports
 
@@ -131,12 +136,12 @@ def answer(done: subprocess.CompletedProcess) -> dict[str, Any]:
 def measured(reports: list[dict[str, Any]]) -> list[tuple]:
     """Of every report what a clock has no part in."""
     names = ("epoch", "loss", "knn_200", "knn_20", "purity_20", "feature_std")
-    return [tuple(report[name] for name in names) for report in reports]
+    return [tuple(report.get(name) for name in names) for report in reports]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    saved.save(images.load("shapes", limit=200), tmp_path)
+    images.save(images.load("shapes", limit=200), tmp_path)
     return tmp_path
 
 

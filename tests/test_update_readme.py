@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import run_bench
-from bench.execution import benchmark, tune
+from bench.execution import benchmark, driver
 from tests.bench import synthetic_run
 from tests.bench.class_folders import class_folders
 
@@ -28,7 +28,7 @@ def test_the_readme_gets_the_table_when_asked_and_never_else(tmp_path: Path, mon
     readme = Path(shutil.copy(ROOT / "README.md", checkout))
     before = readme.read_text()
     monkeypatch.chdir(checkout)
-    monkeypatch.setattr(tune, "run", lambda *_, **__: synthetic_run.write(run_dir, encoder="resnet8"))
+    monkeypatch.setattr(driver, "run", lambda *_, **__: synthetic_run.write(run_dir, encoder="resnet8"))
     images = class_folders(tmp_path / "cifar10", [16])
     words = ["--methods", "simclr", "--budget", "20cpu-minutes", "--epochs", "2", "--run-dir", str(run_dir)]
     words += ["--dataset", str(images)]
@@ -48,10 +48,10 @@ def test_the_readme_gets_the_table_when_asked_and_never_else(tmp_path: Path, mon
     assert after.partition(end)[2] == before.partition(end)[2]
 
     def interrupted(*_, **__):
-        raise tune.Interrupted(signal.SIGINT)
+        raise driver.Interrupted(signal.SIGINT)
 
     readme.write_text(before)
-    monkeypatch.setattr(tune, "run", interrupted)
+    monkeypatch.setattr(driver, "run", interrupted)
     assert run_bench.main([*words, "--update-readme"]) == 130
     assert f"README: {readme} keeps its table, as the run was interrupted\n" in capfd.readouterr().out
     assert readme.read_text() == before

@@ -32,11 +32,12 @@ from bench import doors
 from bench.data import checks, images, saved
 from bench.data.dataset import Dataset
 from bench.errors import UserError
-from bench.execution import brought, single, tune
+from bench.execution import brought, driver, ray_cluster, single
 from bench.execution import profile as phases
 from bench.execution.calibration import calibrate
 from bench.execution.configuration import Configuration, TrainingConfiguration
 from bench.execution.settings import TrainingSettings
+from bench.execution.tune import RayTune
 from bench.machine import cores
 from bench.report import anchors, report, results, table
 from bench.report import readme as readmes
@@ -276,15 +277,15 @@ def train_all(configuration: Configuration, prepared: Prepared, made: Plan, comm
     }
     run_dir = prepared.run_dir
     try:
-        tune.run(
+        driver.run(
             made,
             run_dir,
+            RayTune(configuration.address),
             fresh=configuration.fresh,
-            address=configuration.address,
             facts=facts,
             on_results=lambda fold: results.write(fold, run_dir),
         )
-    except tune.Interrupted as interruption:
+    except driver.Interrupted as interruption:
         print(f"{interruption} (without --fresh)" if configuration.fresh else interruption)
         return 128 + interruption.signal
     return 0
@@ -352,7 +353,7 @@ def commit() -> str | None:
 def count_slots(device: str, rate: float, address: str | None) -> int:
     """The trials that run at a time: of the cluster at `address`, else of this machine. Raises UserError."""
     if address:
-        found = tune.cluster_slots(address, device, rate)
+        found = ray_cluster.cluster_slots(address, device, rate)
         if not found:
             raise UserError(
                 f"the cluster at {address} has no {device.upper()} that is whole; start Ray on nodes with some"

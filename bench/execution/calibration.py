@@ -3,7 +3,6 @@ slot."""
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
-from bench.execution import factory
+from bench.execution import factory, interpreter
 from bench.execution.factory import Calibration
 from bench.search.description import duration
 from bench.search.experiment import Experiment
@@ -57,12 +56,12 @@ def calibrate(experiment: Experiment) -> dict[str, Any]:
         limit = max(60.0, experiment.patience) * len(jobs)
         try:
             process = subprocess.run(
-                [sys.executable, "-P", "-m", "bench.execution.calibration", str(answer)],
+                interpreter.module("bench.execution.calibration", str(answer)),
                 input=json.dumps(task),
                 text=True,
                 errors="replace",
                 stderr=subprocess.PIPE,
-                env=os.environ | {"PYTHONPATH": import_path()},
+                env=interpreter.environment(),
                 check=False,
                 timeout=limit,
             )
@@ -73,16 +72,8 @@ def calibrate(experiment: Experiment) -> dict[str, Any]:
         if process.returncode != 0:
             last = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
             raise UserError(f"calibration failed: {last}")
-        return json.loads(answer.read_text())
-
-
-def import_path() -> str:
-    """The PYTHONPATH of a process that is to find the modules that this one finds. The working directory comes last, so
-    that nothing there is taken for another module, unless the project lies there."""
-    here, project = os.getcwd(), str(Path(__file__).resolve().parents[2])
-    entries = [os.path.abspath(entry) for entry in sys.path]
-    first = [entry for entry in entries if here == project or os.path.realpath(entry) != here]
-    return os.pathsep.join(dict.fromkeys([*first, here]))
+        measured: dict[str, Any] = json.loads(answer.read_text())
+        return measured
 
 
 def _calibration_process(answer: str) -> None:
@@ -129,12 +120,14 @@ def _calibration_process(answer: str) -> None:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    from bench.execution.trial import kind_of_error  # with PyTorch, whose import is part of no start
+    from bench.execution.failures import kind_of_error  # with PyTorch, whose import is part of no start
 
     return kind_of_error(error) == "memory"
 
 
-def _distinct(job: Job, choices: dict[str, list], effective: Callable[[Job], Mapping]) -> dict[str, list]:
+def _distinct(
+    job: Job, choices: Mapping[str, list[Any]], effective: Callable[[Job], Mapping[str, Any]]
+) -> dict[str, list[Any]]:
     """What is left of the choices of each hyper-parameter of which several have the same effect, the others being as
     the job has them: of those that have it, the job's own choice, else the first."""
     own, left = job.hyperparameters, {}

@@ -2,7 +2,7 @@
 
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Checkpoint:
             self._took = self._saved - began
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
+def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write tensors and plain values. Raises OSError."""
     write_atomically(path, lambda file: torch.save(content, file))
 
@@ -41,9 +41,10 @@ def read(path: Path) -> dict[str, Any]:
     damage = (RuntimeError, OSError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError)
     with open(path, "rb") as file:
         try:
-            return torch.load(file, map_location="cpu", weights_only=True)
+            content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except damage as error:  # OSError where a table of contents points before the file's beginning
             raise damaged(path) from error
+    return content
 
 
 def damaged(path: Path) -> UserError:

@@ -1,5 +1,7 @@
 """What workers make trainers with: named on the command line's side, made in each process."""
 
+import contextlib
+import gc
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -47,6 +49,12 @@ class Factory(Protocol):
 
     def build(self, job: Job) -> Trainer: ...
 
+    def evaluate(self, job: Job, encoder: Mapping[str, Any]) -> Trainer:
+        """Of a job with a protocol: what has one epoch, the figures of the encoder, which `encoder_state` gave."""
+
+    def encoder_state(self, trainer: Trainer) -> Mapping[str, Any] | None:
+        """What is kept of a training's encoder when it has ended; None where there is nothing."""
+
     def calibrate(self, job: Job) -> Calibration: ...
 
     def effective(self, job: Job) -> Mapping[str, Any]:
@@ -57,4 +65,29 @@ class Factory(Protocol):
 def make(name: str, settings: Mapping[str, Any]) -> Factory:
     """The factory "module:Class" with these settings."""
     module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute).from_json(settings)
+    made: Factory = getattr(importlib.import_module(module), attribute).from_json(settings)
+    return made
+
+
+class Trainers:
+    """The run's factory in this process: `name` is "module:Class", `settings` as JSON holds them."""
+
+    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
+        self._name, self._settings = name, settings
+        self._factory: Factory | None = None
+
+    def prepare(self) -> None:
+        """What a worker does before its first trial: imports, and what the factory prepares.
+
+        An error here is left to the first trial, which meets it again and tells it.
+        """
+        with contextlib.suppress(Exception):
+            self.factory.prepare()
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collections between trials need not look at it again
+
+    @property
+    def factory(self) -> Factory:
+        if self._factory is None:
+            self._factory = make(self._name, self._settings)
+        return self._factory

@@ -40,7 +40,7 @@ class TrainingSettings:
         own = (each.name for each in dataclasses.fields(self) if not each.metadata.get("here"))
         told = {name: getattr(self, name) for name in own}
         decided = {"compile": "on" if self.compile else "off"} if self.compile is not None else {}
-        absent = (None, False, {})
+        absent: tuple[object, ...] = (None, False, {})
         return {name: value for name, value in told.items() if value not in absent} | decided
 
     def to_json(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from bench.data import saved
 from bench.errors import UserError
 from bench.execution import brought
 from bench.execution.factory import Calibration
+from bench.execution.protocols import Judgement
 from bench.execution.settings import TrainingSettings
 from bench.search.job import Job
 from bench.search.space import load
@@ -113,6 +114,16 @@ class Training:
         asked = recipe(job, trainer.method.setting.image_size)
         trainer.facts["hyperparameters"] = differing(asked, trainer.hyperparameters)
         return trainer
+
+    def evaluate(self, job: Job, encoder: Mapping[str, Tensor]) -> Judgement:
+        """The network is built as the training did, then has the weights of this state dict."""
+        trainer = self.build(job)
+        trainer.method.judged_encoder.load_state_dict(encoder)
+        return Judgement(trainer, job.protocol or "")
+
+    def encoder_state(self, trainer: Trainer) -> Mapping[str, Tensor] | None:
+        """Nothing of raw pixels, which have no weights."""
+        return trainer.method.judged_encoder.state_dict() or None
 
     def calibrate(self, job: Job) -> Calibration:
         """What the job takes here, measured on a few steps and on a part of the images, not on a whole epoch."""

@@ -99,7 +99,7 @@ class Ledger:
 def lock(run_dir: Path) -> int:
     """Take the folder's lock and return its descriptor; the kernel frees it however the driver dies.
 
-    Workers wait for the same lock to learn of their driver's death (`bench.execution.trial.die_with_driver`) and then
+    Workers wait for the same lock to learn of their driver's death (`bench.execution.worker`) and then
     hold it for an instant, so a refusal comes only after a second of trying.
     """
     descriptor = os.open(run_dir / "lock", os.O_CREAT | os.O_RDWR, 0o644)

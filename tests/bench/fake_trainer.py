@@ -7,6 +7,7 @@ takes, `settings["start"]` what goes before the first, `settings["trace"]` a fil
 {"uid", "pid", "epoch", "now": monotonic seconds, "niceness"}.
 """
 
+import dataclasses
 import itertools
 import json
 import math
@@ -46,8 +47,8 @@ class FakeTrainer:
     def __init__(self, job: Job, settings: Mapping[str, Any]) -> None:
         self.job, self.settings, self.epoch = job, settings, 0
         # Not imported: a calibration would take it for a start's time.
-        worker = sys.modules.get("bench.execution.trial")
-        self.begins = worker and worker._current and worker._current._began  # on a busy machine long before now
+        worker = sys.modules.get("bench.execution.attempt")
+        self.begins = worker and worker.current and worker.current.began  # on a busy machine long before now
         time.sleep(settings.get("start", 0.0))
         self.facts = {"encoder_parameters": 1000, "own_encoder": False, "device": "cpu"}
 
@@ -227,6 +228,12 @@ class Fake:
 
     def build(self, job: Job) -> Any:
         return self.trainer(job, self.settings)
+
+    def evaluate(self, job: Job, encoder: Mapping[str, Any]) -> Any:
+        return self.trainer(dataclasses.replace(job, epochs=1, evaluate_at=(1,)), self.settings)
+
+    def encoder_state(self, trainer: Any) -> Mapping[str, Any] | None:
+        return {"epoch": trainer.epoch}
 
     def calibrate(self, job: Job) -> Calibration:
         allocate(job, self.settings)

@@ -19,7 +19,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from bench.execution import tune
+from bench.execution import driver, session
+from bench.execution.tune import RayTune
 from bench.search.budget import Budget
 from bench.search.experiment import Experiment
 from bench.search.ledger import Ledger
@@ -27,6 +28,7 @@ from bench.search.plan import Costs, Plan
 from bench.search.planning import make
 from bench.search.search import Search
 from bench.search.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
+from tests.bench.fake_trainer import Settings
 from tests.bench.harness import FaultySpace
 
 FAKE = "tests.bench.fake_trainer:Fake"
@@ -40,12 +42,12 @@ def resident_megabytes() -> float:
 
 def experiment(factory: str, methods: int = 4, epochs: int = 9, **settings) -> Experiment:
     spaces = {name: FaultySpace(name) for name in ("simclr", "byol", "moco", "swav")[:methods]}
-    return Experiment(spaces, factory, settings, baselines=(), epochs=epochs, seeds=1)
+    return Experiment(spaces, factory, Settings(settings), baselines=(), epochs=epochs, seeds=1)
 
 
 def quiet_run(plan: Plan, folder: Path, **options):
     with contextlib.redirect_stdout(io.StringIO()):
-        return tune.run(plan, folder, **options)
+        return driver.run(plan, folder, RayTune(), **options)
 
 
 def slots(folder: Path) -> None:
@@ -82,7 +84,7 @@ def memory(folder: Path) -> None:
     calibration = {method: Costs(0.02, 0.0) for method in asked.spaces}
     points: list[tuple[int, float]] = []
     plan = Plan(asked, Budget("cpu", 60.0), 2, 1.0, 3, calibration, 0.0, 0.0)
-    tune.RESULTS = 0.0
+    session.RESULTS = 0.0
     quiet_run(
         plan,
         folder / "memory",

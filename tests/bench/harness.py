@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,10 @@ class FaultySpace:
 
 
 def command(run_dir: Path, budget: str, **options: Any) -> list[str]:
-    """Options: methods {name: fault or None}, slots, rate, settings (of the fake trainer), and fields of Experiment;
-    `nodes` of a cluster (SIGUSR2 kills one), `results`: a file to write them to, `until`: when to interrupt the run,
-    in terms of its `fold`, so that no test depends on how much fits into a budget."""
+    """Options: methods {name: fault or None}, `executor` ("processes", or "ray", which a cluster has), slots, rate,
+    settings (of the fake trainer), and fields of Experiment; `nodes` of a cluster (SIGUSR2 kills one), `results`: a
+    file to write them to, `until`: when to interrupt the run, in terms of its `fold`, so that no test depends on how
+    much fits into a budget."""
     task = {"run_dir": str(run_dir), "budget": budget} | options
     return [sys.executable, "-m", "tests.bench.harness", json.dumps(task)]
 
@@ -165,17 +167,18 @@ def main() -> int:
     if nodes:  # before Ray reads it
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_worker_niceness": "0"}
 
-    from bench.execution import tune
+    from bench.execution import driver, session
     from bench.execution.calibration import calibrate
     from bench.search.experiment import Experiment
     from bench.search.planning import make
 
-    tune.RESULTS = 0.5
+    session.RESULTS = 0.5
 
     run_dir, budget = Path(task.pop("run_dir")), Budget.parse(task.pop("budget"))
     slots, rate = task.pop("slots", 2), task.pop("rate", 1.0)
     spaces = {name: FaultySpace(name, fault) for name, fault in task.pop("methods").items()}
     results, until = task.pop("results", None), task.pop("until", None)
+    executor = task.pop("executor", "ray" if nodes else "processes")
     values = {"factory": "tests.bench.fake_trainer:Fake", "baselines": ()} | task
     values["baselines"] = tuple(values["baselines"])
     values["settings"] = Settings(values.get("settings", {}))
@@ -196,11 +199,17 @@ def main() -> int:
 
     try:
         plan = make(Experiment(spaces=spaces, **values), budget, slots, rate, calibrate=calibrate, run_dir=run_dir)
-        fold = tune.run(plan, run_dir, address=address, on_results=on_results)
+        if executor == "processes":
+            from bench.execution.processes import Processes as Executor
+        else:
+            from bench.execution.tune import RayTune
+
+            Executor = partial(RayTune, address)
+        fold = driver.run(plan, run_dir, Executor(), on_results=on_results)
     except UserError as error:
         print(f"error: {error}")
         return 2
-    except tune.Interrupted as stop:
+    except driver.Interrupted as stop:
         print(stop)
         return 128 + stop.signal
     finally:

@@ -13,7 +13,7 @@ import pytest
 
 from bench.data import images, known, saved
 from bench.errors import UserError
-from bench.execution import benchmark, tune
+from bench.execution import benchmark, driver
 from bench.execution.configuration import WHOLE, Configuration, TrainingConfiguration
 from bench.search.budget import Budget
 from bench.search.events import FORMAT
@@ -50,13 +50,13 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
         seconds = {"epoch": 0.1 + 0.01 * len(found.calibrated), "evaluation": 0.1, "start": 0.0}
         return {"calibration": dict.fromkeys(names, seconds), "startup": 1.0, "choices": {}}
 
-    def recorded(plan, *arguments, run=tune.run, **options):
+    def recorded(plan, *arguments, run=driver.run, **options):
         found.plans.append(plan)
         return run(plan, *arguments, **options)
 
     monkeypatch.setattr(benchmark, "calibrate", calibrate)
     monkeypatch.setattr(Search, "work_left", lambda search: False)
-    monkeypatch.setattr(tune, "run", recorded)
+    monkeypatch.setattr(driver, "run", recorded)
     return found
 
 

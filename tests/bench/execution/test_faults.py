@@ -270,7 +270,7 @@ def test_a_clock_that_jumps_changes_no_charge_and_no_decision(tmp_path, monkeypa
     simulate(plan, curve, jumping)
     monkeypatch.undo()
     used = sum(
-        curve(vars(trial), epoch)[1] * (1.0 if trial.stage == "search" else CONFIRM_IMAGES)
+        curve(trial.job, epoch)[1] * (1.0 if trial.stage == "search" else CONFIRM_IMAGES)
         for trial in jumping.fold.trials.values()
         for epoch in trial.reports
     )

@@ -5,9 +5,10 @@ import re
 import pytest
 import torch
 
-from bench.data import saved
+from bench.data import images
 from bench.data.dataset import Dataset, Split
 from bench.execution import profile
+from bench.execution.settings import TrainingSettings
 from bench.search.space import load
 
 
@@ -23,11 +24,11 @@ def test_bytes_moved_are_those_that_operators_read_and_write_views_left_out():
 @pytest.mark.parametrize("method", ["simclr", "byol"])
 def test_a_profile_tells_every_phase_and_what_they_add_up_to(tmp_path, monkeypatch, method):
     monkeypatch.setattr(profile, "SECONDS", 0.05)
-    monkeypatch.setattr(profile, "prepare", lambda settings: None)
+    monkeypatch.setattr(profile.Training, "prepare", lambda training: None)
     pixels = torch.randint(0, 256, (100, 3, 8, 8), dtype=torch.uint8)
     split = Split(pixels, torch.arange(100) % 2)
-    saved.save(Dataset("tiny", split, split, ("a", "b"), "0" * 64, "", ()), tmp_path)
-    settings = {"data": str(tmp_path), "encoder": "resnet8", "device": "cpu"}
+    images.save(Dataset("tiny", split, split, ("a", "b"), "0" * 64, "", ()), tmp_path)
+    settings = TrainingSettings("tiny", "0" * 64, 8, encoder="resnet8", device="cpu", data=str(tmp_path))
     text = profile.profile(method, load(method, 32).defaults, settings)
     numbers = {
         name: float(found[1])

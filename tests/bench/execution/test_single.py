@@ -10,6 +10,7 @@ from algorithms import encoders
 from bench.data import images, saved
 from bench.errors import UserError
 from bench.execution import single
+from bench.execution.settings import TrainingSettings
 from bench.execution.training import stage_data
 from bench.search.events import FORMAT
 from bench.search.ledger import Ledger
@@ -23,9 +24,15 @@ def data(tmp_path_factory):
     return str(folder)
 
 
+HERE = {"dataset": "shapes", "dataset_fingerprint": "12", "image_size": 8, "encoder": "resnet8"}
+
+
+def settings(data):
+    return TrainingSettings(**HERE, device="cpu", data=data)
+
+
 def train(data, run_dir, method="dino", epochs=3, **options):
-    local = {"data": data, "device": "cpu"}
-    return single.train(load(method, 32), {"encoder": "resnet8"}, local, epochs=epochs, run_dir=run_dir, **options)
+    return single.train(load(method, 32), settings(data), epochs=epochs, run_dir=run_dir, **options)
 
 
 def test_the_encoder_that_was_judged_is_kept_with_what_it_reached(data, tmp_path, capsys):
@@ -85,10 +92,10 @@ def test_a_folder_with_another_training_is_left_alone_unless_told(data, tmp_path
     assert json.loads((tmp_path / "trained" / "simclr" / "training.json").read_text())["asked"]["epochs"] == 2
 
 
-def searched(run_dir, settings, version=FORMAT, others=None, **values):
+def searched(run_dir, there, version=FORMAT, others=None, **values):
     """A run in the folder that simclr has won with these hyper-parameters."""
     ledger = Ledger(run_dir)
-    ledger.append("run", format=version, settings=settings, plan={})
+    ledger.append("run", format=version, settings=there, plan={})
     won = load("simclr", 32).defaults | {"temperature": 0.125} | (others or {})
     trial = {"uid": "simclr-0003", "method": "simclr", "stage": "search", "seed": 3, "number": 3, "parameters": {}}
     trial |= {"published": False, "of": None, "epochs": 1, "evaluate_at": [1], "hyperparameters": won}
@@ -102,14 +109,14 @@ def test_what_won_with_half_the_batch_is_trained_with_half_of_it(data, tmp_path)
     sizes = []
     for values in ({}, {"halved": True}):
         run_dir = tmp_path / str(len(values))
-        searched(run_dir, {"encoder": "resnet8"}, **values)
+        searched(run_dir, HERE, **values)
         path = train(data, run_dir, "simclr", epochs=1)
         sizes.append(json.loads((path.parent / "training.json").read_text())["facts"]["batch_size"])
     assert sizes[1] == sizes[0] / 2
 
 
 def test_what_won_in_a_version_with_other_hyper_parameters_is_refused_in_a_line(data, tmp_path):
-    searched(tmp_path, {"encoder": "resnet8"}, 2, {"projector_hidden": 512})
+    searched(tmp_path, HERE, 2, {"projector_hidden": 512})
     with pytest.raises(UserError, match=r"had other hyper-parameters \(projector_hidden\); give another --run-dir"):
         train(data, tmp_path, "simclr", epochs=1)
     assert not (tmp_path / "trained").exists()
@@ -117,7 +124,7 @@ def test_what_won_in_a_version_with_other_hyper_parameters_is_refused_in_a_line(
 
 @pytest.mark.parametrize("version", [1, FORMAT])
 def test_what_won_a_search_is_trained_rather_than_the_published_recipe(data, tmp_path, capsys, version):
-    won = searched(tmp_path, {"encoder": "resnet8"}, version)
+    won = searched(tmp_path, HERE, version)
     path = train(data, tmp_path, "simclr", epochs=1)
     told = capsys.readouterr().out
     assert "as it won in" in told
@@ -140,7 +147,7 @@ def test_where_nothing_won_our_recipe_is_trained_and_called_published_only_where
     space = load("simclr", 32)
     rate = space.entries["learning_rate"] | {"default": 0.125} | published
     space = dataclasses.replace(space, recipe=recipe, entries=space.entries | {"learning_rate": rate})
-    path = single.train(space, HERE, {"data": data, "device": "cpu"}, epochs=1, run_dir=tmp_path)
+    path = single.train(space, settings(data), epochs=1, run_dir=tmp_path)
     first, fitted, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith(f"simclr, 1 epochs, {told}")
     assert first.endswith(told) or published
@@ -154,17 +161,8 @@ def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):
     space = load("simclr", 32)
     wild = dataclasses.replace(space, entries=space.entries | {"learning_rate": {"default": 1e30}})
     with pytest.raises(UserError, match=r"loss is (nan|inf) at epoch \d; lower the default of learning_rate"):
-        single.train(
-            wild,
-            {"encoder": "resnet8"},
-            {"data": data, "device": "cpu"},
-            epochs=3,
-            run_dir=tmp_path,
-        )
+        single.train(wild, settings(data), epochs=3, run_dir=tmp_path)
     assert not list(tmp_path.rglob("encoder.pt"))
-
-
-HERE = {"dataset": "shapes", "dataset_fingerprint": "12", "image_size": 8, "encoder": "resnet8"}
 
 
 @pytest.mark.parametrize(
@@ -182,8 +180,7 @@ HERE = {"dataset": "shapes", "dataset_fingerprint": "12", "image_size": 8, "enco
 )
 def test_a_winner_of_another_run_is_used_and_it_is_told_what_differs(data, tmp_path, capsys, there, told):
     won = searched(tmp_path, there)
-    local = {"data": data, "device": "cpu"}
-    path = single.train(load("simclr", 32), HERE, local, epochs=1, run_dir=tmp_path)
+    path = train(data, tmp_path, "simclr", epochs=1)
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
     assert notes == ([f"note: the run there was {told}"] if told else [])
     assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won

@@ -1,11 +1,13 @@
 """What a trial of a real run trains on, and what judges it."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,31 +18,43 @@ from algorithms import METHODS, method_class
 from algorithms.baselines import Pixels
 from algorithms.swav import SwAV
 from algorithms.training.recipe import batch_size_for, effective_hyperparameters
-from bench.data import images, saved
+from algorithms.training.trainer import Trainer
+from bench.data import images
 from bench.data.dataset import Dataset, Split
 from bench.data.splits import validation_split
 from bench.errors import UserError
 from bench.execution import training
 from bench.execution.calibration import _distinct
+from bench.execution.settings import TrainingSettings
+from bench.execution.training import Training
+from bench.search.job import Job
 from bench.search.space import load
 
 
 @pytest.fixture
-def settings(tmp_path) -> dict:
+def settings(tmp_path) -> TrainingSettings:
     """Eighty training and twenty test images of two classes, each of one brightness of its own."""
 
     def split(first: int, count: int) -> Split:
         pixels = torch.arange(first, first + count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 16, 16)
         return Split(pixels.contiguous(), torch.arange(count) % 2)
 
-    saved.save(Dataset("tiny", split(0, 80), split(100, 20), ("a", "b"), "0" * 64, "", ()), tmp_path)
-    return {"data": str(tmp_path), "encoder": "resnet8", "device": "cpu"}
+    images.save(Dataset("tiny", split(0, 80), split(100, 20), ("a", "b"), "0" * 64, "", ()), tmp_path)
+    return of("tiny", tmp_path, 16)
 
 
-def trial(stage: str, method: str = "simclr", epochs: int = 1) -> dict:
+def of(dataset: str, folder: Path, size: int) -> TrainingSettings:
+    """The settings of a run on the images that are saved in a folder."""
+    return TrainingSettings(dataset, "0" * 64, size, encoder="resnet8", device="cpu", data=str(folder))
+
+
+def trial(stage: str, method: str = "simclr", epochs: int = 1, **values: Any) -> Job:
     hyperparameters = load(method, 32).defaults if stage != "baseline" else {}
-    values = {"uid": "t", "method": method, "stage": stage, "seed": 0, "hyperparameters": hyperparameters}
-    return values | {"epochs": epochs, "evaluate_at": [epochs]}
+    return Job("t", method, stage, 0, values.pop("hyperparameters", hyperparameters), epochs, (epochs,), **values)
+
+
+def build(job: Job, settings: TrainingSettings, **values: Any) -> Trainer:
+    return Training(dataclasses.replace(settings, **values)).build(job)
 
 
 def brightness(pixels: torch.Tensor) -> set[int]:
@@ -48,40 +62,40 @@ def brightness(pixels: torch.Tensor) -> set[int]:
 
 
 def test_a_search_trains_on_the_training_split_and_never_meets_the_test_images(settings):
-    trainer = training.build(trial("search"), settings)
-    bank, queries = brightness(trainer.evaluation.bank.packed), brightness(trainer.evaluation.queries.packed)
-    assert brightness(trainer.images.packed) == bank
+    trainer = build(trial("search"), settings)
+    bank, queries = brightness(trainer.evaluation.bank), brightness(trainer.evaluation.queries)
+    assert brightness(trainer.pixels) == bank
     assert not bank & queries
     assert bank | queries == set(range(80))
     assert len(queries) == 8
 
 
 def test_what_a_stage_trains_on_is_a_part_of_the_saved_file_and_no_copy(settings):
-    trained, _, evaluation = training.stage_data(settings["data"], True, "cpu")
-    assert evaluation.bank is trained
-    assert evaluation.queries.packed.data_ptr() == trained.packed.data_ptr() + trained.packed.nbytes
-    trained, _, evaluation = training.stage_data(settings["data"], False, "cpu")
-    assert evaluation.bank is trained
+    pixels, _, evaluation = training.stage_data(settings.data, True, "cpu")
+    assert evaluation.bank is pixels
+    assert evaluation.queries.data_ptr() == pixels.data_ptr() + pixels.nbytes
+    pixels, _, evaluation = training.stage_data(settings.data, False, "cpu")
+    assert evaluation.bank is pixels
     mapped = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if images.SAVED in line]
     ranges = [[int(end, 16) for end in line[0].split("-")] for line in mapped]
-    for tensor in (trained.packed, evaluation.queries.packed):
+    for tensor in (pixels, evaluation.queries):
         assert any(start <= tensor.data_ptr() < stop for start, stop in ranges)
 
 
 @pytest.mark.parametrize("stage", ["confirm", "published", "baseline"])
 def test_every_other_stage_trains_on_all_training_images_and_is_judged_on_test_images(settings, stage):
-    trainer = training.build(trial(stage, "supervised" if stage == "baseline" else "simclr"), settings)
-    assert brightness(trainer.images.packed) == set(range(80))
-    assert brightness(trainer.evaluation.queries.packed) == set(range(100, 120))
+    trainer = build(trial(stage, "supervised" if stage == "baseline" else "simclr"), settings)
+    assert brightness(trainer.pixels) == set(range(80))
+    assert brightness(trainer.evaluation.queries) == set(range(100, 120))
 
 
 def test_only_the_supervised_ceiling_is_given_labels(settings):
-    assert training.build(trial("search"), settings).method.setting.labels is None
-    assert training.build(trial("baseline", "supervised"), settings).method.setting.labels is not None
+    assert build(trial("search"), settings).method.setting.labels is None
+    assert build(trial("baseline", "supervised"), settings).method.setting.labels is not None
 
 
 def test_raw_pixels_have_no_encoder_and_are_evaluated(settings):
-    trainer = training.build(trial("baseline", "pixels"), settings)
+    trainer = build(trial("baseline", "pixels"), settings)
     assert isinstance(trainer.method, Pixels)
     (report,) = trainer
     assert "knn_200" in report.metrics
@@ -91,32 +105,32 @@ def test_a_calibration_measures_steps_as_most_are_and_not_as_a_training_begins(s
     used = []
     codes = SwAV.codes
     monkeypatch.setattr(SwAV, "codes", lambda self, *about: used.append(self.queue_used) or codes(self, *about))
-    one = trial("search", "swav", epochs=4)
-    training.calibrate(one | {"hyperparameters": one["hyperparameters"] | {"queue_length": 64}}, settings)
+    hyperparameters = load("swav", 32).defaults | {"queue_length": 64}
+    Training(settings).calibrate(trial("search", "swav", epochs=4, hyperparameters=hyperparameters))
     assert used
     assert all(used)
 
 
 def test_a_training_of_fewer_steps_than_a_calibration_takes_is_calibrated(settings):
-    seconds = training.calibrate(trial("search"), settings)
-    assert seconds["epoch"] > 0
-    assert seconds["evaluation"] > 0
-    assert seconds["memory"] == seconds["device_memory"] == 0  # of a CPU
+    found = Training(settings).calibrate(trial("search"))
+    assert found.epoch > 0
+    assert found.evaluation > 0
+    assert found.memory == found.device_memory == 0  # of a CPU
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_calibration_on_a_gpu_tells_what_memory_it_took_of_how_much(settings):
-    found = training.calibrate(trial("search"), settings | {"device": "cuda"})
-    assert 0 < found["memory"] < found["device_memory"]
+    found = Training(dataclasses.replace(settings, device="cuda")).calibrate(trial("search"))
+    assert 0 < found.memory < found.device_memory
 
 
 def test_a_trial_on_a_cpu_has_one_thread(settings):
     program = (
-        "import json, sys, torch\nfrom bench import training\ntorch.set_num_threads(3)\n"
-        "training.prepare(json.loads(sys.argv[1]))\nprint(torch.get_num_threads())"
+        "import json, sys, torch\nfrom bench.execution.training import Training\ntorch.set_num_threads(3)\n"
+        "Training.from_json(json.loads(sys.argv[1])).prepare()\nprint(torch.get_num_threads())"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(settings)],
+        [sys.executable, "-c", program, json.dumps(settings.to_json())],
         env=os.environ | {"PYTHONPATH": os.getcwd()},
         capture_output=True,
         text=True,
@@ -127,16 +141,16 @@ def test_a_trial_on_a_cpu_has_one_thread(settings):
 
 @pytest.mark.parametrize(("stage", "method"), [("search", "simclr"), ("baseline", "supervised")])
 def test_a_limit_of_the_batch_size_holds_for_every_method_and_the_ceiling(settings, stage, method):
-    assert training.build(trial(stage, method), settings).batch_size == 32
-    assert training.build(trial(stage, method), settings | {"batch_size": 16}).batch_size == 16
-    assert training.build(trial(stage, method), settings | {"batch_size": 10**6}).batch_size == 32
+    assert build(trial(stage, method), settings).batch_size == 32
+    assert build(trial(stage, method), settings, batch_size=16).batch_size == 16
+    assert build(trial(stage, method), settings, batch_size=10**6).batch_size == 32
 
 
 @pytest.mark.parametrize(("stage", "method"), [("search", "simclr"), ("confirm", "simclr"), ("baseline", "supervised")])
 def test_a_halved_trial_has_half_the_images_in_a_step_and_half_the_learning_rate(settings, stage, method):
-    whole, half = (training.build(trial(stage, method) | {"halved": halved}, settings) for halved in (False, True))
+    whole, half = (build(trial(stage, method, halved=halved), settings) for halved in (False, True))
     assert (whole.batch_size, half.batch_size) == (32, 16)  # so few images allow 32 of the recipe's
-    assert half.steps == len(half.images) // 16
+    assert half.steps == len(half.pixels) // 16
     assert half.constant_rates.max().item() == pytest.approx(whole.constant_rates.max().item() / 2)
     assert half.facts["batch_size"] == half.facts["hyperparameters"].get("batch_size", 16) == 16
     (report,) = half
@@ -145,37 +159,39 @@ def test_a_halved_trial_has_half_the_images_in_a_step_and_half_the_learning_rate
 
 def test_half_a_batch_is_half_of_what_the_limit_leaves_and_never_less_than_two_images(settings):
     def batch_size(most: int) -> int:
-        halved = training.effective(trial("search", "moco") | {"halved": True}, settings | {"batch_size": most})
-        return halved["batch_size"]
+        limited = dataclasses.replace(settings, batch_size=most)
+        return Training(limited).effective(trial("search", "moco", halved=True))["batch_size"]
 
     assert [batch_size(most) for most in (2, 3, 16, 10**6)] == [2, 2, 8, 16]
 
 
-def saved(folder: Path, count: int) -> dict:
+def saved(folder: Path, count: int) -> TrainingSettings:
     """The settings of a run on `count` training images of two classes."""
     split = Split(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.arange(count) % 2)
-    saved.save(Dataset("blank", split, Split(split.pixels[:8], split.labels[:8]), ("a", "b"), "0" * 64, "", ()), folder)
-    return {"data": str(folder), "encoder": "resnet8", "device": "cpu"}
+    images.save(
+        Dataset("blank", split, Split(split.pixels[:8], split.labels[:8]), ("a", "b"), "0" * 64, "", ()), folder
+    )
+    return of("blank", folder, 8)
 
 
 @pytest.mark.parametrize("count", [30, 4500])  # all of them would allow larger batches than the split does
 @pytest.mark.parametrize("method", ["simclr", "moco", "pirl"])
 def test_a_winner_is_confirmed_as_it_won_though_on_more_images(tmp_path, count, method):
     settings = saved(tmp_path, count)
-    searched, confirmed = (training.build(trial(stage, method), settings) for stage in ("search", "confirm"))
-    assert len(confirmed.images) > len(searched.images)
+    searched, confirmed = (build(trial(stage, method), settings) for stage in ("search", "confirm"))
+    assert len(confirmed.pixels) > len(searched.pixels)
     assert confirmed.hyperparameters == searched.hyperparameters
     assert confirmed.facts["hyperparameters"] == searched.facts["hyperparameters"]
     assert confirmed.batch_size == searched.batch_size < batch_size_for(count, 512)
-    assert training.build(trial("baseline", "supervised"), settings).batch_size == searched.batch_size
+    assert build(trial("baseline", "supervised"), settings).batch_size == searched.batch_size
 
 
 @given(count=st.integers(1000, 36_000), method=st.sampled_from(list(METHODS)))
 def test_of_every_data_set_the_search_and_its_confirmation_train_alike(count: int, method: str):
     searched_on = count - len(validation_split(torch.arange(count) % 10)[1])
-    of = partial(effective_hyperparameters, method_class(method), width=64)
-    searched = of(load(method, 32).defaults, images=searched_on)
-    assert of(searched, images=count) == searched
+    effective = partial(effective_hyperparameters, method_class(method), width=64)
+    searched = effective(load(method, 32).defaults, images=searched_on)
+    assert effective(searched, images=count) == searched
 
 
 @pytest.mark.parametrize(
@@ -190,20 +206,19 @@ def test_of_every_data_set_the_search_and_its_confirmation_train_alike(count: in
 )
 def test_choices_that_build_the_same_network_are_one(tmp_path, count, method, left):
     settings = saved(tmp_path, count)
-    assert (
-        _distinct(trial("search", method), load(method, 32).choices, lambda t: training.effective(t, settings)) == left
-    )
+    choices = load(method, 32).choices
+    assert _distinct(trial("search", method), choices, Training(settings).effective) == left
 
 
 def test_facts_name_what_differs_from_the_hyperparameters_on_record(settings):
-    facts = training.build(trial("search", "simsiam"), settings | {"batch_size": 16}).facts
+    facts = build(trial("search", "simsiam"), settings, batch_size=16).facts
     widths = {"projector_hidden": 512, "projector_width": 512, "predictor_hidden": 256}
     assert facts["hyperparameters"] == widths | {"batch_size": 16}
 
 
 def test_a_batch_of_one_is_refused_in_a_line(settings):
     with pytest.raises(UserError, match=r"^A batch_size of 1 is too small; two images are the least\.$"):
-        training.build(trial("search"), settings | {"batch_size": 1})
+        build(trial("search"), settings, batch_size=1)
 
 
 @pytest.fixture
@@ -219,7 +234,7 @@ def plain_process():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_with_deterministic_algorithms_and_twice_alike(settings, plain_process, method):
-    training.prepare(settings | {"deterministic": True})
+    Training(dataclasses.replace(settings, deterministic=True)).prepare()
     assert torch.are_deterministic_algorithms_enabled()
-    first, second = ([*training.build(trial("search", method), settings)][-1] for _ in range(2))
+    first, second = ([*build(trial("search", method), settings)][-1] for _ in range(2))
     assert (first.loss, first.metrics) == (second.loss, second.metrics)

@@ -1,108 +1,30 @@
-"""Whole runs of a fake trainer on Ray Tune."""
+"""Runs on Ray Tune, of a fake trainer."""
 
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from bench.execution import tune
-from bench.search.events import read_events
-from bench.search.fold import Fold, read
+from bench.execution.session import Session
+from bench.execution.signals import Signals
 from bench.search.ledger import Ledger
-from bench.search.schedulers import Full
 from bench.search.simulate import plan_for, synthetic
 from tests.bench.harness import ROOT, check, drive, start, wait_for_reports
 
 METHODS = {"simclr": None, "byol": None}
 
 
-def kinds(events):
-    return Counter(event["event"] for event in events)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A whole run, then the same command again, then with a larger budget."""
-    for seconds in (54, 108, 216, 432):  # on a busy machine the workers' start alone takes a small budget
-        folder = tmp_path_factory.mktemp("run")
-        trace, results = folder / "trace", folder / "results.json"
-        options = {
-            "methods": METHODS,
-            "settings": {"seconds": 0.1, "trace": str(trace)},
-            "epochs": 4,
-            "seeds": 2,
-            "baselines": ["pixels", "random"],
-            "results": str(results),
-        }
-        first = drive(folder / "run", f"{seconds}cpu-seconds", timeout=600, **options)
-        if "closed: done" in first.stdout:
-            break
-    events = [read_events(folder / "run" / "ledger.jsonl")[0]]
-    again = drive(folder / "run", f"{seconds}cpu-seconds", **options)
-    events.append(read_events(folder / "run" / "ledger.jsonl")[0])
-    signs = [json.loads(line) for line in trace.read_text().splitlines()]
-    for more in (seconds * 7 // 5, seconds * 3, seconds * 9):
-        larger = drive(folder / "run", f"{more}cpu-seconds", timeout=900, **options)
-        if kinds(read_events(folder / "run" / "ledger.jsonl")[0])["suggested"] > kinds(events[-1])["suggested"]:
-            break
-    return {
-        "folder": folder,
-        "first": first,
-        "again": again,
-        "larger": larger,
-        "events": events,
-        "workers": len({sign["pid"] for sign in signs}),
-        "niceness": {sign["niceness"] for sign in signs},
-        "budgets": (seconds, more),
-    }
-
-
-def test_a_run_ends_well_and_its_ledger_is_consistent(run):
-    for name in ("first", "again", "larger"):
-        assert run[name].returncode == 0, run[name].stdout + run[name].stderr
-    check(run["folder"] / "run", run["folder"] / "trace", run["events"])
-
-
-def test_every_method_is_searched_and_confirmed_and_baselines_are_there(run):
-    fold = read(run["folder"] / "run" / "ledger.jsonl")
-    for method in METHODS:
-        assert fold.winner(method) is not None
-        assert len(list(fold.of(method, "search"))) > 3
-        complete = [trial.number for trial in fold.confirming(method) if trial.state == "complete"]
-        assert {0, 1} <= set(complete)  # and more seeds, where the larger budget has room for them
-    assert {t.uid for t in fold.trials.values() if t.stage == "baseline"} == {"pixels-s1", "random-s1", "random-s2"}
-    trial = fold.trials["byol-0000"]
-    assert trial.facts == {"encoder_parameters": 1000, "own_encoder": False, "device": "cpu"}
-
-
-def test_the_budget_is_kept(run):
-    last = read_events(run["folder"] / "run" / "ledger.jsonl")[0]
-    for budget, events in zip(run["budgets"], (run["events"][0], last), strict=True):
-        fold = Fold()
-        for event in events:
-            fold.apply(event)
-        assert fold.charged <= budget + max(0.02 * budget, 2 * 0.1 * 3)
-
-
-def test_workers_are_kept_from_trial_to_trial(run):
-    assert run["workers"] == 2
-
-
-def test_workers_run_with_the_priority_of_the_command(run):
-    assert run["niceness"] == {os.nice(0)}
-
-
 def test_a_worker_that_starts_slowly_is_waited_for_while_the_others_go_on(tmp_path):
     done = drive(
         tmp_path / "run",
         "9cpu-hours",
+        executor="ray",
         methods=METHODS,
         settings={"seconds": 0.2, "uneven": str(tmp_path)},
         epochs=3,
@@ -115,84 +37,24 @@ def test_a_worker_that_starts_slowly_is_waited_for_while_the_others_go_on(tmp_pa
     assert len(list(tmp_path.glob("process-*"))) == calibration + 2
 
 
-def test_the_same_command_on_a_finished_run_starts_no_worker(run):
-    before, after = run["events"]
-    assert [event["event"] for event in after[len(before) :]] in (["session", "closed"], ["session"])
-
-
-def test_a_larger_budget_continues_the_run(run):
-    events = read_events(run["folder"] / "run" / "ledger.jsonl")[0]
-    assert kinds(events)["suggested"] > kinds(run["events"][1])["suggested"]
-
-
-def test_progress_and_ends_of_trials_are_told(run):
-    out = run["first"].stdout
-    assert "byol-0000: complete at epoch 4 of 4" in out
-    assert f" of {run['budgets'][0] / 60:.1f} cpu-min (" in out
-    assert "best " in out
-    assert not run["first"].stderr.strip(), run["first"].stderr
-
-
-def test_results_are_written_while_it_runs_and_checkpoints_of_ended_trials_are_gone(run):
-    assert json.loads((run["folder"] / "results.json").read_text())["byol"] > 0
-    fold = read(run["folder"] / "run" / "ledger.jsonl")
-    left = {path.name for path in (run["folder"] / "run" / "checkpoints").iterdir()}
-    assert left <= set(fold.open)
-
-
 def test_several_trials_share_a_gpu_and_are_charged_their_part_of_it(tmp_path):
     trace = tmp_path / "trace"
     done = drive(
         tmp_path / "run",
-        "40gpu-seconds",
+        "9gpu-hours",
+        executor="ray",
         methods={"simclr": None},
         slots=3,
         rate=0.5,  # two GPUs would hold four, and three are used
         settings={"seconds": 0.3, "trace": str(trace)},
         epochs=3,
         seeds=1,
+        until="sum(trial.final for trial in fold.trials.values()) > 12",
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 130, done.stdout + done.stderr
     fold = check(tmp_path / "run", trace, rate=0.5)
     assert len({json.loads(line)["pid"] for line in trace.read_text().splitlines()}) == 3
     assert any(trial.state == "complete" for trial in fold.trials.values())
-
-
-def test_a_run_in_which_every_trial_fails_ends_by_itself_and_says_why(tmp_path):
-    options = {"methods": METHODS, "factory": "tests.bench.fake_trainer:Broken", "baselines": ["random"], "seeds": 1}
-    done = drive(tmp_path / "run", "9cpu-hours", epochs=4, **options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "closed: done" in done.stdout
-    fold = check(tmp_path / "run")
-    assert fold.given_up.keys() == METHODS.keys()
-    assert {(trial.state, trial.kind) for trial in fold.trials.values()} == {("failed", "error")}
-    assert fold.charged < 600
-    for method in METHODS:
-        assert f"{method} is given up: " in done.stdout
-    assert re.search(r"The run ends: all 2 methods .*RecursionError: too deep \(fake_trainer.py:\d+\)", done.stdout)
-
-
-def test_a_method_whose_batch_memory_does_not_hold_goes_on_with_half_of_it_in_the_same_run(tmp_path):
-    went_on = "any(trial.attempts == 2 and trial.state == 'complete' for trial in fold.of('large', 'search'))"
-    options = {"methods": {"large": "batch"}, "epochs": 2, "seeds": 1, "scheduler": "full", "until": went_on}
-    done = drive(tmp_path / "run", "9cpu-hours", **options)
-    assert done.returncode == 130, done.stdout + done.stderr
-    fold = check(tmp_path / "run", scheduler=Full)
-    published, *others = [trial for trial in fold.of("large", "search") if trial.final]
-    assert (published.halved, published.state, published.attempts) == (False, "complete", 1)  # it has no fault
-    assert {(trial.halved, trial.state) for trial in others} == {(True, "complete")}
-    assert 2 in {trial.attempts for trial in others}
-    told = re.findall(r"(large-\d+): cut at epoch 0 of 2, search, .*\(out of memory: CUDA out of memory", done.stdout)
-    assert {trial.uid for trial in others if trial.attempts == 2} <= set(told)
-    warning = "warning: memory does not hold a whole batch of large; its trials go on with half of it"
-    assert done.stdout.count(warning) == 1
-
-
-def test_the_parts_that_need_no_worker_import_neither_ray_nor_torch():
-    modules = "bench.search.search, bench.search.plan, bench.search.simulate"
-    code = f"import sys, {modules}; print([m for m in ('ray', 'torch') if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert out.strip() == "[]"
 
 
 ASK = """
@@ -263,8 +125,9 @@ def guarded(tmp_path_factory):
         (here / name).write_text('raise SystemExit("a file of the user was imported")')
     environment = {"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "known-to-others", "TMPDIR": str(temporary)}
     environment |= {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-    options = {"methods": METHODS, "settings": {"seconds": 0.2}, "epochs": 4, "seeds": 1, "cwd": here}
-    options |= {"environment": environment, "words": (os.fsdecode(b"donn\xe9es"),)}
+    trace = folder / "trace"
+    options = {"methods": METHODS, "settings": {"seconds": 0.2, "trace": str(trace)}, "epochs": 4, "seeds": 1}
+    options |= {"executor": "ray", "cwd": here, "environment": environment, "words": (os.fsdecode(b"donn\xe9es"),)}
     process = start(folder / "run", "9cpu-hours", **options)
     try:
         wait_for_reports(process, folder / "run", 1)
@@ -300,7 +163,17 @@ def guarded(tmp_path_factory):
         "modes": modes,
         "answers": answers,
         "files": list(temporary.iterdir()),
+        "signs": [json.loads(line) for line in trace.read_text().splitlines()],
     }
+
+
+def test_workers_are_kept_from_trial_to_trial(guarded):
+    assert len({sign["uid"] for sign in guarded["signs"]}) > 2
+    assert len({sign["pid"] for sign in guarded["signs"]}) == 2
+
+
+def test_workers_run_with_the_priority_of_the_command(guarded):
+    assert {sign["niceness"] for sign in guarded["signs"]} == {os.nice(0)}
 
 
 def test_all_sockets_of_a_run_are_on_the_loopback_address(guarded):
@@ -331,57 +204,7 @@ def test_a_run_leaves_none_of_rays_files(guarded):
     assert guarded["files"] == []
 
 
-@pytest.fixture
-def session(tmp_path):
-    """A session on a cluster, without Ray."""
-    calibration, _ = synthetic(1)
-    ledger = Ledger(tmp_path)
-    ledger.append("run", format=1, settings={}, plan={})
-    plan = plan_for(calibration, slots=2, trials=25, epochs=9)
-    session = {"budget": {"device": "cpu", "seconds": 9}, "slots": 2, "share": 1, "rate": 1.0, "facts": {}}
-    ledger.append("session", number=0, **session)
-    yield tune._Session(plan, ledger, tmp_path, cluster=True)
-    ledger.close()
-
-
-def test_on_a_cluster_a_trial_is_charged_from_the_sign_of_life_of_its_own_attempt(session, monkeypatch):
-    monkeypatch.setattr(tune, "_slots", lambda *_: 2)
-    now = [100.0]
-    monkeypatch.setattr(session.search, "clock", lambda: now[0])
-    assignment = json.loads(session.suggest("first")["assignment"])
-    folder = session.run_dir / "checkpoints" / assignment.job.uid
-    folder.mkdir(parents=True)
-    (folder / "attempt-9.alive").touch()
-    before = session.search.charged
-    now[0] += 500
-    session.beat()
-    assert session.search.charged == before
-    (folder / "attempt-1.alive").touch()
-    session._heartbeat_due = 0.0
-    session.beat()
-    now[0] += 7
-    assert session.search.charged == before + 7
-    assert session.search.startup == 7
-
-
-def test_nodes_of_different_gpus_are_named_in_a_warning():
-    def node(gpu, alive=True):
-        return {"Alive": alive, "Resources": {"CPU": 8.0, "node:10.0.0.1": 1.0, f"accelerator_type:{gpu}": 1.0}}
-
-    assert tune._different_gpus([node("H100"), node("H100"), node("T4", alive=False)]) is None
-    assert tune._different_gpus([{"Alive": True, "Resources": {"CPU": 8.0}}]) is None
-    assert "(A100, T4)" in tune._different_gpus([node("T4"), node("A100"), node("T4")])
-
-
-def test_a_signals_handler_says_nothing_as_it_may_come_in_the_middle_of_a_word(capsys, session):
-    session._signalled(signal.SIGINT)
-    assert capsys.readouterr().out == ""
-    assert session.signal == signal.SIGINT
-    with pytest.raises(tune._Leave):
-        session.beat()
-
-
-def test_an_end_of_rays_loop_that_nobody_asked_for_is_an_error_and_no_signal(session, monkeypatch):
+def test_an_end_of_rays_loop_that_nobody_asked_for_is_an_error_and_no_signal(tmp_path, monkeypatch):
     class Tuner:
         def __init__(self, *_, **__):
             pass
@@ -390,10 +213,14 @@ def test_an_end_of_rays_loop_that_nobody_asked_for_is_an_error_and_no_signal(ses
             pass
 
     monkeypatch.setattr(tune.tune, "Tuner", Tuner)
-    monkeypatch.setattr(tune, "_ray", lambda *_: contextlib.nullcontext("/nowhere"))
+    monkeypatch.setattr(tune.ray_cluster, "connected", lambda *_: contextlib.nullcontext("/nowhere"))
     monkeypatch.setattr(tune.ray, "nodes", list)
-    session.run(None)
-    assert session.signal is None
+    calibration, _ = synthetic(1)
+    ledger = Ledger(tmp_path)
+    session = Session(plan_for(calibration, slots=2, trials=25, epochs=9), ledger, tmp_path, Signals())
+    tune.RayTune().run(session)
+    assert session.signals.received is None
     with pytest.raises(RuntimeError, match="though there was work left"):
         session.close()
-    assert session.ledger.fold.closed == "error"
+    assert ledger.fold.closed == "error"
+    ledger.close()

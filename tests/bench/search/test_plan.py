@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UserError
 from bench.execution import calibration as calibrating
+from bench.execution import interpreter
 from bench.execution.factory import Calibration
 from bench.search import planning
 from bench.search.budget import Budget
@@ -239,7 +240,7 @@ NEWER = {"device": "Tesla T4 in float32", "versions": {"torch": "2.12.0", "ray":
 
 
 def session(run_dir, facts, **values):
-    """Adds a session to the run in the folder, with the `plan` that it calibrated anew (`bench.execution.tune.run`)."""
+    """Adds a session to the run in the folder, with the `plan` that it calibrated anew (`driver.run`)."""
     ledger = Ledger(run_dir)
     budget = {"device": "gpu", "seconds": 3600}
     number = len(ledger.fold.sessions)
@@ -405,7 +406,7 @@ def test_modules_are_found_where_the_project_lies_when_it_is_called_there(monkey
     project = str(Path(calibrating.__file__).resolve().parents[2])
     monkeypatch.chdir(project)
     monkeypatch.setattr(sys, "path", ["/elsewhere", project, "/usr/lib"])
-    assert calibrating.import_path() == f"/elsewhere:{project}:/usr/lib"
+    assert interpreter.import_path() == f"/elsewhere:{project}:/usr/lib"
 
 
 def test_a_plugin_that_cannot_be_imported_is_told_in_one_line(calibrated, tmp_path, monkeypatch):

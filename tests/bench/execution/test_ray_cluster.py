@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from bench.errors import UserError
-from bench.execution import tune
+from bench.execution import ray_cluster
 from bench.search.fold import read
 from tests.bench.harness import wait_for_reports
 
@@ -106,7 +106,7 @@ def test_so_does_one_that_wants_another_token(cluster, tmp_path, found, monkeypa
     else:
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     with pytest.raises(UserError, match=f"the Ray cluster at {address} wants its token"):
-        tune.cluster_slots(address, "cpu", 1.0)
+        ray_cluster.cluster_slots(address, "cpu", 1.0)
 
 
 def free_port():
@@ -122,21 +122,32 @@ def test_an_address_where_nothing_answers_is_told_in_one_line(address):
     address = address.format(port=free_port())
     began = time.monotonic()
     with pytest.raises(UserError, match=re.escape(f"no Ray cluster answers at {address} (")) as caught:
-        tune.cluster_slots(address, "cpu", 1.0)
+        ray_cluster.cluster_slots(address, "cpu", 1.0)
     assert "\n" not in str(caught.value)
     assert time.monotonic() - began < 60
 
 
 def test_an_address_where_something_else_listens_is_told_in_one_line(monkeypatch):
-    monkeypatch.setattr(tune, "ANSWER", 5)
-    monkeypatch.setattr(tune.services, "canonicalize_bootstrap_address", lambda address: address)  # keeps 127.0.0.1
+    monkeypatch.setattr(ray_cluster, "ANSWER", 5)
+    monkeypatch.setattr(
+        ray_cluster.services, "canonicalize_bootstrap_address", lambda address: address
+    )  # keeps 127.0.0.1
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(UserError, match=rf"no Ray cluster answers at {address} .*is no Ray"):
-            tune.cluster_slots(address, "cpu", 1.0)
+            ray_cluster.cluster_slots(address, "cpu", 1.0)
 
 
 def test_auto_where_the_cluster_has_gone_is_told_in_one_line(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
     with pytest.raises(UserError, match=r"no Ray cluster answers at auto \(.*refused"):
-        tune.cluster_slots("auto", "cpu", 1.0)
+        ray_cluster.cluster_slots("auto", "cpu", 1.0)
+
+
+def test_nodes_of_different_gpus_are_named_in_a_warning():
+    def node(gpu, alive=True):
+        return {"Alive": alive, "Resources": {"CPU": 8.0, "node:10.0.0.1": 1.0, f"accelerator_type:{gpu}": 1.0}}
+
+    assert ray_cluster.different_gpus([node("H100"), node("H100"), node("T4", alive=False)]) is None
+    assert ray_cluster.different_gpus([{"Alive": True, "Resources": {"CPU": 8.0}}]) is None
+    assert "(A100, T4)" in ray_cluster.different_gpus([node("T4"), node("A100"), node("T4")])
