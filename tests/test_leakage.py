@@ -15,8 +15,10 @@ from torch import Tensor
 
 from algorithms import BASELINES, METHODS
 from algorithms.evaluation.knn import Evaluation
+from algorithms.images.store import ResidentImages
 from algorithms.training.trainer import Trainer
-from bench.data import images
+from bench.data import images, saved, splits
+from bench.data.dataset import Split
 from bench.execution.settings import TrainingSettings
 from bench.execution.training import Training
 from bench.search.job import Job
@@ -34,15 +36,15 @@ def folders(tmp_path_factory) -> dict[str, str]:
     few, every = images.load("shapes", limit=192), images.load("shapes")
     generator = torch.Generator().manual_seed(0)
 
-    def permuted(split: images.Split) -> images.Split:
-        return images.Split(split.pixels, split.labels[torch.randperm(len(split.labels), generator=generator)])
+    def permuted(split: Split) -> Split:
+        return Split(split.pixels, split.labels[torch.randperm(len(split.labels), generator=generator)])
 
-    held_out = images.validation_split(few.train.labels)
-    images.save(dataclasses.replace(few, test=every.test), found["with"])
+    held_out = splits.validation_split(few.train.labels)
+    saved.save(dataclasses.replace(few, test=every.test), found["with"])
     with pytest.MonkeyPatch.context() as patch:  # labels decide which images are held out: those are to be the same
-        patch.setattr(images, "validation_split", lambda labels: held_out)
+        patch.setattr(saved, "validation_split", lambda labels: held_out)
         train, test = permuted(few.train), permuted(every.test)
-        images.save(dataclasses.replace(few, train=train, test=test, fingerprint="0" * 64), found["permuted"])
+        saved.save(dataclasses.replace(few, train=train, test=test, fingerprint="0" * 64), found["permuted"])
     return found
 
 
@@ -88,7 +90,7 @@ def by_chance(evaluation: Evaluation) -> tuple[float, float]:
 def test_no_bit_of_a_training_depends_on_labels(folders: dict[str, str], method: str, stage: str):
     trainer, report = trained(folders["with"], method, stage)
     permuted, other = trained(folders["permuted"], method, stage)
-    assert torch.equal(trainer.pixels, permuted.pixels)
+    assert torch.equal(trainer.images.packed, permuted.images.packed)
     assert not torch.equal(trainer.evaluation.bank_labels, permuted.evaluation.bank_labels)
     assert report["loss"] == other["loss"]
     assert same_to_the_last_bit(trainer, permuted)
@@ -117,10 +119,10 @@ def test_an_image_that_is_judged_by_its_own_label_is_noticed(folders: dict[str, 
     trainer, _ = trained(folders["permuted"], "pixels")
     honest = trainer.evaluation
     leaking = Evaluation(
-        torch.cat([honest.bank, honest.queries]),
+        ResidentImages(torch.cat([honest.bank.packed, honest.queries.packed])),
         torch.cat([honest.bank_labels, honest.query_labels]),
         honest.queries,
         honest.query_labels,
         honest.classes,
     )
-    assert leaking(trainer.method)["knn_20"] > by_chance(honest)[1]
+    assert leaking(trainer.method.judged_encoder)["knn_20"] > by_chance(honest)[1]

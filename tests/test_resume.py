@@ -21,7 +21,7 @@ import torch
 
 from algorithms.training.report import EpochReport
 from algorithms.training.trainer import Trainer
-from bench.data import images
+from bench.data import images, saved
 from bench.execution import checkpoint, driver, session
 from bench.execution.attempt import Attempt
 from bench.execution.factory import Trainers
@@ -141,7 +141,7 @@ def measured(reports: list[dict[str, Any]]) -> list[tuple]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    images.save(images.load("shapes", limit=200), tmp_path)
+    saved.save(images.load("shapes", limit=200), tmp_path)
     return tmp_path
 
 
