@@ -50,7 +50,7 @@ def load(kind: str, name: str, otherwise: str) -> Any:
     return getattr(module, attribute)
 
 
-def refused(kind: str, name: str, does: str, error: Exception, otherwise: str) -> UserError:
+def refused(kind: str, name: str, does: str, error: BaseException, otherwise: str) -> UserError:
     """What to raise where a user's own code fails."""
     line = (str(error).splitlines() or [""])[0]
     return UserError(f"the {kind} {name!r} cannot {does} ({type(error).__name__}: {line}); {otherwise}")
