@@ -38,7 +38,7 @@ def open(name: str) -> PixelSource:
         raise UserError(f"the {KIND} {name!r} is of type {type(function).__name__}; {RIGHT}")
     try:
         returned = function()
-    except Exception as error:  # a user's code may raise anything
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         raise doors.refused(KIND, name, "be made", error, RIGHT) from None
     if not isinstance(returned, tuple | list) or len(returned) != 5:
         many = f", {len(returned)} of them" if isinstance(returned, tuple | list) else ""

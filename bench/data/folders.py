@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.names import SPLITS, UNLABELLED, joined_names, joining, split_of
+from bench.data.conventions import SPLITS, UNLABELLED, joined_names, joining, split_of
 from bench.data.source import VALIDATION_UNUSED, Encoded, EncodedSource, EncodedSplit, Integers
 from bench.data.tree import Place, Tree, passed_over
 from bench.data.wording import amount, enumeration, valid

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.data.names import joined_names, joining, split_in, split_of
+from bench.data.conventions import joined_names, joining, split_in, split_of
 from bench.data.parquet_file import ParquetFile, check_guess, columns_of
 from bench.data.source import VALIDATION_UNUSED, Encoded, EncodedSource, EncodedSplit, Integers
 from bench.data.tree import Tree, passed_over, suffix_of

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from bench.data.conventions import UNLABELLED
 from bench.data.decoding import FORMATS
-from bench.data.names import UNLABELLED
 from bench.data.wording import amount, enumeration, valid
 
 SUFFIXES = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}

@@ -131,6 +131,7 @@ BAD = {
     "a number of names": ("return train, labels, test, test_labels, 2", "class names .* type int; a list of strings"),
     "four things": ("return train, labels, test, test_labels", f"returns a tuple, 4 of them; .*{GIVES}"),
     "nothing": ("pass", f"returns a NoneType; .*{GIVES}"),
+    "an exit": ("raise SystemExit(3)", f"cannot be made \\(SystemExit: 3\\); .*{GIVES}"),
     "an error": ("raise KeyError('no such\\nfile')", f"cannot be made \\(KeyError: .*no such.*{GIVES}"),
 }
 
