@@ -87,7 +87,7 @@ class Trainer:
         self.batch_size = recipe.batch_size
         self.steps = count // self.batch_size
         self.method = method(Setting(count, size, self.batch_size, epochs, labels), network, **own)
-        self.method.to(self.device, memory_format=torch.channels_last).train()
+        self.method.to(self.device).to(memory_format=torch.channels_last).train()
         constant = self.method.constant_learning_rate
         groups = parameter_groups(self.method, constant, decay_norms=recipe.decay_norms)
         self.optimizer = Optimizer(
@@ -155,8 +155,9 @@ class Trainer:
         loss = self.losses.mean().item()
         trained = self.clock()
         self.epoch += 1
-        judged = self.evaluation is not None and self.epoch in self.evaluate_at
-        metrics = self.evaluation(self.method.judged_encoder) if judged else {}
+        metrics = {}
+        if self.evaluation is not None and self.epoch in self.evaluate_at:
+            metrics = self.evaluation(self.method.judged_encoder)
         seconds = trained - began
         return EpochReport(
             epoch=self.epoch,
