@@ -48,7 +48,8 @@ class LocalHead(nn.Module):
             self.shortcut.weight.flatten(1).fill_diagonal_(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.second(F.relu(self.first(x))) + self.shortcut(x))
+        normed: Tensor = self.norm(self.second(F.relu(self.first(x))) + self.shortcut(x))
+        return normed
 
 
 @full_precision

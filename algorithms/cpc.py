@@ -30,7 +30,8 @@ class CPCEncoder(Encoder):
 
     def grid(self, images: Tensor) -> Tensor:
         """The encodings [B, width, 6, 6] of the patches."""
-        return F.relu(self.norm(self.trunk(images).movedim(1, 3))).movedim(3, 1)
+        encodings: Tensor = self.norm(self.trunk(images).movedim(1, 3))
+        return F.relu(encodings).movedim(3, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.grid(images).mean((2, 3))
@@ -51,7 +52,8 @@ class ContextBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.along(F.relu(self.reduce(x)))
         out = self.down(F.pad(out, (0, 0, 1, 0)))
-        return x + self.expand(F.relu(out))
+        expanded: Tensor = self.expand(F.relu(out))
+        return x + expanded
 
 
 @full_precision

@@ -89,4 +89,4 @@ class DINO(Method):
     def judged_encoder(self) -> nn.Module:
         """The teacher's, which the paper evaluates. Its batch statistics are those of its own forward passes in
         train mode."""
-        return self.teacher[0]
+        return self.teacher.get_submodule("0")

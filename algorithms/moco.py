@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.encoders.encoder import Encoder
+from algorithms.images.view import View
 from algorithms.method import Method, Setting
 from algorithms.parts.heads import narrowed, split_batch_norm
 from algorithms.parts.losses import info_nce
@@ -55,7 +56,7 @@ class MoCo(Method):
         """The linear head of the first MoCo."""
         return nn.Linear(width, projector_width)
 
-    def augmentations(self, setting: Setting):
+    def augmentations(self, setting: Setting) -> tuple[View, View]:
         """The first MoCo's, without blur."""
         return moco_views(setting)
 
@@ -63,7 +64,8 @@ class MoCo(Method):
     def keys(self, view: Tensor) -> Tensor:
         """The target's projections [B, D] of a view, computed in a random order of the batch."""
         order = torch.randperm(len(view), device=view.device)
-        return self.target(view[order])[order.argsort()]
+        keys: Tensor = self.target(view[order])
+        return keys[order.argsort()]
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         first, second = views

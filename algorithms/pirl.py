@@ -92,8 +92,8 @@ class PIRL(Method):
         self.bank = MemoryBank(setting.images, projector_width)
         # The paper cuts patches of 64 px from cells of 85 px, of a crop that holds 0.6 or more of the image.
         board = self.grid * round(self.patch * 85 / 64)
-        colours = {"jitter": (0.4, 0.4, 0.4, 0.2), "jitter_probability": 1.0}
-        plain = {"flip": 0.0, "jitter_probability": 0.0, "grayscale": 0.0}
+        colours: dict[str, Any] = {"jitter": (0.4, 0.4, 0.4, 0.2), "jitter_probability": 1.0}
+        plain: dict[str, Any] = {"flip": 0.0, "jitter_probability": 0.0, "grayscale": 0.0}
         self.views = (View(setting.image_size, **colours), View(board, scale=(0.6, 1.0), **plain))
         self.patch_view = View(self.patch, scale=None, **colours)
 
@@ -119,7 +119,8 @@ class PIRL(Method):
         encoded = self.patch_head(self.encoder(patches)).view(batch, count, -1)
         order = torch.rand(batch, count, device=view.device).argsort(1)
         shuffled = encoded.gather(1, order[..., None].expand_as(encoded))
-        return self.jigsaw_head(shuffled.flatten(1))
+        projected: Tensor = self.jigsaw_head(shuffled.flatten(1))
+        return projected
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         image, board = views

@@ -1,6 +1,6 @@
 """SwAV: Caron, Misra, Mairal, Goyal, Bojanowski and Joulin 2020, arXiv 2006.09882."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -69,11 +69,12 @@ class SwAV(Method):
     @torch.no_grad()
     def codes(self, z: Tensor, scores: Tensor, view: int) -> Tensor:
         """The assignments [B, K] of one global view from its embeddings z [B, D] and scores [B, K]."""
-        if self.queue_used:
-            scores = torch.cat([scores, self.prototypes(self.queues[view].keys)])
+        queue = cast(Queue, self.queues[view]) if self.queues else None
+        if queue is not None and self.queue_used:
+            scores = torch.cat([scores, self.prototypes(queue.keys)])
         codes = sinkhorn(scores, self.epsilon, self.sinkhorn_iterations)[: len(z)]
-        if self.queues:
-            self.queues[view].append(z)
+        if queue is not None:
+            queue.append(z)
         return codes
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ from torch import nn
 from algorithms import METHODS, method_class
 from algorithms.evaluation.knn import Evaluation
 from algorithms.images.store import ResidentImages
+from algorithms.training.process import keep_freed_memory
 from algorithms.training.trainer import Trainer
 from bench.data import images
 from bench.errors import UserError
@@ -74,6 +75,7 @@ def prepare(shared: Evaluation) -> None:
     """Make a process ready to `learn`."""
     global evaluation
     torch.set_num_threads(1)
+    keep_freed_memory()
     evaluation = shared
 
 

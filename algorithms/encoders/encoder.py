@@ -1,7 +1,6 @@
 """What an encoder is."""
 
-from collections.abc import Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,10 @@ class Encoder(nn.Module):
     name: str
     patch: int = 1
     """Side of its patches, px: what is left at the edge of an image whose side is no multiple of it is not seen."""
-    __call__: Callable[[Tensor], Tensor]
+
+    if TYPE_CHECKING:
+
+        def __call__(self, images: Tensor) -> Tensor: ...
 
 
 def as_encoder(network: nn.Module, name: str, image_size: int) -> Encoder:

@@ -18,7 +18,7 @@ class Residual(nn.Module):
         self.pool = nn.AvgPool2d(kernel, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.second(F.relu(self.first(x)))
+        out: Tensor = self.second(F.relu(self.first(x)))
         return out + F.pad(self.pool(x), (0, 0, 0, 0, 0, out.shape[1] - x.shape[1]))
 
 
@@ -30,7 +30,7 @@ def patch_block(narrow: int, wide: int, kernel: int, stride: int, depth: int) ->
 def trunk_side(image_size: int) -> int:
     """The side of the images that a `PatchTrunk` encodes: of 16, 32, 64 and 128 px the one nearest to `image_size`, as
     AMDIM's authors shrink ImageNet to 128 px."""
-    return 2 ** min(max(round(math.log2(image_size)), 4), 7)
+    return 1 << min(max(round(math.log2(image_size)), 4), 7)
 
 
 class PatchTrunk(nn.Sequential):
@@ -44,7 +44,7 @@ class PatchTrunk(nn.Sequential):
     def __init__(self, image_size: int, width: int, depth: int):
         image_side = side = trunk_side(image_size)
         width = width * 8 // side  # doubled each time that the map is halved
-        layers = [nn.Conv2d(3, width, 3), nn.ReLU(inplace=True), Residual(width, width, 1)]
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3), nn.ReLU(inplace=True), Residual(width, width, 1)]
         side -= 2
         while side > 7:
             kernel = 2 if side == 14 else 4
@@ -57,4 +57,6 @@ class PatchTrunk(nn.Sequential):
         """[B, 3, S, S] -> [B, width, 7, 7]."""
         if images.shape[-1] != self.image_side:
             images = F.interpolate(images, size=self.image_side, mode="bilinear", antialias=True)
-        return super().forward(images)
+        for layer in self:
+            images = layer(images)
+        return images

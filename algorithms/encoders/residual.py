@@ -1,6 +1,7 @@
 """Residual networks: ResNet and its kin of torchvision, RegNetY, and a small one for CPUs."""
 
 from functools import partial
+from typing import cast
 
 import torchvision
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torchvision.models.regnet import BlockParams, RegNet
 from torchvision.models.resnet import BasicBlock
 
 from algorithms.encoders import SMALL_IMAGE
+from algorithms.encoders.encoder import Encoder
 
 
 def small_stem(width: int) -> nn.Sequential:
@@ -27,7 +29,7 @@ class GlobalAveragePool(nn.Module):
         return places.sum(1) / places.shape[1]
 
 
-def torchvision_resnet(constructor: str, image_size: int) -> nn.Module:
+def torchvision_resnet(constructor: str, image_size: int) -> Encoder:
     """torchvision's ResNet without its classifier, with the small-image stem where the images are small."""
     network = getattr(torchvision.models, constructor)(weights=None)
     if image_size <= SMALL_IMAGE:
@@ -35,7 +37,7 @@ def torchvision_resnet(constructor: str, image_size: int) -> nn.Module:
         network.maxpool = nn.Identity()
     network.width = network.fc.in_features
     network.avgpool, network.fc = GlobalAveragePool(), nn.Identity()
-    return network
+    return cast(Encoder, network)
 
 
 class ResNet8(nn.Sequential):
@@ -62,7 +64,7 @@ class ResNet8(nn.Sequential):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-def regnet(image_size: int, *, depths: list[int], widths: list[int], group_width: int) -> nn.Module:
+def regnet(image_size: int, *, depths: list[int], widths: list[int], group_width: int) -> Encoder:
     """A RegNetY (Radosavovic 2020, arXiv 2003.13678) of the given stages, with torchvision's blocks; every stage
     halves the side, the stem does so only where images are large."""
     stages = len(depths)
@@ -72,7 +74,7 @@ def regnet(image_size: int, *, depths: list[int], widths: list[int], group_width
         network.stem[0].stride = (1, 1)
     network.width = network.fc.in_features
     network.avgpool, network.fc = GlobalAveragePool(), nn.Identity()
-    return network
+    return cast(Encoder, network)
 
 
 resnet8 = ResNet8

@@ -38,7 +38,7 @@ class VisionTransformer(Encoder):
 
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.patches(images)
-        positions = self.positions
+        positions: Tensor = self.positions
         if tokens.shape[2] != self.side or tokens.shape[3] != self.side:
             # By a matrix, since PyTorch's own gradient of this is not deterministic on CUDA.
             each = torch.eye(self.side**2, device=tokens.device).view(-1, 1, self.side, self.side)
@@ -46,7 +46,8 @@ class VisionTransformer(Encoder):
             positions = torch.cat([positions[:, :1], weight.T @ positions[:, 1:]], 1)
         tokens = tokens.flatten(2).transpose(1, 2)
         tokens = torch.cat([self.token.expand(len(tokens), -1, -1), tokens], 1) + positions
-        return self.blocks(tokens)[:, 0]
+        features: Tensor = self.blocks(tokens)[:, 0]
+        return features
 
 
 vit_tiny = partial(VisionTransformer, width=192, depth=12, heads=3)

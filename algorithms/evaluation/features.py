@@ -21,7 +21,7 @@ def encode(encoder: nn.Module, images: ImageStore, index: Tensor | None = None) 
     """
     device = images.device
     encoder.to(device=device)
-    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    encoder.to(memory_format=torch.channels_last)
     modes = [(module, module.training) for module in encoder.modules()]
     encoder.eval()
     bfloat16 = precision.computes_bfloat16(device)

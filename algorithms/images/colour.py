@@ -6,12 +6,13 @@ three into one pass over them.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from algorithms.images.geometry import pixel_numbers, resample
-from algorithms.images.view import Choice
+from algorithms.images.view import Choice, Jitter
 
 # ImageNet's statistics, as lightly, solo-learn and torchvision's reference code use for all natural images.
 # BatchNorm follows the first convolution, so that a data set's own statistics would change little.
@@ -19,14 +20,16 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 LUMINANCE = (0.2989, 0.587, 0.114)  # torchvision's weights of red, green, blue
 
+Number = TypeVar("Number", int, Tensor)
+
 
 def coloured(planes: list[Tensor], choice: Choice) -> list[Tensor]:
     """Jitter, grayscale, blur and solarization."""
     if choice.jitter is not None:
-        planes = _jitter(planes, choice)
+        planes = _jitter(planes, choice.jitter)
     if choice.grayscale is not None:
         planes = _where(choice.grayscale, _grayscale, planes)
-    if choice.blur is not None:
+    if choice.blur is not None and choice.sigma is not None:
         planes = _where(choice.blur, _blur, planes, choice.sigma)
     if choice.solarize is not None:
         planes = _where(choice.solarize, _solarize, planes)
@@ -61,13 +64,13 @@ def jitter_order(number: int) -> list[int]:
     return order
 
 
-def _order_of_three(number):
+def _order_of_three(number: Number) -> tuple[Number, Number, Number]:
     first = number // 2
     second = (first + 1 + number % 2) % 3
     return first, second, 3 - first - second
 
 
-def _jitter(planes: list[Tensor], choice: Choice) -> list[Tensor]:
+def _jitter(planes: list[Tensor], jitter: Jitter) -> list[Tensor]:
     """ColorJitter, each view in its own order.
 
     In every order brightness, contrast and saturation have three places, and hue comes before, between or
@@ -75,12 +78,12 @@ def _jitter(planes: list[Tensor], choice: Choice) -> list[Tensor]:
     views. Brightness, contrast and saturation blend with black, the mean grey and the pixel's grey: one
     formula for all three.
     """
-    operations = torch.stack(_order_of_three(choice.order % 6))
-    factors = torch.stack([choice.brightness, choice.contrast, choice.saturation]).gather(0, operations)
-    hue_place = choice.order // 6
+    operations = torch.stack(_order_of_three(jitter.order % 6))
+    factors = torch.stack([jitter.brightness, jitter.contrast, jitter.saturation]).gather(0, operations)
+    hue_place = jitter.order // 6
 
     def blend(planes: list[Tensor], place: int, on: Tensor) -> list[Tensor]:
-        factor = torch.where(on & choice.jitter, factors[place], 1.0)
+        factor = torch.where(on & jitter.on, factors[place], 1.0)
         gray = _luminance(planes)
         mean = gray.mean((1, 2)) * (1 - factor) * (operations[place] == 1)
         gray.mul_(over_pixels((1 - factor) * (operations[place] == 2))).add_(over_pixels(mean))
@@ -88,7 +91,7 @@ def _jitter(planes: list[Tensor], choice: Choice) -> list[Tensor]:
 
     for place in range(3):
         planes = blend(planes, place, hue_place > place)
-    planes = _shift_hue(planes, torch.where(choice.jitter, choice.hue, 0.0))
+    planes = _shift_hue(planes, torch.where(jitter.on, jitter.hue, 0.0))
     for place in range(3):
         planes = blend(planes, place, hue_place <= place)
     return planes

@@ -37,11 +37,22 @@ class View:
     blur: float = 0.0
     solarize: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.ratio[0] <= 1 <= self.ratio[1]:
             raise ValueError(f"ratio is {self.ratio}; it must hold 1, because images are square")
         if not 0 <= self.jitter[3] <= 0.5:
             raise ValueError(f"jitter's hue is {self.jitter[3]}; it must be in 0 .. 0.5 turns")
+
+
+class Jitter(NamedTuple):
+    """The colour jitter of n views: tensors [n]."""
+
+    on: Tensor  # bool
+    brightness: Tensor  # factors
+    contrast: Tensor
+    saturation: Tensor
+    hue: Tensor  # turns
+    order: Tensor  # 0 .. 23, as `jitter_order` reads it
 
 
 class Choice(NamedTuple):
@@ -52,16 +63,11 @@ class Choice(NamedTuple):
     height: Tensor
     width: Tensor
     flip: Tensor  # bool
-    jitter: Tensor | None  # bool
-    brightness: Tensor | None  # factors
-    contrast: Tensor | None
-    saturation: Tensor | None
-    hue: Tensor | None  # turns
-    order: Tensor | None  # of the jitter, 0 .. 23, as `jitter_order` reads it
-    grayscale: Tensor | None  # bool
-    blur: Tensor | None  # bool
-    sigma: Tensor | None  # of the blur, pixels
-    solarize: Tensor | None  # bool
+    jitter: Jitter | None = None
+    grayscale: Tensor | None = None  # bool
+    blur: Tensor | None = None  # bool
+    sigma: Tensor | None = None  # of the blur, pixels
+    solarize: Tensor | None = None  # bool
 
 
 def draw(
@@ -100,27 +106,35 @@ def draw(
         height = width = torch.full((n,), float(side), device=device)
     else:
         top, left, height, width = _draw_crop(each, n, side, device)
-    choice = dict.fromkeys(Choice._fields)
-    choice.update(top=top, left=left, height=height, width=width)
-    shared = shared_flip is not None
-    choice["flip"] = shared_flip.repeat_interleave(len(views)) if shared else happens(lambda view: view.flip)
+    flip = happens(lambda view: view.flip) if shared_flip is None else shared_flip.repeat_interleave(len(views))
+    jitter = grayscale = blur = sigma = solarize = None
     if any(view.jitter_probability and any(view.jitter) for view in views):
-        choice["jitter"] = happens(lambda view: view.jitter_probability)
-        for i, name in enumerate(("brightness", "contrast", "saturation")):
-            low = each(lambda view, i=i: max(0.0, 1 - view.jitter[i]))
-            choice[name] = uniform(low, each(lambda view, i=i: 1 + view.jitter[i]))
-        choice["hue"] = uniform(-1.0, 1.0) * each(lambda view: view.jitter[3])
-        choice["order"] = torch.randint(24, (n,), device=device)
+
+        def factor(place: int) -> Tensor:
+            low = each(lambda view: max(0.0, 1 - view.jitter[place]))
+            return uniform(low, each(lambda view: 1 + view.jitter[place]))
+
+        jitter = Jitter(
+            on=happens(lambda view: view.jitter_probability),
+            brightness=factor(0),
+            contrast=factor(1),
+            saturation=factor(2),
+            hue=uniform(-1.0, 1.0) * each(lambda view: view.jitter[3]),
+            order=torch.randint(24, (n,), device=device),
+        )
     if any(view.grayscale for view in views):
-        choice["grayscale"] = happens(lambda view: view.grayscale)
+        grayscale = happens(lambda view: view.grayscale)
     if any(view.blur for view in views):
-        choice.update(blur=happens(lambda view: view.blur), sigma=uniform(*SIGMA) * side)
+        blur, sigma = happens(lambda view: view.blur), uniform(*SIGMA) * side
     if any(view.solarize for view in views):
-        choice["solarize"] = happens(lambda view: view.solarize)
-    return Choice(**choice)
+        solarize = happens(lambda view: view.solarize)
+    return Choice(top, left, height, width, flip, jitter, grayscale, blur, sigma, solarize)
 
 
-def _draw_crop(each, n: int, side: int, device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+Each = Callable[[Callable[[View], float]], float | Tensor]
+
+
+def _draw_crop(each: Each, n: int, side: int, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """RandomResizedCrop.get_params of torchvision, n times: the first of ten tries that fits, or all."""
 
     def spread(setting: Callable[[View], tuple[float, float]]) -> Tensor:

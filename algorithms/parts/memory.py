@@ -15,12 +15,13 @@ def averaged_copy(module: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, online: nn.Module, momentum: Tensor | float) -> None:
+def update_average(average: nn.Module, online: nn.Module, momentum: Tensor) -> None:
     """average <- momentum * average + (1 - momentum) * online, parameters only.
 
     The average keeps batch statistics of its own: it runs in train mode and is never evaluated.
     """
-    averages, values = list(average.parameters()), [value.detach() for value in online.parameters()]
+    averages: list[Tensor] = list(average.parameters())
+    values: list[Tensor] = [value.detach() for value in online.parameters()]
     change = torch._foreach_sub(values, averages)
     torch._foreach_mul_(change, each(1 - momentum, change))
     torch._foreach_add_(averages, change)

@@ -14,8 +14,8 @@ R = TypeVar("R")
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware. Elsewhere it is emulated, and slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    can = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch do not tell
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    can: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch do not tell
     return device.type == "cpu" and bool(can.get("avx512_bf16") or can.get("amx_bf16"))
 
 

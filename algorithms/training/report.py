@@ -27,7 +27,8 @@ class EpochReport:
     def to_json(self) -> dict[str, Any]:
         """The fields by name, each metric as one of them."""
         fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(EpochReport)}
-        return fields | fields.pop("metrics")
+        metrics: dict[str, Any] = fields.pop("metrics")
+        return fields | metrics
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], **own: Any) -> Self:

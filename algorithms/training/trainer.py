@@ -1,7 +1,5 @@
 """The loop that trains any method, as an iterator of epoch reports."""
 
-import ctypes
-import functools
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -87,7 +85,7 @@ class Trainer:
         self.batch_size = recipe.batch_size
         self.steps = count // self.batch_size
         self.method = method(Setting(count, size, self.batch_size, epochs, labels), network, **own)
-        self.method.to(self.device, memory_format=torch.channels_last).train()
+        self.method.to(self.device).to(memory_format=torch.channels_last).train()
         constant = self.method.constant_learning_rate
         groups = parameter_groups(self.method, constant, decay_norms=recipe.decay_norms)
         self.optimizer = Optimizer(
@@ -121,8 +119,6 @@ class Trainer:
         """What a reader of the result needs to know of the training that is the same in every epoch."""
         if on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
-        else:
-            keep_freed_memory()
 
     def __iter__(self) -> Iterator[EpochReport]:
         while self.epoch < self.epochs:
@@ -155,8 +151,9 @@ class Trainer:
         loss = self.losses.mean().item()
         trained = self.clock()
         self.epoch += 1
-        judged = self.evaluation is not None and self.epoch in self.evaluate_at
-        metrics = self.evaluation(self.method.judged_encoder) if judged else {}
+        metrics = {}
+        if self.evaluation is not None and self.epoch in self.evaluate_at:
+            metrics = self.evaluation(self.method.judged_encoder)
         seconds = trained - began
         return EpochReport(
             epoch=self.epoch,
@@ -258,16 +255,3 @@ class Trainer:
         self.epoch = state["epoch"]
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-@functools.cache
-def keep_freed_memory() -> None:
-    """Have the C library (glibc) keep the memory that is freed in this process, for good.
-
-    A step frees what the next one asks for again; given back to the system in between, it comes in new pages, which
-    takes a quarter of a step's time on a CPU.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, value in ((-1, 2**31 - 1), (-3, 2**30), (-8, 1)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX
-            mallopt(option, value)

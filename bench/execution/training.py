@@ -12,6 +12,7 @@ from torch import Tensor
 from algorithms.evaluation.features import BATCH, encode
 from algorithms.evaluation.knn import Evaluation
 from algorithms.images.store import ImageStore, ResidentImages, pack
+from algorithms.training.process import keep_freed_memory
 from algorithms.training.recipe import Recipe, batch_size_for, differing, effective_hyperparameters
 from algorithms.training.trainer import Trainer
 from bench.data import saved
@@ -75,6 +76,7 @@ class Training:
         if self.settings.device == "cpu":
             # A trial holds one core: two trials of one thread do more on two cores than one trial of two.
             torch.set_num_threads(1)
+            keep_freed_memory()
         set_determinism(self.settings.deterministic)
         stage_data(self.settings.data, True, self.settings.device)
 

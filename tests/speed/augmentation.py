@@ -21,7 +21,7 @@ from algorithms.images.augment import augment
 from algorithms.images.colour import MEAN, STD
 from algorithms.images.store import pack
 from algorithms.images.view import View
-from algorithms.training.trainer import keep_freed_memory
+from algorithms.training.process import keep_freed_memory
 
 
 def main():

@@ -25,6 +25,7 @@ import torch
 from timing import about_this_machine, interleave, print_table, ratios
 
 from algorithms import METHODS, method_class
+from algorithms.training.process import keep_freed_memory
 from algorithms.training.trainer import Trainer
 from bench.search import space as search_space
 
@@ -106,6 +107,8 @@ def deviation(first: Trainer, second: Trainer) -> tuple[float, str]:
 
 def measure(name: str, options: argparse.Namespace) -> dict:
     from torch._dynamo.utils import counters
+
+    keep_freed_memory()
 
     began = time.perf_counter()
     compiled = trainer(name, options, True)

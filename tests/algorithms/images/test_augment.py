@@ -1,200 +1,17 @@
-"""augment.py against torchvision: its operations for fixed choices, its laws for random ones."""
+"""Views of a batch as a whole: in order, of the images asked for, by their seed, and compiled."""
 
-import math
 import shutil
-from itertools import permutations
 
 import pytest
 import torch
 import torchvision.transforms.v2.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
-from torchvision.transforms import ColorJitter, InterpolationMode, RandomResizedCrop
+from torchvision.transforms import InterpolationMode
 
 from algorithms.images.augment import augment, recoloured, render, unaugmented
 from algorithms.images.colour import MEAN, STD, jitter_order
 from algorithms.images.store import pack
-from algorithms.images.view import SIGMA, Choice, View, draw
-
-few = settings(max_examples=25)
-
-
-def images(n: int, side: int, seed: int = 0) -> torch.Tensor:
-    """Smooth and noisy images, some nearly grey, some saturated: uint8 [n, 3, side, side]."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(n, 3, 4, 4, generator=generator)
-    picture = torch.nn.functional.interpolate(coarse, size=side, mode="bicubic")
-    noise = torch.rand(n, 3, side, side, generator=generator) - 0.5
-    contrast = torch.linspace(0, 2, n)[:, None, None, None]
-    return ((picture + 0.3 * noise - 0.5) * contrast * 255 + 128).clamp(0, 255).to(torch.uint8)
-
-
-def choose(n: int, side: int, **changes) -> Choice:
-    """n choices that leave an image of `side` pixels as it is, but for `changes`: numbers, or lists of n."""
-    choice = Choice(0, 0, side, side, False, *[None] * 10)._replace(**changes)
-    return Choice(*(None if x is None else torch.tensor(x if isinstance(x, list) else [x] * n) for x in choice))
-
-
-def jitter(brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0, order=0, on=True) -> dict:
-    return {
-        "jitter": on,
-        "brightness": brightness,
-        "contrast": contrast,
-        "saturation": saturation,
-        "hue": hue,
-        "order": order,
-    }
-
-
-def shown(output: torch.Tensor) -> torch.Tensor:
-    """Without the normalisation: [n, 3, size, size] in 0 .. 1."""
-    return output * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
-
-
-def made(pictures: torch.Tensor, choice: Choice, size: int, translate: bool = False) -> torch.Tensor:
-    return shown(render(pack(pictures), choice, size, translate)[0])
-
-
-def assert_same(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-5):
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
-
-
-# ------------------------------------------------------------------------------ fixed choices
-
-
-@st.composite
-def crops(draw):
-    side, size = draw(st.integers(2, 40)), draw(st.integers(2, 40))
-    height, width = draw(st.integers(1, side)), draw(st.integers(1, side))
-    return (
-        side,
-        size,
-        draw(st.integers(0, side - height)),
-        draw(st.integers(0, side - width)),
-        height,
-        width,
-        draw(st.booleans()),
-    )
-
-
-@few
-@given(crops())
-def test_crop_resize_and_flip_equal_torchvisions(crop):
-    side, size, top, left, height, width, flip = crop
-    pictures = images(3, side)
-    choice = choose(
-        3,
-        side,
-        top=float(top),
-        left=float(left),
-        height=float(height),
-        width=float(width),
-        flip=flip,
-    )
-    ours = made(pictures, choice, size)
-
-    def theirs(picture):
-        picture = F.resized_crop(picture, top, left, height, width, [size, size], antialias=True)
-        return F.horizontal_flip(picture) if flip else picture
-
-    assert_same(ours, theirs(pictures / 255))
-    for mine, picture in zip(ours, pictures, strict=True):
-        grey_levels = F.pil_to_tensor(theirs(Image.fromarray(picture.permute(1, 2, 0).numpy())))
-        assert (mine * 255 - grey_levels).abs().max() <= 1 + 1e-3  # PIL rounds after each of two passes
-
-
-@few
-@given(
-    side=st.integers(6, 20),
-    down=st.integers(-4, 4),
-    right=st.integers(-4, 4),
-    flip=st.booleans(),
-)
-def test_translate_is_a_crop_of_the_reflect_padded_image(side, down, right, flip):
-    pictures = images(3, side)
-    choice = choose(3, side, top=float(down), left=float(right), flip=flip)
-    padded = F.pad(pictures / 255, [4, 4, 4, 4], padding_mode="reflect")
-    moved = padded[:, :, 4 + down : 4 + down + side, 4 + right : 4 + right + side]
-    assert_same(made(pictures, choice, side, translate=True), moved.flip(-1) if flip else moved)
-
-
-FACTOR = st.floats(0.0, 2.0)
-
-
-@few
-@given(FACTOR, FACTOR, FACTOR, st.floats(-0.5, 0.5), st.integers(0, 23))
-def test_jitter_in_any_order_equals_torchvisions(brightness, contrast, saturation, hue, order):
-    pictures = images(6, 9)
-    theirs = pictures / 255
-    for operation in jitter_order(order):
-        if operation == 0:
-            theirs = F.adjust_brightness(theirs, brightness)
-        elif operation == 1:
-            theirs = F.adjust_contrast(theirs, contrast)
-        elif operation == 2:
-            theirs = F.adjust_saturation(theirs, saturation)
-        else:
-            theirs = F.adjust_hue(theirs, hue)
-    choice = choose(6, 9, **jitter(brightness, contrast, saturation, hue, order))
-    assert_same(made(pictures, choice, 9), theirs)
-
-
-def test_each_view_of_a_batch_is_jittered_in_its_own_order():
-    pictures = images(24, 8)
-    factors = {"brightness": 1.5, "contrast": 0.6, "saturation": 1.7, "hue": 0.2}
-    together = made(pictures, choose(24, 8, **jitter(**factors, order=list(range(24)))), 8)
-    for number in range(24):
-        alone = made(pictures[number : number + 1], choose(1, 8, **jitter(**factors, order=number)), 8)
-        assert_same(together[number : number + 1], alone)
-
-
-def test_the_24_numbers_are_the_24_orders():
-    assert sorted(tuple(jitter_order(number)) for number in range(24)) == sorted(permutations(range(4)))
-
-
-def test_hue_leaves_every_grey_as_it_is():
-    grey = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(1, 3, 1, 1)
-    assert_same(made(grey, choose(1, 16, **jitter(hue=0.3)), 16), grey / 255, 1e-6)
-
-
-@few
-@given(st.integers(2, 20), st.floats(1e-3, 2.0))
-def test_blur_equals_torchvisions_with_the_widest_kernel(side, sigma):
-    pictures = images(3, side)
-    theirs = F.gaussian_blur(pictures / 255, [2 * side - 1] * 2, [sigma] * 2)
-    assert_same(made(pictures, choose(3, side, blur=True, sigma=sigma), side), theirs)
-
-
-def test_the_least_blur_leaves_an_image_as_it_is():
-    for side in (1, 2, 33, 96):
-        pictures = images(2, side)
-        (blurred,) = render(pack(pictures), choose(2, side, blur=True, sigma=SIGMA[0] * side), side)
-        assert torch.equal(blurred, unaugmented(pack(pictures)))
-
-
-def test_blur_grayscale_and_solarize_equal_torchvisions_where_they_are_on_and_do_nothing_elsewhere():
-    pictures = images(7, 8)[1:]  # the first is flat
-    on = [True, False, True, False, False, True]
-    off = made(pictures, choose(6, 8), 8)
-    assert_same(off, pictures / 255)
-    rgb = pictures / 255
-    for name, theirs in (
-        ("blur", F.gaussian_blur(rgb, [15, 15], [1.3, 1.3])),
-        ("grayscale", F.rgb_to_grayscale(rgb, num_output_channels=3)),
-        ("solarize", F.solarize(rgb, 0.5)),
-    ):
-        ours = made(pictures, choose(6, 8, **{name: on}, sigma=1.3), 8)
-        expected = torch.where(torch.tensor(on)[:, None, None, None], theirs, rgb)
-        assert_same(ours, expected)
-        assert (ours - off).flatten(1).abs().amax(1).gt(1e-3).tolist() == on
-
-
-def test_solarize_inverts_the_grey_levels_that_it_inverts_in_pil():
-    grey = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(1, 3, 1, 1)
-    ours = made(grey, choose(1, 16, solarize=True), 16)
-    theirs = F.pil_to_tensor(F.solarize(Image.fromarray(grey[0].permute(1, 2, 0).numpy()), 128))
-    assert_same(ours[0], theirs / 255)
+from algorithms.images.view import View, draw
+from tests.algorithms.images.pictures import assert_same, choose, images, jitter, shown
 
 
 def test_operations_follow_each_other_as_in_the_papers():
@@ -239,89 +56,6 @@ def test_unaugmented_is_the_image_normalised():
     ours = unaugmented(pack(pictures[index]))
     assert_same(ours, F.normalize(pictures[index] / 255, MEAN, STD))
     assert ours.is_contiguous(memory_format=torch.channels_last)
-
-
-# ------------------------------------------------------------------------------ random choices
-
-MANY = 20_000
-
-
-def ks_distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Kolmogorov-Smirnov distance of two samples."""
-    points = torch.cat([a, b]).unique()
-    below = [torch.searchsorted(x.sort()[0], points, right=True) / len(x) for x in (a, b)]
-    return (below[0] - below[1]).abs().max().item()
-
-
-KS_LIMIT = 1.95 * math.sqrt(2 / MANY)  # exceeded by chance once in a thousand times
-
-
-@pytest.mark.parametrize(
-    ("scale", "ratio"),
-    [((0.08, 1.0), (3 / 4, 4 / 3)), ((0.2, 0.6), (1 / 3, 3.0)), ((0.9, 1.0), (1 / 4, 4.0))],
-    ids=["simclr", "wide", "often whole"],
-)
-def test_crops_follow_torchvisions_law(scale, ratio):
-    torch.manual_seed(0)
-    side = 32
-    ours = draw([View(16, scale=scale, ratio=ratio)], MANY, side)
-    blank = torch.empty(3, side, side)
-    theirs = [RandomResizedCrop.get_params(blank, list(scale), list(ratio)) for _ in range(MANY)]
-    for mine, other in zip((ours.top, ours.left, ours.height, ours.width), torch.tensor(theirs).float().T, strict=True):
-        assert ks_distance(mine, other) < KS_LIMIT
-    assert ks_distance(ours.height * ours.width, torch.tensor([t[2] * t[3] for t in theirs]).float()) < KS_LIMIT
-    assert (ours.top + ours.height <= side).all()
-    assert (ours.left + ours.width <= side).all()
-
-
-def test_jitter_follows_torchvisions_law():
-    torch.manual_seed(0)
-    strengths = (0.8, 0.4, 1.2, 0.2)
-    theirs = ColorJitter(*strengths)
-    drawn = [
-        ColorJitter.get_params(theirs.brightness, theirs.contrast, theirs.saturation, theirs.hue) for _ in range(MANY)
-    ]
-    ours = draw([View(8, jitter=strengths)], MANY, 8)
-    for i, name in enumerate(("brightness", "contrast", "saturation", "hue"), start=1):
-        assert ks_distance(getattr(ours, name), torch.tensor([d[i] for d in drawn])) < KS_LIMIT, name
-    counts = torch.bincount(ours.order, minlength=24).double()
-    expected = MANY / 24
-    chi_square = ((counts - expected) ** 2 / expected).sum()
-    assert chi_square < 49.7  # 23 degrees of freedom, one in a thousand
-
-
-def test_operations_happen_as_often_as_each_view_says():
-    torch.manual_seed(0)
-    views = [
-        View(8, flip=0.5, jitter_probability=0.8, grayscale=0.2, blur=1.0, solarize=0.0),
-        View(8, flip=0.3, jitter_probability=1.0, grayscale=0.0, blur=0.1, solarize=0.2),
-    ]
-    choice = draw(views, MANY, 8)
-    for name, setting in (
-        ("flip", "flip"),
-        ("jitter", "jitter_probability"),
-        ("grayscale", "grayscale"),
-        ("blur", "blur"),
-        ("solarize", "solarize"),
-    ):
-        for rows, view in zip(getattr(choice, name).view(MANY, 2).T, views, strict=True):
-            p = getattr(view, setting)
-            assert abs(rows.double().mean() - p) <= 3.3 * math.sqrt(p * (1 - p) / MANY), name
-    assert ks_distance(choice.sigma[::2], torch.empty(MANY).uniform_(0.1 * 8 / 224, 2 * 8 / 224)) < KS_LIMIT
-    drawn = [choice.jitter[::2], choice.flip[::2], choice.grayscale[::2], choice.flip[1::2], choice.solarize[1::2]]
-    off_diagonal = torch.corrcoef(torch.stack(drawn).double()) - torch.eye(5)
-    assert off_diagonal.abs().max() < 3.9 / math.sqrt(MANY)
-
-
-def test_translations_are_uniform_and_as_often_as_asked():
-    torch.manual_seed(0)
-    choice = draw([View(8, translate=2, translate_probability=0.8)], MANY, 8)
-    for shift in (choice.top, choice.left):
-        share = torch.bincount((shift + 2).long(), minlength=5) / MANY
-        expected = torch.tensor([0.16, 0.16, 0.36, 0.16, 0.16])
-        assert (share - expected).abs().max() < 4 * math.sqrt(0.36 * 0.64 / MANY)
-    still = ((choice.top == 0) & (choice.left == 0)).float().mean()
-    assert abs(still - (0.2 + 0.8 / 25)) < 4 * math.sqrt(0.23 * 0.77 / MANY)
 
 
 def test_every_image_and_every_view_gets_its_own_augmentation():
@@ -387,14 +121,6 @@ def test_shared_flip_flips_all_views_of_an_image_or_none():
     assert not (flipped(False) == together[0]).all()
 
 
-def test_the_blur_of_any_view_is_the_papers_at_224_px_scaled_to_the_image():
-    torch.manual_seed(0)
-    for side, size in ((224, 224), (224, 96), (96, 96), (96, 41)):
-        sigma = draw([View(size, blur=1.0)], 2000, side).sigma
-        assert 0.1 * side / 224 <= sigma.min() < 0.12 * side / 224
-        assert 1.98 * side / 224 < sigma.max() <= 2 * side / 224
-
-
 def test_a_seed_decides_the_views():
     pixels, views = pack(images(6, 8)), [View(8, blur=0.5), View(4, solarize=0.5)]
 
@@ -441,15 +167,6 @@ def test_the_data_are_left_as_they_are():
     augment(pixels, [View(8, blur=1.0, solarize=1.0)])
     unaugmented(pixels)
     assert torch.equal(pixels, before)
-
-
-@pytest.mark.parametrize(
-    ("settings_", "what"),
-    [({"ratio": (1.2, 1.5)}, "ratio"), ({"jitter": (0.4, 0.4, 0.4, 0.7)}, "hue")],
-)
-def test_impossible_views_are_named(settings_, what):
-    with pytest.raises(ValueError, match=what):
-        View(8, **settings_)
 
 
 def test_translate_to_another_size_is_named():
