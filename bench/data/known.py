@@ -1,15 +1,17 @@
-"""The names of data sets, which are known without PyTorch."""
+"""The names of data sets, and whether there is one of a name or at a path: known without PyTorch."""
 
 import difflib
 from pathlib import Path
 
+from bench import doors
 from bench.errors import UserError
 
 NAMES = ("shapes", "cifar10", "cifar100", "stl10", "svhn", "fashionmnist")
 
 
 def check(name_or_path: str | Path) -> None:
-    """Raises UserError, with the nearest names, where there is no data set of this name and nothing at this path."""
+    """Raises UserError, with the nearest names, where there is no data set of this name and nothing at this path, and
+    it is no door."""
     known = str(name_or_path)
     if known in NAMES:
         return
@@ -21,7 +23,7 @@ def check(name_or_path: str | Path) -> None:
         return
     except OSError as error:  # such as of a name that is too long
         raise UserError(f"there is no data set and no path '{known[:60]}' ({error.strerror})") from None
-    if not exists:
+    if not exists and not doors.is_door(known):
         near = difflib.get_close_matches(known.lower(), NAMES, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"give a path, or one of {', '.join(NAMES)}"
         raise UserError(f"there is no data set and no path '{known}'; {hint}")
