@@ -73,5 +73,5 @@ def command(context: click.Context, /, budget: str | None, update_readme: bool, 
     configuration = Configuration(budget=Budget.parse(budget), readme=readme, **asked)
     from bench.execution import benchmark  # when all is refused that can be without it
 
-    words = shlex.join([*context.command_path.split(), *sys.argv[1:]])
+    words = shlex.join([str(context.find_root().info_name), *sys.argv[1:]])
     return benchmark.run(configuration, words).status

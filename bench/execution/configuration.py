@@ -55,7 +55,7 @@ class TrainingConfiguration:
 
     def __post_init__(self) -> None:
         check_methods(name for name in self.methods if not doors.is_door(name))
-        if self.dataset is not None and not doors.is_door(self.dataset):
+        if self.dataset is not None:
             known.check(self.dataset)
         if self.encoder is not None and not doors.is_door(self.encoder):
             try:

@@ -186,6 +186,21 @@ def test_an_interruption_before_anything_runs_is_told_in_one_line(running, capfd
     assert capfd.readouterr().err == "interrupted; nothing that was measured is lost\n"
 
 
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [(run_bench.main, ["run_bench.py", *BUDGET]), (commands.main, ["ssl-bench", "run", *BUDGET])],
+    ids=["run_bench.py", "ssl-bench"],
+)
+def test_the_command_goes_on_record_as_it_was_given(call, words, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        benchmark, "run", lambda configuration, command: given.append(command) or SimpleNamespace(status=0)
+    )
+    monkeypatch.setattr(sys, "argv", [f"/some/where/{words[0]}", *words[1:]])
+    assert call() == 0
+    assert given == [" ".join(words)]
+
+
 def test_the_status_of_a_run_is_that_of_the_command(running):
     running(lambda: 143)
     assert run_bench.main(BUDGET) == 143
