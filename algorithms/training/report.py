@@ -26,7 +26,7 @@ class EpochReport:
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, each metric as one of them."""
-        fields = {name: getattr(self, name) for name in FIELDS}
+        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(EpochReport)}
         return fields | fields.pop("metrics")
 
     @classmethod
