@@ -1,7 +1,5 @@
 """`ssl-bench simulate`: a search in virtual time."""
 
-import time
-
 import click
 
 from bench.commands.options import SETTINGS, number, option, whole
@@ -25,21 +23,7 @@ def command(slots: int, trials: int, methods: int, epochs: int, searcher: str, r
     ssl-bench simulate --slots 1000 --trials 20000
     ssl-bench simulate --slots 8 --replay reports/cifar10-resnet18/epochs.parquet
     """
-    from bench.search.simulate import fairness, grain, plan_for, recorded, simulate, synthetic
+    from bench.search.simulate import plan_for, recorded, summary, synthetic
 
-    if replay is not None:
-        calibration, curve, epochs = recorded(replay)
-    else:
-        calibration, curve = synthetic(methods)
-    plan = plan_for(calibration, slots, trials, epochs, searcher)
-    began = time.process_time()
-    fold, virtual = simulate(plan, curve)
-    took = time.process_time() - began
-    states = {state: sum(t.state == state for t in fold.trials.values()) for state in ("complete", "pruned", "cut")}
-    unused = 1 - sum(fold.spent.values()) / plan.budget.seconds
-    print(
-        f"{len(fold.trials)} trials ({', '.join(f'{n} {s}' for s, n in states.items())}) on {plan.slots} slots, "
-        f"{virtual / 3600:.1f} virtual hours in {took:.1f} s of processor time; "
-        f"most/least device time {fairness(fold, plan):.3f} (to the first milestone it is {grain(plan):.1%} of a share "
-        f"at most), unused {unused:.1%}, slots busy {sum(fold.spent.values()) / (virtual * plan.slots):.1%}"
-    )
+    calibration, curve, epochs = recorded(replay) if replay is not None else (*synthetic(methods), epochs)
+    print(summary(plan_for(calibration, slots, trials, epochs, searcher), curve))

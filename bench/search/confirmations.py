@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from bench.search.evaluations import Evaluations
 from bench.search.fold import Fold
@@ -10,6 +11,17 @@ from bench.search.plan import Plan
 from bench.search.shares import Shares
 from bench.search.tally import Tally
 from bench.search.trials import RECIPES, Suggestion, Trial, search_uid
+
+
+class Training(NamedTuple):
+    """One that confirms."""
+
+    uid: str
+    stage: str
+    seed: int
+    """0, 1, ... of the fresh ones."""
+    configuration: Trial
+    """The search trial that has it."""
 
 
 class Confirmations:
@@ -52,49 +64,54 @@ class Confirmations:
         """What confirms one of these methods next and has room in its share; the first seed that is wanting first."""
         candidates = []
         for order, method in enumerate(methods):
-            for place, suggestion in enumerate(self.of(method)):
-                trial = self._fold.trials.get(suggestion.uid)
+            for place, training in enumerate(self.of(method)):
+                trial = self._fold.trials.get(training.uid)
                 if trial is not None and (trial.final or trial.uid in running):
                     continue
-                cost = self._costs(method, trial.epoch if trial else 0)[suggestion.stage]
+                cost = self._costs(method, trial.epoch if trial else 0)[training.stage]
                 most = self._shares.share * 1.02
                 if place >= self._asked(method):  # more than was asked for: the winner's, with what it is compared with
                     first, *others = self._costs(method).items()
-                    pair = sum(each for _, each in others[:1] if suggestion.stage == first[0])
+                    pair = sum(each for _, each in others[:1] if training.stage == first[0])
                     most = self._shares.share - pair - self._evaluations.kept_for_more(method, running)
                 if self._shares.used[method] + cost <= most:
-                    candidates.append((suggestion.number, place, order, suggestion))
+                    candidates.append((training.seed, place, order, training))
                 break
-        return min(candidates, key=lambda candidate: candidate[:3])[3] if candidates else None
+        return self._suggest(min(candidates, key=lambda each: each[:3])[3]) if candidates else None
 
-    def of(self, method: str) -> Iterator[Suggestion]:
-        """The trials that confirm, seed by seed. After the seeds that were asked for come more, where a share has room
+    def of(self, method: str) -> Iterator[Training]:
+        """What confirms the method, seed by seed. After the seeds that were asked for come more, where a share has room
         for them (a larger budget leaves some, when winner and recipes are confirmed already); unless one has failed, as
         more would then. None where the method was given up."""
         if method in self._fold.given_up:
             return
-        configurations = self._configurations(method)
+        configurations = self._configurations(method).items()
         most = self._asked(method) if self._tallies[method].unconfirmed else None
-        trainings = ((k, *each) for k in itertools.count() for each in configurations.items())
+        trainings = ((k, *each) for k in itertools.count() for each in configurations)
         for k, stage, trial in itertools.islice(trainings, most):
             name = f"{trial.number:04d}" if stage == "confirm" else stage
-            yield Suggestion(
-                uid=f"{method}-{name}-s{k + 1}",
-                method=method,
-                stage=stage,
-                seed=self._seed(k),
-                number=k,
-                hyperparameters=trial.hyperparameters,
-                parameters={},
-                published=trial.published,
-                of=trial.uid if stage == "confirm" else None,
-                epochs=self._plan.epochs,
-                evaluate_at=[self._plan.epochs],
-                halved=trial.halved,
-                ours=trial.ours,
-            )
+            yield Training(f"{method}-{name}-s{k + 1}", stage, k, trial)
+
+    def _suggest(self, training: Training) -> Suggestion:
+        trial = training.configuration
+        return Suggestion(
+            uid=training.uid,
+            method=trial.method,
+            stage=training.stage,
+            seed=self._seed(training.seed),
+            number=training.seed,
+            hyperparameters=trial.hyperparameters,
+            parameters={},
+            published=trial.published,
+            of=trial.uid if training.stage == "confirm" else None,
+            epochs=self._plan.epochs,
+            evaluate_at=[self._plan.epochs],
+            halved=trial.halved,
+            ours=trial.ours,
+        )
 
     def _seed(self, k: int) -> int:
+        """The seed of the k-th fresh one."""
         return self._plan.experiment.seed * 1_000_000 + 900_001 + k
 
     def _asked(self, method: str) -> int:

@@ -3,7 +3,6 @@
 `bench.search.planning` makes it, `bench.search.description` says it in words (`--dry-run`).
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,7 +39,8 @@ class Costs:
         return type(self)(**{name: factor * seconds for name, seconds in self.to_json().items()})
 
     def to_json(self) -> dict[str, float]:
-        return {name: seconds for name, seconds in dataclasses.asdict(self).items() if seconds is not None}
+        seconds = {"epoch": self.epoch, "evaluation": self.evaluation, "start": self.start}
+        return seconds if self.published is None else seconds | {"published": self.published}
 
     @classmethod
     def from_json(cls, values: Mapping[str, float]) -> Self:

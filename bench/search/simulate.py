@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from optuna.distributions import BaseDistribution, FloatDistribution
 
-from algorithms.evaluation.metrics import SELECTION
+from algorithms.evaluation import metrics
 from algorithms.training.report import EpochReport
 from bench.search.budget import Budget
 from bench.search.events import FORMAT
@@ -127,8 +127,8 @@ def simulate(
             continue
         loss = math.nan if math.isnan(accuracy) else 1.0
         evaluated = accuracy if epoch in trial.evaluate_at else None
-        metrics = {} if evaluated is None else {trial.protocol or SELECTION.name: evaluated}
-        report = EpochReport(epoch, loss, metrics)
+        measured = {} if evaluated is None else {trial.protocol or metrics.SELECTION.name: evaluated}
+        report = EpochReport(epoch, loss, measured)
         keeps = trial.stage in (*CONFIRMING, "baseline") and epoch == trial.epochs
         if search.reported(trial.uid, assignment.attempt, report, {"encoder_file": True} if keeps else None):
             heapq.heappush(coming, (now + lasts(trial, epoch + 1), next(order), assignment, epoch + 1))
@@ -169,7 +169,7 @@ def recorded(path: str) -> tuple[dict[str, Costs], Curve, int]:
     curves: dict[str, list[tuple[dict[Any, float], float]]] = {}
     for (method, _), rows in table.groupby(["method", "uid"]):
         if rows["epoch"].max() == epochs:
-            accuracies = rows.set_index("epoch")[SELECTION.name].dropna().to_dict()
+            accuracies = rows.set_index("epoch")[metrics.SELECTION.name].dropna().to_dict()
             seconds = float((rows["seconds"] + rows["evaluation_seconds"]).mean())
             curves.setdefault(str(method), []).append((accuracies, seconds))
 
@@ -229,3 +229,18 @@ def grain(plan: Plan) -> float:
     """The part of a share that the shortest piece of a trial takes, at most: so much of it may stay unused."""
     first = [*plan.milestones, plan.epochs][0]
     return max(plan.cost(method, "search", 0, first) for method in plan.experiment.spaces) / plan.share
+
+
+def summary(plan: Plan, curve: Curve) -> str:
+    """Runs `plan` on `curve`; a line that says how many trials ran, how long that took, and how even shares were."""
+    began = time.process_time()
+    fold, virtual = simulate(plan, curve)
+    took = time.process_time() - began
+    states = {state: sum(t.state == state for t in fold.trials.values()) for state in ("complete", "pruned", "cut")}
+    unused = 1 - sum(fold.spent.values()) / plan.budget.seconds
+    return (
+        f"{len(fold.trials)} trials ({', '.join(f'{n} {s}' for s, n in states.items())}) on {plan.slots} slots, "
+        f"{virtual / 3600:.1f} virtual hours in {took:.1f} s of processor time; "
+        f"most/least device time {fairness(fold, plan):.3f} (to the first milestone it is {grain(plan):.1%} of a share "
+        f"at most), unused {unused:.1%}, slots busy {sum(fold.spent.values()) / (virtual * plan.slots):.1%}"
+    )

@@ -151,10 +151,10 @@ def test_more_seeds_than_were_asked_for_are_not_tried_where_one_has_failed():
     ledger = MemoryLedger()
     simulate(plan, curve, ledger)
     search = Search(with_budget(plan, 9), ledger, clock=lambda: 0.0)
-    assert max(each.number for each in itertools.islice(search.confirmations.of("method00"), 20)) > 5
+    assert max(each.seed for each in itertools.islice(search.confirmations.of("method00"), 20)) > 5
     next(ledger.fold.of("method00", "published")).state = "failed"
     search = Search(search.plan, ledger, clock=lambda: 0.0)
-    assert max(each.number for each in search.confirmations.of("method00")) <= 5
+    assert max(each.seed for each in search.confirmations.of("method00")) <= 5
 
 
 def test_when_the_budget_ends_in_confirming_methods_have_equal_seeds_to_one():

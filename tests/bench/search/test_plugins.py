@@ -10,7 +10,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.search import plugins
-from bench.search.experiment import Experiment
+from bench.search.experiment import Experiment, check_identity
 from bench.search.simulate import NoSettings, simulate
 from tests.bench.search.driving import EveryThird, small
 
@@ -99,3 +99,24 @@ def test_what_cannot_be_a_searcher_or_scheduler_is_refused_before_anything_runs(
         getattr(plugins, kind)("users_wrong:f")
     sys.modules.pop("users_wrong")
     assert "\n" not in str(caught.value)
+
+
+def test_a_searcher_and_a_scheduler_may_stand_in_a_file_whose_source_identifies_the_run(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from bench.search.searchers import random\nfrom bench.search.schedulers import Full"
+    )
+    searcher, scheduler = f"{tmp_path}/mine.py:random", f"{tmp_path}/mine.py:Full"
+    plan, curve = small(methods=1)
+    experiment = dataclasses.replace(plan.experiment, searcher=searcher, scheduler=scheduler)
+    fold, _ = simulate(dataclasses.replace(plan, experiment=experiment), curve)
+    assert {trial.state for trial in fold.of("method00", "search")} == {"complete"}
+    sources = experiment.identity()["sources"]
+    assert sources.keys() == {searcher, scheduler}
+    assert "sources" not in plan.experiment.identity()
+    fold.settings, fold.plan, fold.sessions = experiment.identity(), {"epochs": 9}, []
+    check_identity(fold, experiment, plan.budget, tmp_path)
+    del fold.settings["sources"]  # as a version before has it
+    check_identity(fold, experiment, plan.budget, tmp_path)
+    fold.settings["sources"] = sources | {searcher: "another"}
+    with pytest.raises(UserError, match=r"sources of .*mine\.py:random another, not"):
+        check_identity(fold, experiment, plan.budget, tmp_path)

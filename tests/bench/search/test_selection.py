@@ -1,0 +1,50 @@
+"""Whatever selects: all that choose follow its name and its direction."""
+
+import dataclasses
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+
+from algorithms.evaluation import metrics
+from bench.search.schedulers import Asha
+from bench.search.searchers import BestAndLatest
+from bench.search.simulate import simulate
+from tests.bench.search.driving import small
+
+
+@pytest.fixture
+def less(monkeypatch):
+    """A metric of which less is better selects."""
+    other = dataclasses.replace(metrics.SELECTION, name="error", higher_is_better=False)
+    monkeypatch.setattr(metrics, "SELECTION", other)
+
+
+def test_of_a_metric_that_is_better_when_it_is_less_the_mirror_image_of_a_run_is_the_same(monkeypatch):
+    plan, curve = small(methods=2, trials=80, searcher="tpe", published=0.2)
+    runs = []
+    for higher in (True, False):
+        selection = dataclasses.replace(metrics.SELECTION, name="error", higher_is_better=higher)
+        monkeypatch.setattr(metrics, "SELECTION", selection)
+
+        def mirrored(job, epoch, higher=higher):
+            figure, seconds = curve(job, epoch)
+            return figure if higher else -figure, seconds
+
+        fold, _ = simulate(plan, mirrored)
+        runs.append([(trial.uid, trial.state, trial.hyperparameters) for trial in fold.trials.values()])
+        assert {trial.last.metrics.keys() == {"error"} for trial in fold.trials.values() if trial.accuracy} == {True}
+    assert runs[0] == runs[1]
+
+
+def test_asha_keeps_the_least(less):
+    asha = Asha(9)
+    assert [asha.arrive(str(error), 1, error) for error in (0.5, 0.4, 0.6, 0.3)] == [True, True, False, True]
+
+
+def test_what_tpe_sees_of_a_long_study_are_those_with_the_least(less):
+    study = optuna.create_study(direction="minimize", storage=BestAndLatest(2, 3))
+    for number in range(9):
+        trial = study.ask({"x": FloatDistribution(0, 1)})
+        study.tell(trial, number / 10)
+    assert [trial.number for trial in study.get_trials()] == [0, 1, 6, 7, 8]
