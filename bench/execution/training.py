@@ -165,6 +165,7 @@ class Training:
                 steps += 1
             seconds = once + (trainer.clock() - began) / steps * trainer.steps
         evaluation = trainer.evaluation
+        assert evaluation is not None  # `build` gives it one
         count = len(evaluation.bank) + len(evaluation.queries)
         part = evaluation.queries[: evaluation.batch_size]
         evaluation.features(trainer.method, part)  # the first one is not counted either
