@@ -1,10 +1,9 @@
 """What an error of a training means: whose it is, a line for a reader, and whether its process can go on."""
 
 import re
+import sys
 import traceback
 from pathlib import Path
-
-import torch
 
 from bench.search.job import Failure
 
@@ -32,6 +31,8 @@ def kind_of_error(error: BaseException) -> str:
 
 def spoils_the_process(error: BaseException) -> bool:
     """Whether the process can no longer be trusted with another trial: out of memory, or a device error."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError | getattr(torch, "AcceleratorError", ())):
+    torch = sys.modules.get("torch")
+    of_the_device = (torch.OutOfMemoryError, getattr(torch, "AcceleratorError", ())) if torch else ()
+    if isinstance(error, (MemoryError, of_the_device)):
         return True
     return isinstance(error, RuntimeError) and bool(re.search(r"CUDA|CUDNN|CUBLAS|out of memory", str(error), re.I))

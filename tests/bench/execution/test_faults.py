@@ -31,7 +31,7 @@ def test_kills_of_the_driver_lose_nothing_and_repeat_nothing(tmp_path, executor,
     budget = "3000cpu-seconds"  # more than is spent before the last kill, however busy the machine
     options = {
         "methods": METHODS,
-        "settings": {"seconds": 0.1, "trace": str(trace)},
+        "settings": {"seconds": 0.1, "stateless": executor == "processes", "trace": str(trace)},
         "epochs": 9,
         "seeds": 1,
         "executor": executor,
@@ -116,7 +116,7 @@ def test_a_killed_worker_costs_at_most_the_epochs_since_the_last_checkpoint(tmp_
         tmp_path / "run",
         "9cpu-hours",
         methods={"simclr": "kill"},
-        settings={"seconds": 0.3, "trace": str(trace), "once": str(once)},
+        settings={"seconds": 0.3, "stateless": False, "trace": str(trace), "once": str(once)},
         epochs=5,
         seeds=1,
         scheduler="full",
