@@ -236,7 +236,7 @@ def train_or_profile(
     """What --train and --profile ask for, of the method with this search space. Raises UserError."""
     from bench.execution.profile import profile
     from bench.execution.single import train
-    from bench.search.plan import MOST_EPOCHS
+    from bench.search.planning import MOST_EPOCHS
 
     compiled = options.compile == "on" if options.compile else settings.device == "cuda"
     settings = dataclasses.replace(settings, compile=compiled)
@@ -273,7 +273,10 @@ def run(options: argparse.Namespace) -> int:
     from bench.execution.settings import TrainingSettings
     from bench.execution.tune import RayTune
     from bench.report import anchors, report, results, table
-    from bench.search import ledger, plan
+    from bench.search.description import describe
+    from bench.search.experiment import Experiment
+    from bench.search.fold import Fold, read
+    from bench.search.planning import make, mixture
 
     on_gpu = budget.device == "gpu" if budget else torch.cuda.is_available()
     encoder = options.encoder or ("resnet18" if on_gpu else "resnet8")
@@ -338,10 +341,10 @@ def run(options: argparse.Namespace) -> int:
             save_images()
             train_or_profile(options, spaces[names[0]], settings, run_dir)
             return 0
-        before = ledger.Fold() if options.fresh else ledger.read(run_dir / "ledger.jsonl")
+        before = Fold() if options.fresh else read(run_dir / "ledger.jsonl")
         compiled = compiling(options.compile, before.settings, on_gpu, budget.seconds / len(names))
         settings = dataclasses.replace(settings, compile=compiled)
-        experiment = plan.Experiment(
+        experiment = Experiment(
             spaces=spaces,
             factory="bench.execution.training:Training",
             settings=settings,
@@ -352,7 +355,7 @@ def run(options: argparse.Namespace) -> int:
             scheduler=options.scheduler,
         )
         machine = machine_facts(on_gpu)
-        made = plan.make(
+        made = make(
             experiment,
             budget,
             slots,
@@ -364,9 +367,9 @@ def run(options: argparse.Namespace) -> int:
             keep=options.dry_run,
             prepare=save_images,
         )
-        if mixture := plan.mixture(before, machine):
-            print(f"warning: {mixture}", file=sys.stderr)
-        print(plan.describe(made, before.charged))
+        if mixed := mixture(before, machine):
+            print(f"warning: {mixed}", file=sys.stderr)
+        print(describe(made, before.charged))
         if options.dry_run:
             return 0
         save_images()

@@ -37,8 +37,8 @@ VALUES = {
     "--seeds": ["2", *NUMBERS],
     "--gpus-per-trial": ["0.5", "0.3", "1e-30", "2", *NUMBERS],
     "--compile": ["on", "off", "maybe", *NAMES],
-    "--searcher": ["tpe", "random", "optuna:no", "no.such:thing", "bench.search.search:tpe", *NAMES],
-    "--scheduler": ["asha", "full", "bench.search.search:Asha", "bench.search.search:NOTHING", *NAMES],
+    "--searcher": ["tpe", "random", "optuna:no", "no.such:thing", "bench.search.searchers:tpe", *NAMES],
+    "--scheduler": ["asha", "full", "bench.search.schedulers:Asha", "bench.search.schedulers:NOTHING", *NAMES],
 }
 """What each option may be given. `--address` is not among them: it would look for a cluster, for a while."""
 FLAGS = ["--strict", "--fresh", "--deterministic", "--dry-run", "-h=", "--no-such", "--dataset", "stray"]

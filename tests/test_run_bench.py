@@ -29,7 +29,9 @@ from bench.errors import UserError
 from bench.execution import driver
 from bench.search import plan as planning
 from bench.search import space as search_space
-from bench.search.ledger import FORMAT, Ledger, read, read_events
+from bench.search.events import FORMAT, read_events
+from bench.search.fold import read
+from bench.search.ledger import Ledger
 from bench.search.search import Search
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -26,16 +26,19 @@ class EpochReport:
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, each metric as one of them."""
-        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(EpochReport)}
+        fields = {name: getattr(self, name) for name in FIELDS}
         return fields | fields.pop("metrics")
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], **own: Any) -> Self:
         """The report that `to_json` gave; `own` are the fields of a subclass. A loss that is null was no number."""
-        names = {each.name for each in dataclasses.fields(EpochReport)}
-        fields = {name: value for name, value in values.items() if name in names}
-        metrics = {name: value for name, value in values.items() if name not in names and value is not None}
+        fields = {name: value for name, value in values.items() if name in FIELDS}
+        metrics = {name: value for name, value in values.items() if name not in FIELDS and value is not None}
         return cls(**fields | {"loss": _number(values.get("loss")), "metrics": metrics}, **own)
+
+
+FIELDS = tuple(each.name for each in dataclasses.fields(EpochReport))
+"""Of a report as JSON, beside the metrics."""
 
 
 def _number(value: float | None) -> float:

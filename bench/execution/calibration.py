@@ -14,8 +14,11 @@ from typing import Any
 from bench.errors import UserError
 from bench.execution import factory, interpreter
 from bench.execution.factory import Calibration
+from bench.search.description import duration
+from bench.search.experiment import Experiment
 from bench.search.job import Job
-from bench.search.plan import MEASURED, MOST_EPOCHS, Experiment, duration
+from bench.search.plan import Costs
+from bench.search.planning import MOST_EPOCHS
 
 
 def calibrate(experiment: Experiment) -> dict[str, Any]:
@@ -108,9 +111,8 @@ def _calibration_process(answer: str) -> None:
         if left := _distinct(job, task["choices"].get(method, {}), trainers.effective):
             choices[method] = left
         ours, start = found[-1]
-        calibration[method] = dict(zip(MEASURED, (ours.epoch, ours.evaluation, start), strict=True))
-        if len(found) > 1:
-            calibration[method]["published"] = found[0][0].epoch
+        published = found[0][0].epoch if len(found) > 1 else None
+        calibration[method] = Costs(ours.epoch, ours.evaluation, start, published).to_json()
         memory[method] = max(each.memory for each, _ in found)
         device_memory = max(device_memory, ours.device_memory)
     content = {"calibration": calibration, "startup": startup, "choices": choices, "halved": halved}

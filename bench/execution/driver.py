@@ -9,8 +9,11 @@ from bench.execution.executor import Executor
 from bench.execution.recovery import settle
 from bench.execution.session import Leave, Session
 from bench.execution.signals import Signals
-from bench.search.ledger import FORMAT, Fold, Ledger
-from bench.search.plan import Plan, check_identity
+from bench.search.events import FORMAT
+from bench.search.experiment import check_identity
+from bench.search.fold import Fold
+from bench.search.ledger import Ledger
+from bench.search.plan import Plan
 
 
 class Interrupted(Exception):
@@ -65,12 +68,10 @@ def run(
 def _begin(plan: Plan, ledger: Ledger, run_dir: Path, facts: dict[str, Any]) -> None:
     """Write that the run, or another session of it, begins. Raises UserError if the folder holds another run."""
     if not ledger.fold.settings:
-        chosen = ("epochs", "milestones", "calibration", "calibration_seconds", "startup", "choices", "halved")
-        values = {name: getattr(plan, name) for name in chosen}
-        ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
+        ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=plan.to_json())
     check_identity(ledger.fold, plan.experiment, plan.budget, run_dir)
     settle(ledger, run_dir)
-    measured = {name: getattr(plan, name) for name in ("calibration", "calibration_seconds", "startup", "halved")}
+    measured = plan.measured()
     known = {name: ledger.fold.plan.get(name, []) for name in measured}
     ledger.append(
         "session",

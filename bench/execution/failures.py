@@ -23,7 +23,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def kind_of_error(error: BaseException) -> str:
-    """The kind of the failure, as in `bench.search.ledger`: `memory`, `device` or `error`."""
+    """The kind of the failure, as in `bench.search.events`: `memory`, `device` or `error`."""
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return "memory"
     return "device" if spoils_the_process(error) else "error"

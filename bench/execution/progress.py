@@ -5,8 +5,8 @@ import time
 from typing import TextIO
 
 from algorithms.evaluation.metrics import SELECTION
-from bench.search.ledger import Trial
 from bench.search.search import Search
+from bench.search.trials import Trial
 
 EVERY = 5.0
 """Seconds between overall lines; on a terminal the line is renewed in place, each second."""

@@ -12,10 +12,11 @@ from bench.execution.answer import Answer
 from bench.execution.attempt_folder import AttemptFolder
 from bench.execution.progress import Progress
 from bench.execution.signals import Signals
-from bench.search.job import Assignment
-from bench.search.ledger import Fold, Ledger
+from bench.search.fold import Fold
+from bench.search.job import Assignment, Idle
+from bench.search.ledger import Ledger
 from bench.search.plan import Plan
-from bench.search.search import DONE, Search
+from bench.search.search import Search
 
 HEARTBEAT = 2.0
 """Seconds between heartbeats in the ledger: the most that a power cut or a full disk leaves uncharged of a slot."""
@@ -59,7 +60,7 @@ class Session:
     def next(self) -> Assignment | None:
         """What a free slot is to do; None where there is nothing now or, where the session is `done`, nothing more."""
         assignment = self.search.next()
-        self.done = assignment == DONE
+        self.done = assignment is Idle.DONE
         return assignment if isinstance(assignment, Assignment) else None
 
     def started(self, assignment: Assignment) -> None:

@@ -19,9 +19,10 @@ from bench.execution.settings import TrainingSettings
 from bench.execution.training import Training, set_determinism
 from bench.files import write_atomically
 from bench.machine import cores
+from bench.search.decisions import COLLAPSED
+from bench.search.events import plain
+from bench.search.fold import Fold, read
 from bench.search.job import Job
-from bench.search.ledger import Fold, plain, read
-from bench.search.search import COLLAPSED
 from bench.search.space import SearchSpace
 
 

@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 from algorithms.evaluation.metrics import METRICS
 from bench.errors import UserError
 from bench.files import write_atomically
-from bench.search.ledger import Fold, Trial, plain
+from bench.search.events import plain
+from bench.search.fold import Fold
+from bench.search.trials import Trial
 
 MOMENT = pa.timestamp("us", tz="UTC")
 
@@ -106,7 +108,7 @@ def write(fold: Fold, folder: str | Path) -> None:
 
 
 def facts(fold: Fold, name: str) -> dict:
-    """What is true of the whole run: the ledger's own words, so `bench.search.ledger` says what each key holds.
+    """What is true of the whole run: the ledger's own words, so `bench.search.events` says what each key holds.
 
     `name`, `settings`, `plan`; of the last session `budget`, `slots`, `share`, `facts`; of every session, in their
     order, `sessions` (`slots`, `rate` and, of its facts, `device`, `versions`, `commit`); `winners` {method: uid or

@@ -18,8 +18,8 @@ from scipy.special import stdtrit
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.report.results import Results
-from bench.search.ledger import RECIPES
 from bench.search.plan import UNTRAINED
+from bench.search.trials import RECIPES
 
 BASELINES = {"supervised": "supervised (ceiling)", "random": "random initialisation", "pixels": "raw pixels"}
 SELECTION = (

@@ -1,6 +1,7 @@
 """What a slot is given to do, and how it can fail."""
 
 import dataclasses
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -14,8 +15,8 @@ class Job:
     uid: str
     method: str
     stage: str
-    """`search`, `baseline`, or one that confirms: `confirm`, `published`, `ours`. A search trains on the training split
-    and is judged on the validation split; all else trains on both and is judged on the test images."""
+    """`search`, `baseline`, one that confirms: `confirm`, `published`, `ours`, or `evaluate`. A search trains on the
+    training split and is judged on the validation split; all else trains on both and is judged on the test images."""
     seed: int
     hyperparameters: Mapping[str, Any]
     """Those that are asked for; empty for a baseline, which has those of its search space."""
@@ -57,11 +58,18 @@ class Assignment:
         return cls(**{**values, "job": Job.from_json(values["job"])})
 
 
+class Idle(enum.Enum):
+    """Why a free slot is given nothing."""
+
+    WAIT = "nothing now"
+    DONE = "nothing runs and nothing is left to start"
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why a trial ended that would end so again."""
 
     kind: str
-    """Whose it is, as `bench.search.ledger` tells."""
+    """Whose it is, as `bench.search.events` tells."""
     text: str
     """One line for a reader."""

@@ -13,23 +13,27 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from algorithms.evaluation.metrics import SELECTION
 from algorithms.training.report import EpochReport
 from bench.search.budget import Budget
-from bench.search.job import Assignment, Failure, Job
-from bench.search.ledger import FORMAT, Fold
-from bench.search.plan import CONFIRM_IMAGES, Experiment, Plan
-from bench.search.search import DONE, Search
+from bench.search.events import FORMAT
+from bench.search.experiment import Experiment, Searchable
+from bench.search.fold import Fold
+from bench.search.job import Assignment, Failure, Idle, Job
+from bench.search.plan import CONFIRM_IMAGES, Costs, Plan
+from bench.search.search import Search
+from bench.search.trials import CONFIRMING
 
 Curve = Callable[[Job, int], tuple[float | None, float]]
-"""(trial as the factory gets it, epoch) -> (accuracy, seconds of the epoch on the images of the search); where the
-accuracy is NaN, the training diverges in that epoch; where it is None, the memory is out."""
+"""(job as the factory gets it, epoch) -> (accuracy, seconds of the epoch on the images of the search); where the
+accuracy is NaN, the training diverges in that epoch; where it is None, the memory is out. Of an evaluation in the same
+way, its figure and its seconds."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,13 @@ class Space:
     @property
     def recipes(self) -> list[dict[str, float]]:
         return [self.defaults] if self.published is None else [self.published, self.defaults]
+
+    @property
+    def choices(self) -> dict[str, list[Any]]:
+        return {}
+
+    def narrowed(self, choices: Mapping[str, list[Any]]) -> Self:
+        return self
 
     def proposes(self, hyperparameters: dict[str, float]) -> bool:
         return all(0 <= value <= 1 for value in hyperparameters.values())
@@ -83,7 +94,9 @@ class MemoryLedger:
         self.fold.apply(entry)
 
 
-def simulate(plan: Plan, curve: Curve, ledger: Any = None, until: float = math.inf) -> tuple[Fold, float]:
+def simulate(
+    plan: Plan, curve: Curve, ledger: MemoryLedger | None = None, until: float = math.inf
+) -> tuple[Fold, float]:
     """Run `plan` on `curve`, at most to the virtual time `until`; the state at the end, and the virtual seconds."""
     ledger = ledger or MemoryLedger()
     now = 0.0
@@ -101,14 +114,14 @@ def simulate(plan: Plan, curve: Curve, ledger: Any = None, until: float = math.i
     order = itertools.count()
 
     def lasts(trial: Job, epoch: int) -> float:
-        return curve(trial, epoch)[1] * (1.0 if trial.stage == "search" else CONFIRM_IMAGES)
+        return curve(trial, epoch)[1] * (1.0 if trial.stage in ("search", "evaluate") else CONFIRM_IMAGES)
 
     while True:
         while isinstance(assignment := search.next(), Assignment):
             search.started(assignment.job.uid)
             epoch = assignment.known + 1
             heapq.heappush(coming, (now + lasts(assignment.job, epoch), next(order), assignment, epoch))
-        if assignment == DONE or now >= until:
+        if assignment is Idle.DONE or now >= until:
             return ledger.fold, now
         now, _, assignment, epoch = heapq.heappop(coming)
         trial = assignment.job
@@ -118,13 +131,14 @@ def simulate(plan: Plan, curve: Curve, ledger: Any = None, until: float = math.i
             continue
         loss = math.nan if math.isnan(accuracy) else 1.0
         evaluated = accuracy if epoch in trial.evaluate_at else None
-        metrics = {} if evaluated is None else {SELECTION.name: evaluated}
+        metrics = {} if evaluated is None else {trial.protocol or SELECTION.name: evaluated}
         report = EpochReport(epoch, loss, metrics)
-        if search.reported(trial.uid, assignment.attempt, report):
+        keeps = trial.stage in (*CONFIRMING, "baseline") and epoch == trial.epochs
+        if search.reported(trial.uid, assignment.attempt, report, {"encoder_file": True} if keeps else None):
             heapq.heappush(coming, (now + lasts(trial, epoch + 1), next(order), assignment, epoch + 1))
 
 
-def synthetic(methods: int, seed: int = 0) -> tuple[dict[str, dict[str, float]], Curve]:
+def synthetic(methods: int, seed: int = 0) -> tuple[dict[str, Costs], Curve]:
     """Methods whose epochs cost 1 to 3 seconds, some slow starters; (calibration, curve)."""
     generator = random.Random(seed)
     traits = {
@@ -143,10 +157,10 @@ def synthetic(methods: int, seed: int = 0) -> tuple[dict[str, dict[str, float]],
         reach = top * math.exp(-8 * (trial.hyperparameters.get("x", 0.5) - best) ** 2) + 0.01 * luck
         return reach * (1 - math.exp(-speed * epoch / trial.epochs)), seconds * (1 + 0.05 * luck)
 
-    return {name: {"epoch": trait[0], "evaluation": 0.0} for name, trait in traits.items()}, curve
+    return {name: Costs(trait[0], 0.0) for name, trait in traits.items()}, curve
 
 
-def recorded(path: str) -> tuple[dict[str, dict[str, float]], Curve, int]:
+def recorded(path: str) -> tuple[dict[str, Costs], Curve, int]:
     """The curves of a run's epochs.parquet, drawn by a trial's seed; (calibration, curve, epochs).
 
     Only search trials that reached the last epoch have a whole curve; they stand for all.
@@ -156,7 +170,7 @@ def recorded(path: str) -> tuple[dict[str, dict[str, float]], Curve, int]:
     table = pandas.read_parquet(path)
     table = table[table["stage"] == "search"]
     epochs = int(table["epoch"].max())
-    curves: dict[str, list[tuple[dict[int, float], float]]] = {}
+    curves: dict[str, list[tuple[dict[Any, float], float]]] = {}
     for (method, _), rows in table.groupby(["method", "uid"]):
         if rows["epoch"].max() == epochs:
             accuracies = rows.set_index("epoch")[SELECTION.name].dropna().to_dict()
@@ -170,19 +184,18 @@ def recorded(path: str) -> tuple[dict[str, dict[str, float]], Curve, int]:
         return (known[-1] if known else min(accuracies.values())), seconds
 
     calibration = {
-        method: {"epoch": sum(seconds for _, seconds in runs) / len(runs), "evaluation": 0.0}
-        for method, runs in curves.items()
+        method: Costs(sum(seconds for _, seconds in runs) / len(runs), 0.0) for method, runs in curves.items()
     }
     return calibration, curve, epochs
 
 
 def plan_for(
-    calibration: dict[str, dict[str, float]],
+    calibration: dict[str, Costs],
     slots: int,
     trials: int,
     epochs: int,
     searcher: str = "random",
-    spaces: dict[str, Any] | None = None,
+    spaces: Mapping[str, Searchable] | None = None,
 ) -> Plan:
     """A plan with about the budget in which so many trials fit."""
     experiment = Experiment(

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Self
 
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -44,39 +45,39 @@ class SearchSpace:
     method: str
     paper: str
     recipe: dict[str, str]
-    entries: dict[str, dict]
-    merged: Mapping[str, list] = field(default_factory=dict)
+    entries: dict[str, dict[str, Any]]
+    merged: Mapping[str, list[Any]] = field(default_factory=dict)
     """By hyper-parameter: what is left of its choices, where several train the same (`narrowed`)."""
 
     @property
-    def defaults(self) -> dict:
+    def defaults(self) -> dict[str, Any]:
         """Our recipe, which a search varies: every hyper-parameter by name."""
         return self._values("default")
 
     @property
-    def published(self) -> dict:
+    def published(self) -> dict[str, Any]:
         """The published recipe: every hyper-parameter by name; as ours but for what ours has otherwise."""
         return self._values("published")
 
     @property
-    def recipes(self) -> list[dict]:
+    def recipes(self) -> list[dict[str, Any]]:
         """The published recipe, and ours where it is another one."""
         return [self.published] if self.published == self.defaults else [self.published, self.defaults]
 
-    def _values(self, key: str) -> dict:
+    def _values(self, key: str) -> dict[str, Any]:
         values = {name: entry.get(key, entry["default"]) for name, entry in self.entries.items()}
         ranges = {name for name, entry in self.entries.items() if "scale" in entry and not _whole(entry)}
         return {name: float(value) if name in ranges else value for name, value in values.items()}
 
-    def proposes(self, hyperparameters: dict) -> bool:
+    def proposes(self, hyperparameters: dict[str, Any]) -> bool:
         """Whether a search may propose these: the fixed ones at their defaults, the others within their ranges."""
         searched, choices = self.searched, self.choices
 
-        def inside(name: str, entry: dict) -> bool:
+        def inside(name: str, entry: dict[str, Any]) -> bool:
             value = hyperparameters[name]
             if name not in searched:
-                return value == entry["default"]
-            return value in choices[name] if name in choices else entry["low"] <= value <= entry["high"]
+                return bool(value == entry["default"])
+            return value in choices[name] if name in choices else bool(entry["low"] <= value <= entry["high"])
 
         return all(inside(name, entry) for name, entry in self.entries.items())
 
@@ -86,12 +87,12 @@ class SearchSpace:
         return [name for name, entry in self.entries.items() if "low" in entry or len(self.choices.get(name, ())) > 1]
 
     @property
-    def choices(self) -> dict[str, list]:
+    def choices(self) -> dict[str, list[Any]]:
         """The values of every hyper-parameter that has choices instead of a range."""
         every = {name: entry["choices"] for name, entry in self.entries.items() if "choices" in entry}
         return every | dict(self.merged)
 
-    def narrowed(self, choices: Mapping[str, list]) -> "SearchSpace":
+    def narrowed(self, choices: Mapping[str, list[Any]]) -> Self:
         """The same space, of the same hash, with these choices alone for the hyper-parameters that they name. They hold
         the default; a hyper-parameter with a single one is fixed."""
         return dataclasses.replace(self, merged=choices)
@@ -116,17 +117,17 @@ class SearchSpace:
                 found[name] = kind(entry["low"], entry["high"], log=entry["scale"] == "log")
         return found
 
-    def to_params(self, hyperparameters: dict) -> dict:
+    def to_params(self, hyperparameters: dict[str, Any]) -> dict[str, Any]:
         """Hyper-parameters as Optuna holds them; the fixed ones are left out."""
         found = {}
         for key, distribution in self.distributions().items():
             name = self._name(key)
             found[key] = hyperparameters[name]
-            if key != name:  # rounding may leave the range
+            if key != name and isinstance(distribution, FloatDistribution):  # rounding may leave the range
                 found[key] = min(max(1 - found[key], distribution.low), distribution.high)
         return found
 
-    def from_params(self, params: dict) -> dict:
+    def from_params(self, params: dict[str, Any]) -> dict[str, Any]:
         """All hyper-parameters from what Optuna holds; the fixed ones at their defaults."""
         found = self.defaults
         for key, value in params.items():
@@ -142,7 +143,7 @@ class SearchSpace:
         return key if key in self.entries else key.removeprefix(COMPLEMENT)
 
 
-def _whole(entry: dict) -> bool:
+def _whole(entry: dict[str, Any]) -> bool:
     """Whether a range has whole numbers alone."""
     return entry["scale"] != "log1m" and all(isinstance(entry[key], int) for key in ("default", "low", "high"))
 
@@ -244,7 +245,7 @@ def _check_choices(where: str, choices: object, default: object) -> None:
             raise UserError(f"{where}: the choices {same!r} and {choice!r} are the same; leave one out.")
 
 
-def _check_range(where: str, low: object, high: object, scale: object, default: object) -> None:
+def _check_range(where: str, low: Any, high: Any, scale: object, default: Any) -> None:
     if scale not in SCALES:
         raise UserError(f"{where}: there is no scale {scale!r}; there are {', '.join(SCALES)}.")
     if not all(type(value) in (int, float) and abs(value) <= LARGEST for value in (low, high, default)):

@@ -22,8 +22,10 @@ from pathlib import Path
 from bench.execution import driver, session
 from bench.execution.tune import RayTune
 from bench.search.budget import Budget
+from bench.search.experiment import Experiment
 from bench.search.ledger import Ledger
-from bench.search.plan import Experiment, Plan, make
+from bench.search.plan import Costs, Plan
+from bench.search.planning import make
 from bench.search.search import Search
 from bench.search.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
 from tests.bench.fake_trainer import Settings
@@ -51,7 +53,7 @@ def quiet_run(plan: Plan, folder: Path, **options):
 def slots(folder: Path) -> None:
     trace = folder / "trace"
     asked = experiment(FAKE, epochs=9, seconds=1.0, trace=str(trace))
-    calibration = {method: {"epoch": 1.0, "evaluation": 0.0} for method in asked.spaces}
+    calibration = {method: Costs(1.0, 0.0) for method in asked.spaces}
     plan = Plan(asked, Budget("cpu", 720.0), 8, 1.0, 9, calibration, 0.0, 0.0)
     fold = quiet_run(plan, folder / "slots")
     signs: dict[int, list[tuple[float, str]]] = {}
@@ -79,7 +81,7 @@ def slots(folder: Path) -> None:
 
 def memory(folder: Path) -> None:
     asked = experiment(FAKE, epochs=3, seconds=0.0)
-    calibration = {method: {"epoch": 0.02, "evaluation": 0.0} for method in asked.spaces}
+    calibration = {method: Costs(0.02, 0.0) for method in asked.spaces}
     points: list[tuple[int, float]] = []
     plan = Plan(asked, Budget("cpu", 60.0), 2, 1.0, 3, calibration, 0.0, 0.0)
     session.RESULTS = 0.0
@@ -109,7 +111,7 @@ def resume(folder: Path) -> None:
     opened = Ledger(path.parent)
     search = Search(plan, opened)
     for method in plan.experiment.spaces:
-        search._study(method)
+        search.proposals.studies.study(method)
     took = time.perf_counter() - began
     opened.close()
     print(

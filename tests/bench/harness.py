@@ -23,8 +23,9 @@ from bench.errors import UserError
 from bench.files import write_atomically
 from bench.output import readerless
 from bench.search.budget import Budget
-from bench.search.ledger import Fold, read, read_events
-from bench.search.search import Asha
+from bench.search.events import read_events
+from bench.search.fold import Fold, read
+from bench.search.schedulers import Asha
 from tests.bench.fake_trainer import Settings, accuracy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -168,7 +169,8 @@ def main() -> int:
 
     from bench.execution import driver, session
     from bench.execution.calibration import calibrate
-    from bench.search.plan import Experiment, make
+    from bench.search.experiment import Experiment
+    from bench.search.planning import make
 
     session.RESULTS = 0.5
 

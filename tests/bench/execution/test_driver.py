@@ -9,8 +9,9 @@ from collections import Counter
 
 import pytest
 
-from bench.search.ledger import Fold, read, read_events
-from bench.search.search import Full
+from bench.search.events import read_events
+from bench.search.fold import Fold, read
+from bench.search.schedulers import Full
 from tests.bench.harness import ROOT, check, drive
 
 METHODS = {"simclr": None, "byol": None}

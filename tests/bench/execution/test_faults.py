@@ -14,9 +14,11 @@ import time
 import pytest
 
 from bench.search import ledger as ledgers
-from bench.search.ledger import Ledger, read_events
+from bench.search.events import read_events
+from bench.search.fold import read
+from bench.search.ledger import Ledger
 from bench.search.plan import CONFIRM_IMAGES
-from bench.search.search import Full
+from bench.search.schedulers import Full
 from bench.search.simulate import plan_for, simulate, synthetic
 from tests.bench.harness import check, drive, reports, start, wait_for_reports
 
@@ -53,7 +55,7 @@ def test_kills_of_the_driver_lose_nothing_and_repeat_nothing(tmp_path, executor,
         process.kill()
         process.communicate()
     former.append(read_events(run_dir / "ledger.jsonl")[0])
-    spent = ledgers.read(run_dir / "ledger.jsonl").charged
+    spent = read(run_dir / "ledger.jsonl").charged
     done = drive(run_dir, f"{spent + 20:.0f}cpu-seconds", **options)
     assert done.returncode == 0, done.stdout + done.stderr
     fold = check(run_dir, trace, former)

@@ -13,7 +13,8 @@ from bench.execution import checkpoint
 from bench.execution.attempt import Attempt
 from bench.execution.factory import Trainers
 from bench.files import write_atomically
-from bench.search.ledger import Ledger, read_events
+from bench.search.events import read_events
+from bench.search.ledger import Ledger
 from tests.bench.execution.test_attempt import FAKE, TINY, assignment
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from bench.errors import UserError
 from bench.execution import ray_cluster
-from bench.search.ledger import read
+from bench.search.fold import read
 from tests.bench.harness import wait_for_reports
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -12,7 +12,8 @@ from bench.errors import UserError
 from bench.execution import single
 from bench.execution.settings import TrainingSettings
 from bench.execution.training import stage_data
-from bench.search.ledger import FORMAT, Ledger
+from bench.search.events import FORMAT
+from bench.search.ledger import Ledger
 from bench.search.space import load
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bench.errors import UserError
 from bench.report import results
-from bench.search.ledger import Ledger, read
+from bench.search.fold import read
+from bench.search.ledger import Ledger
 from bench.search.simulate import MemoryLedger
 from tests.bench import synthetic_run
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from bench.errors import UserError
 from bench.files import write_atomically
-from bench.search.ledger import FORMAT, Fold, Ledger, plain, read, read_events
+from bench.search.events import FORMAT, plain, read_events
+from bench.search.fold import Fold, read
+from bench.search.ledger import Ledger
 from bench.search.simulate import MemoryLedger, plan_for, simulate, synthetic
 
 

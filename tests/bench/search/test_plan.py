@@ -15,10 +15,15 @@ from bench.errors import UserError
 from bench.execution import calibration as calibrating
 from bench.execution import interpreter
 from bench.execution.factory import Calibration
-from bench.search import plan as planning
+from bench.search import planning
 from bench.search.budget import Budget
-from bench.search.ledger import FORMAT, Ledger, read
-from bench.search.plan import EPOCHS, Experiment, Plan, describe, mixture
+from bench.search.description import describe
+from bench.search.events import FORMAT
+from bench.search.experiment import Experiment
+from bench.search.fold import read
+from bench.search.ledger import Ledger
+from bench.search.plan import Costs, Plan
+from bench.search.planning import EPOCHS, mixture
 from bench.search.search import Search
 from bench.search.simulate import MemoryLedger, NoSettings, Space
 from bench.search.space import load
@@ -46,8 +51,6 @@ def calibrated(monkeypatch):
     calls = []
 
     now = [100.0]
-    clock = types.SimpleNamespace(monotonic=lambda: now[0], time=planning.time.time, strftime=planning.time.strftime)
-    clock.localtime = planning.time.localtime
 
     def calibrate(experiment):
         calls.append(experiment)
@@ -56,7 +59,7 @@ def calibrated(monkeypatch):
         seconds = {name: {"epoch": 0.5, "evaluation": 0.1, "start": 0.0} for name in names}
         return {"calibration": seconds, "startup": 2.0, "choices": {}, "halved": []}
 
-    monkeypatch.setattr(planning, "time", clock)
+    monkeypatch.setattr(planning, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(calibrating, "calibrate", calibrate)
     return calls
 
@@ -70,7 +73,7 @@ def calibrated(monkeypatch):
 )
 @settings(max_examples=50)
 def test_chosen_epochs_leave_most_of_every_share_to_search(seconds, evaluation, budget, slots, seeds):
-    calibration = {f"m{i}": {"epoch": s, "evaluation": evaluation} for i, s in enumerate(seconds)}
+    calibration = {f"m{i}": Costs(s, evaluation) for i, s in enumerate(seconds)}
     spaces = {method: Space(method) for method in calibration}
     asked = Experiment(spaces, FAKE, NoSettings(), baselines=(), seeds=seeds)
     plan = planning._choose_epochs(Plan(asked, Budget("gpu", budget), slots, 1.0, 1, calibration, 0.0, 1.0))
@@ -118,7 +121,7 @@ def test_our_recipe_is_confirmed_beside_winner_and_published_one_where_search_ha
 ):
     space = Space("m", published={"x": 0.2} if two else None)
     asked = Experiment({"m": space}, FAKE, NoSettings(), baselines=(), seeds=seeds)
-    calibration = {"m": {"epoch": epoch, "evaluation": evaluation}}
+    calibration = {"m": Costs(epoch, evaluation)}
     plan = Plan(asked, Budget("gpu", budget), 1, 1.0, epochs, calibration, 0.0, 1.0)
     each = seeds * (epochs * epoch * 10 / 9 + evaluation)
     assert plan.configurations("m") == (3 if two and 3 * each <= plan.share / 2 else 2)
@@ -143,7 +146,7 @@ def test_no_budget_is_suggested_that_would_itself_be_refused(calibrated):
 
 
 def test_what_beginning_a_trial_takes_is_part_of_its_first_epoch():
-    calibration = {"m": {"epoch": 2.0, "evaluation": 1.0, "start": 5.0}}
+    calibration = {"m": Costs(2.0, 1.0, 5.0)}
     asked = Experiment({"m": Space("m")}, FAKE, NoSettings(), baselines=(), seeds=1, scheduler="full")
     plan = Plan(asked, Budget("gpu", 1000.0), 1, 0.5, 10, calibration, 0.0, 0.0)
     assert plan.training("m") == pytest.approx(0.5 * (5 + 20 + 1))
@@ -154,7 +157,7 @@ def test_what_beginning_a_trial_takes_is_part_of_its_first_epoch():
 def test_trials_that_share_a_gpu_are_planned_as_if_that_gained_nothing_until_it_is_measured(calibrated):
     half = make(experiment(epochs=10), Budget.parse("1gpu-hours"), slots=2, rate=0.5)
     whole = make(experiment(epochs=10), Budget.parse("1gpu-hours"), slots=1, rate=1.0)
-    assert half.calibration["byol"] == {"epoch": 1.0, "evaluation": 0.2, "start": 0.0}
+    assert half.calibration["byol"] == Costs(1.0, 0.2, 0.0)
     assert half.training("byol") == pytest.approx(whole.training("byol"))
 
 
@@ -167,9 +170,7 @@ def test_an_unknown_searcher_or_scheduler_is_refused_before_anything_runs(calibr
 
 def start(run_dir, plan):
     ledger = Ledger(run_dir)
-    names = ("epochs", "calibration", "calibration_seconds", "startup", "choices", "halved")
-    values = {name: getattr(plan, name) for name in names}
-    ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=values)
+    ledger.append("run", format=FORMAT, settings=plan.experiment.identity(), plan=plan.to_json())
     ledger.close()
 
 
@@ -280,8 +281,9 @@ def test_a_run_that_continues_on_the_device_of_its_last_session_uses_the_calibra
     start(tmp_path, plan)
     session(tmp_path, H100)
     names = [*plan.experiment.spaces, *plan.experiment.baselines]
-    slow = {name: {"epoch": 0.75, "evaluation": 0.1, "start": 0.0} for name in names}
-    session(tmp_path, T4, plan={"calibration": slow, "calibration_seconds": 20.0, "startup": 3.0})
+    slow = dict.fromkeys(names, Costs(0.75, 0.1))
+    anew = {name: costs.to_json() for name, costs in slow.items()}
+    session(tmp_path, T4, plan={"calibration": anew, "calibration_seconds": 20.0, "startup": 3.0})
     calibrated.clear()
     for facts in (T4, NEWER, {}):  # where the session's device is not told, nothing is made of it
         assert make(experiment(), budget, 1, run_dir=tmp_path, facts=facts).calibration == slow
@@ -476,7 +478,7 @@ def test_choices_that_train_the_same_are_one_before_the_search_and_the_default_s
         "byol": "simulated of {'heads': [1, 2]}",
         "moco": "simulated",
     }
-    assert plan.calibration["byol"].keys() == {"epoch", "evaluation", "start"}
+    assert plan.calibration["byol"].to_json().keys() == {"epoch", "evaluation", "start"}
     monkeypatch.setattr(calibrating, "calibrate", None)  # a run that continues asks no more
     start(tmp_path, plan)
     assert make(asked, Budget.parse("20cpu-minutes"), slots=1, run_dir=tmp_path).choices == found
@@ -487,8 +489,8 @@ def test_a_published_recipe_that_takes_longer_than_ours_is_planned_with_its_own_
     asked = experiment(spaces={"simclr": both, "moco": Space("moco")}, factory=FAKE, baselines=(), epochs=4)
     budget = Budget.parse("10cpu-minutes")
     plan = make(asked, budget, slots=1, run_dir=tmp_path, keep=True)
-    assert plan.calibration["simclr"]["published"] == pytest.approx(4 * plan.calibration["simclr"]["epoch"])
-    assert "published" not in plan.calibration["moco"]
+    assert plan.calibration["simclr"].published == pytest.approx(4 * plan.calibration["simclr"].epoch)
+    assert plan.calibration["moco"].published is None
     assert (plan.pace("simclr"), plan.pace("moco")) == (pytest.approx(4), 1)
     one = plan.cost("simclr", "confirm", 0, 4)
     assert plan.confirming("simclr") == pytest.approx(3 * (1 + 4) * one)
@@ -508,7 +510,7 @@ def test_a_run_that_is_calibrated_anew_keeps_the_choices_that_it_began_with(cali
 
 def test_a_search_proposes_the_choices_that_are_left():
     asked = Experiment({"simsiam": load("simsiam", 32)}, FAKE, NoSettings(), baselines=(), searcher="random")
-    calibration = {"simsiam": {"epoch": 1.0, "evaluation": 0.0}}
+    calibration = {"simsiam": Costs(1.0, 0.0)}
     left = {"simsiam": {"predictor_hidden": [128, 512]}}
     plan = Plan(asked, Budget("gpu", 1e6), 20, 1.0, 10, calibration, 0.0, 0.0, left)
     search = Search(plan, MemoryLedger())
@@ -545,7 +547,7 @@ def test_a_method_whose_batch_memory_does_not_hold_is_planned_with_half_of_it_an
     options = {"run_dir": tmp_path, "facts": H100}
     planned = make(asked, budget, 1, **options, keep=True)
     assert planned.halved == ["byol"]
-    assert planned.calibration["byol"]["epoch"] == 0.5
+    assert planned.calibration["byol"].epoch == 0.5
     assert "With half the batch, as memory does not hold the whole: byol." in describe(planned).splitlines()
     monkeypatch.setattr(calibrating, "calibrate", None)
     assert make(asked, budget, 1, **options) == planned  # by calibration.json

@@ -1,0 +1,48 @@
+"""A plan in words, for people."""
+
+import time
+
+from bench.search.budget import trials_per_device
+from bench.search.plan import Plan
+
+
+def describe(plan: Plan, spent: float = 0.0) -> str:
+    """The plan in words, for people: slots, cost of each method, trials that fit, when it ends."""
+    experiment, seconds = plan.experiment, plan.budget.seconds
+    wall = max(0.0, seconds - max(spent, plan.calibration_seconds)) / (plan.slots * plan.rate)
+    ends = time.strftime("%a %H:%M", time.localtime(time.time() + wall))
+    pinned = "" if experiment.epochs else f" (--epochs {plan.epochs} pins this)"
+    each = trials_per_device(plan.rate)
+    sharing = f" ({each} trial{'s' * (each > 1)} per GPU)" if plan.budget.device == "gpu" else ""
+    slots = f"{plan.slots} slot{'s' * (plan.slots > 1)}{sharing}"
+    lines = [
+        f"Plan: {len(experiment.spaces)} methods, {plan.budget} on {slots}, {plan.epochs} epochs "
+        f"a training{pinned}, pruning at {', '.join(map(str, plan.milestones)) or 'no epoch'}, "
+        f"{experiment.seeds} seeds.",
+        f"Each method has {duration(plan.share)} of device time; baselines and start-up have "
+        f"{duration(plan.allowance)}, calibration took {duration(plan.calibration_seconds)}.",
+        f"It ends in about {duration(wall)} ({ends}).",
+        "",
+        f"  {'method':<12} {'s/epoch':>8} {'s/evaluation':>13} {'training':>9} {'confirming':>11} {'trials':>7}",
+    ]
+    if plan.halved:
+        lines.insert(3, f"With half the batch, as memory does not hold the whole: {', '.join(plan.halved)}.")
+    for method in experiment.spaces:
+        cost = plan.calibration[method]
+        lines.append(
+            f"  {method:<12} {cost.epoch:>8.3g} {cost.evaluation:>13.3g} "
+            f"{duration(plan.training(method)):>9} {plan.reserve(method) / plan.share:>11.0%} "
+            f"{f'~{plan.trials(method):.0f}':>7}"
+        )
+    two = [method for method in experiment.spaces if plan.recipes(method) > 1]
+    if two:
+        lines += ["", f"Trial 0 is the published recipe; trial 1 is ours, where ours is another one: {', '.join(two)}."]
+    if short := [method for method in two if plan.configurations(method) < 3]:
+        lines.append(f"No time is kept back to confirm ours of {', '.join(short)} beside a winner that is no recipe.")
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

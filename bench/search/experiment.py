@@ -1,0 +1,134 @@
+"""What is asked of a run, whatever the budget and the machine; whether a run that there is was asked for the same."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from optuna.distributions import BaseDistribution
+
+from bench import doors
+from bench.errors import UserError
+from bench.search.budget import Budget
+from bench.search.events import plain
+from bench.search.fold import Fold
+
+
+class Settings(Protocol):
+    """What a run's trainings have in common (`bench.execution.settings.TrainingSettings`)."""
+
+    def identity(self) -> dict[str, Any]:
+        """Plain values that must be the same for a run to be continued."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for the processes that train."""
+
+
+class Searchable(Protocol):
+    """What may be searched of a method (`bench.search.space.SearchSpace`). Hyper-parameters are by name."""
+
+    @property
+    def hash(self) -> str:
+        """Of everything that decides a search."""
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Our recipe, which a search varies."""
+
+    @property
+    def recipes(self) -> Sequence[dict[str, Any]]:
+        """The published recipe, and ours where it is another one."""
+
+    @property
+    def choices(self) -> Mapping[str, Sequence[Any]]:
+        """The values of every hyper-parameter that has choices instead of a range."""
+
+    def narrowed(self, choices: Mapping[str, list[Any]]) -> Self:
+        """The same space, of the same hash, with these choices alone for the hyper-parameters that they name."""
+
+    def proposes(self, hyperparameters: dict[str, Any]) -> bool:
+        """Whether a search may propose these."""
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """What Optuna samples, by its name there."""
+
+    def to_params(self, hyperparameters: dict[str, Any]) -> dict[str, Any]:
+        """Hyper-parameters as Optuna holds them."""
+
+    def from_params(self, params: dict[str, Any]) -> dict[str, Any]:
+        """All hyper-parameters from what Optuna holds."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is asked of a run, whatever the budget and the machine.
+
+    `spaces` maps method -> search space, in the order of tables. `factory` is the
+    "module:Class" of what makes trainers in workers (`bench.execution.factory.Factory`), with the `settings`. What
+    these tell of themselves identifies the run, as do the fields below. `patience` is the seconds that an epoch may
+    take beyond ten times its calibration: a step may have to be compiled in it. `protocols` judge what trainings have
+    kept; they identify nothing, so that one can be added to a run that there is.
+    """
+
+    spaces: Mapping[str, Searchable]
+    factory: str
+    settings: Settings
+    baselines: tuple[str, ...] = ("pixels", "random", "supervised")
+    epochs: int | None = None
+    seeds: int = 3
+    seed: int = 0
+    searcher: str = "tpe"
+    scheduler: str = "asha"
+    patience: float = 360.0
+    protocols: tuple[str, ...] = ()
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to be continued; the ledger's first line has it. There are `sources` only
+        where a user brings something."""
+        settings = self.settings.identity()
+        sources = settings.pop("sources", {}) | {
+            name: doors.source(name) for name in (self.searcher, self.scheduler) if doors.is_door(name)
+        }
+        identity: dict[str, Any] = plain(
+            settings
+            | {
+                "methods": list(self.spaces),
+                "search_spaces": {method: space.hash for method, space in self.spaces.items()},
+                "baselines": list(self.baselines),
+                "epochs": self.epochs,
+                "seeds": self.seeds,
+                "seed": self.seed,
+                "searcher": self.searcher,
+                "scheduler": self.scheduler,
+            }
+            | ({"sources": sources} if sources else {})
+        )
+        return identity
+
+
+def check_identity(fold: Fold, experiment: Experiment, budget: Budget, run_dir: Path) -> None:
+    """Raises UserError, which names the difference, if the run in `run_dir` was made with other settings, or its budget
+    is in time of another device."""
+    there, here = dict(fold.settings), experiment.identity()
+    there.pop("factory", None)  # earlier versions told how trainers are made, which nobody asks for
+    if "sources" not in there:  # a version before kept none
+        here.pop("sources", None)
+    if fold.sessions:
+        there["a budget in time of"], here["a budget in time of"] = fold.sessions[0]["budget"]["device"], budget.device
+    if here["epochs"] == fold.plan["epochs"]:
+        here["epochs"] = there["epochs"]  # asked for what had been chosen
+    for key in sorted(there.keys() | here.keys()):
+        if there.get(key) != here.get(key):
+            before, now = there.get(key), here.get(key)
+            if isinstance(before, dict) and isinstance(now, dict):
+                name = next(n for n in {**before, **now} if before.get(n) != now.get(n))
+                key, before, now = f"{key} of {name}", before.get(name), now.get(name)
+            raise UserError(
+                f"{run_dir} holds a run with {key} {_short(before)}, not {_short(now)}; "
+                "use --fresh to begin it anew or --run-dir for another place"
+            )
+
+
+def _short(value: Any) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
