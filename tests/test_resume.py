@@ -28,10 +28,11 @@ from bench.execution.factory import Trainers
 from bench.execution.settings import TrainingSettings
 from bench.execution.training import Training
 from bench.execution.tune import RayTune
-from bench.search import plan
 from bench.search.budget import Budget
+from bench.search.experiment import Experiment
 from bench.search.fold import Fold, read
 from bench.search.job import Assignment, Job
+from bench.search.plan import Costs, Plan
 from bench.search.space import load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,13 +88,13 @@ def attempt(folder: Path, number: int) -> None:
 
 def run(folder: Path) -> None:
     """A run on Ray, up to the end of a confirming trial whose worker has been killed; its reports on stdout."""
-    calibration = {METHOD: {"epoch": 0.2, "evaluation": 0.1, "start": 0.1}}
+    calibration = {METHOD: Costs(0.2, 0.1, 0.1)}
     # Nothing to search, so that confirming comes after one trial, and a budget that no slow machine spends on it.
     space = load(METHOD, 32)
     fixed = {name: {key: entry[key] for key in ("default", "source")} for name, entry in space.entries.items()}
     spaces = {METHOD: dataclasses.replace(space, entries=fixed)}
-    experiment = plan.Experiment(spaces, FACTORY, settings(folder), baselines=(), epochs=EPOCHS, seeds=1)
-    made = plan.Plan(experiment, Budget("cpu", 3600.0), 2, 1.0, EPOCHS, calibration, 0.0, 300.0)
+    experiment = Experiment(spaces, FACTORY, settings(folder), baselines=(), epochs=EPOCHS, seeds=1)
+    made = Plan(experiment, Budget("cpu", 3600.0), 2, 1.0, EPOCHS, calibration, 0.0, 300.0)
 
     def ended(fold: Fold) -> list[str]:
         return [one.uid for one in fold.trials.values() if one.stage != "search" and one.final and one.attempts > 1]

@@ -37,6 +37,7 @@ class Attempt:
         self._epochs: Iterator[EpochReport] = iter(())
         self._reports: list[EpochReport] = []
         self._checkpoint = checkpoint.Checkpoint(self.folder.checkpoint)
+        self._resumes = False
         self._warning: str | None = None
         current = self
 
@@ -73,8 +74,9 @@ class Attempt:
             finally:
                 faulthandler.cancel_dump_traceback_later()
         self._reports.append(report)
-        with self._warning_of(self.folder.path.parent):
-            self._checkpoint.write_if_due(self._content)
+        if self._resumes:
+            with self._warning_of(self.folder.path.parent):
+                self._checkpoint.write_if_due(self._content)
         return self._told([report] if report.epoch > self.known else [], facts)
 
     def _told(self, reports: list[EpochReport], facts: Mapping[str, Any] | None) -> Answer:
@@ -112,8 +114,8 @@ class Attempt:
         return open(os.devnull, "w")
 
     def _begin(self) -> Trainer:
+        factory = self._trainers.factory  # and with it what is to be cleaned
         clean_process(self.job.seed)
-        factory = self._trainers.factory
         if self.job.protocol is not None:
             trainer = factory.evaluate(self.job, kept.read(self.run_dir, self.job.of or ""))
         else:
@@ -121,7 +123,7 @@ class Attempt:
         if saved := self._newest():
             self._reports = [EpochReport.from_json(report) for report in saved["reports"]]
             trainer.load_state_dict(saved["state"])
-        self._epochs = iter(trainer)
+        self._epochs, self._resumes = iter(trainer), bool(trainer.state_dict())
         return trainer
 
     @property

@@ -38,7 +38,7 @@ class AttemptFolder:
     @property
     def note(self) -> Path:
         """Why the worker had to end itself: out of memory or a device error (the kind of the failure, as in
-        `bench.search.ledger`, and a line that describes it), or a hanging epoch's stack."""
+        `bench.search.events`, and a line that describes it), or a hanging epoch's stack."""
         return self._file("note")
 
     @property

@@ -1,12 +1,11 @@
-"""Checkpoints: whole or not there, read without running code, and written so seldom that they cost little."""
+"""Checkpoints: whole or not there, read without running code, and written so seldom that they cost little. PyTorch
+comes with the first of them."""
 
 import pickle
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from bench.errors import UserError
 from bench.files import write_atomically
@@ -33,11 +32,15 @@ class Checkpoint:
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write tensors and plain values. Raises OSError."""
+    import torch
+
     write_atomically(path, lambda file: torch.save(content, file))
 
 
 def read(path: Path) -> dict[str, Any]:
     """What `write` wrote, its tensors on the CPU. Raises UserError if the file is damaged, OSError if there is none."""
+    import torch
+
     damage = (RuntimeError, OSError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError)
     with open(path, "rb") as file:
         try:

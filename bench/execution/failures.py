@@ -1,10 +1,9 @@
 """What an error of a training means: whose it is, a line for a reader, and whether its process can go on."""
 
 import re
+import sys
 import traceback
 from pathlib import Path
-
-import torch
 
 from bench.search.job import Failure
 
@@ -24,7 +23,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def kind_of_error(error: BaseException) -> str:
-    """The kind of the failure, as in `bench.search.ledger`: `memory`, `device` or `error`."""
+    """The kind of the failure, as in `bench.search.events`: `memory`, `device` or `error`."""
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return "memory"
     return "device" if spoils_the_process(error) else "error"
@@ -32,6 +31,8 @@ def kind_of_error(error: BaseException) -> str:
 
 def spoils_the_process(error: BaseException) -> bool:
     """Whether the process can no longer be trusted with another trial: out of memory, or a device error."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError | getattr(torch, "AcceleratorError", ())):
+    torch = sys.modules.get("torch")
+    of_the_device = (torch.OutOfMemoryError, getattr(torch, "AcceleratorError", ())) if torch else ()
+    if isinstance(error, (MemoryError, of_the_device)):
         return True
     return isinstance(error, RuntimeError) and bool(re.search(r"CUDA|CUDNN|CUBLAS|out of memory", str(error), re.I))

@@ -1,4 +1,4 @@
-"""Makes a worker's process like one that has run no trial yet."""
+"""Makes a worker's process like one that has run no trial yet. What was not imported has nothing to be put back."""
 
 import gc
 import random
@@ -6,13 +6,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 _pristine: dict[str, Any] = {}
 
 
 def _process_settings() -> dict[str, tuple[Any, Callable[[Any], object]]]:
-    """Process-wide settings that a trial might change: name -> (its value, how to set it)."""
+    """Those of PyTorch that a trial might change: name -> (its value, how to set it)."""
+    torch = sys.modules["torch"]
     backends = torch.backends
     return {
         "dtype": (torch.get_default_dtype(), torch.set_default_dtype),
@@ -26,14 +25,17 @@ def _process_settings() -> dict[str, tuple[Any, Callable[[Any], object]]]:
 
 def clean_process(seed: int) -> None:
     """Make this process like one that has run no trial yet: memory, process-wide settings, random generators."""
-    for name, (value, put) in _process_settings().items():
-        if _pristine.setdefault(name, value) != value:
-            put(_pristine[name])
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        for name, (value, put) in _process_settings().items():
+            if _pristine.setdefault(name, value) != value:
+                put(_pristine[name])
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
     random.seed(seed)
-    torch.manual_seed(seed)
+    if torch is not None:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        torch.manual_seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed % 2**32)

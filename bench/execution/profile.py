@@ -3,7 +3,7 @@
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -25,10 +25,16 @@ class BytesMoved(TorchDispatchMode):
     """Adds up what each operator reads and writes, views left out: what a device must move that fuses nothing."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch has no types for it
         self.total = 0
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self,
+        function: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         result = function(*args, **(kwargs or {}))
         if not function.is_view:
             self.total += sum(tensor.nbytes for tensor in _tensors([args, list((kwargs or {}).values()), result]))
@@ -52,6 +58,7 @@ def profile(method: str, hyperparameters: Mapping[str, Any], settings: TrainingS
     training = Training(settings)
     training.prepare()
     trainer = training.build(Job("profile", method, "search", 0, hyperparameters, 1000))
+    assert trainer.evaluation is not None  # `build` gives it one
     trainer.method.before_epoch(0, trainer.batches)
     order = torch.randperm(len(trainer.images), device=trainer.device)
     batches = order[: trainer.steps * trainer.batch_size].split(trainer.batch_size)
@@ -60,7 +67,8 @@ def profile(method: str, hyperparameters: Mapping[str, Any], settings: TrainingS
     def following() -> Tensor:
         nonlocal place
         place += 1
-        return batches[place % len(batches)]
+        batch: Tensor = batches[place % len(batches)]
+        return batch
 
     print(f"warming up {method}", file=sys.stderr, flush=True)
     for _ in range(3):
@@ -68,8 +76,8 @@ def profile(method: str, hyperparameters: Mapping[str, Any], settings: TrainingS
     print(f"timing for {3 * SECONDS:.0f} s", file=sys.stderr, flush=True)
     phases: dict[str, list[float]] = {}
     for _ in _for_seconds(SECONDS):
-        for name, seconds in _timed_step(trainer, following()).items():
-            phases.setdefault(name, []).append(seconds)
+        for name, took in _timed_step(trainer, following()).items():
+            phases.setdefault(name, []).append(took)
     unbroken = _seconds(trainer, lambda: trainer.step(following()))
     with FlopCounterMode(display=False) as flops, BytesMoved() as moved:
         _timed_step(trainer, following())

@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 from ray._private import ray_constants, services
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # it is compiled
 
 from bench.errors import UserError, one_line
 from bench.execution.interpreter import import_path

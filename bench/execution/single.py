@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from algorithms.evaluation.metrics import FEATURE_STD, SELECTION
 from algorithms.training.process import keep_freed_memory
 from algorithms.training.recipe import hyperparameter_names
 from algorithms.training.report import EpochReport
+from algorithms.training.trainer import Trainer
 from bench.errors import UserError
 from bench.execution import brought, checkpoint
 from bench.execution.settings import TrainingSettings
@@ -44,22 +46,12 @@ def train(
     another encoder is taken, and told. Raises UserError where the folder holds a training with other settings or a
     damaged one, where what won is of a version with other hyper-parameters, and where the loss is no number.
     """
-    method, fold = space.method, read(run_dir / "ledger.jsonl")
-    winner = fold.trials.get(fold.winner(method) or "")
-    hyperparameters = dict(winner.hyperparameters if winner else space.defaults)
-    required, known = hyperparameter_names(brought.method(settings, method))
-    if other := sorted((required - hyperparameters.keys()) | (hyperparameters.keys() - known)):
-        raise UserError(
-            f"what won in {run_dir} is of a version in which {method} had other hyper-parameters ({', '.join(other)}); "
-            "give another --run-dir to train it by its recipe"
-        )
-    print(f"{method}, {epochs} epochs, " + (f"as it won in {run_dir}" if winner else recipe_words(space)), flush=True)
-    if winner and (other := _otherwise(fold, settings)):
-        print(f"note: the run there was {other}", flush=True)
+    method = space.method
+    hyperparameters, halved = _chosen(space, settings, run_dir, epochs)
     folder = run_dir / "trained" / method
     unfinished, result, encoder = (folder / name for name in ("checkpoint.pt", "training.json", "encoder.pt"))
-    halved = {"halved": True} if winner and winner.halved else {}
-    asked = plain({"method": method, "hyperparameters": hyperparameters, "epochs": epochs} | halved)
+    asked: dict[str, Any] = plain({"method": method, "hyperparameters": hyperparameters, "epochs": epochs})
+    asked |= {"halved": True} if halved else {}
     # Whether steps are compiled is how, not what.
     asked |= {name: value for name, value in settings.identity().items() if name != "compile"}
     asked |= {"seed": seed} if seed else {}  # so that a training begun before there was such an option continues
@@ -77,9 +69,10 @@ def train(
     if settings.device == "cpu":
         keep_freed_memory()
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
-    job = Job("single", method, "confirm", seed, hyperparameters, epochs, (epochs,), halved=bool(halved))
+    job = Job("single", method, "confirm", seed, hyperparameters, epochs, (epochs,), halved=halved)
     trainer = Training(settings).build(job)
-    if fitted := trainer.facts.get("hyperparameters"):
+    facts: Mapping[str, Any] = trainer.facts
+    if fitted := facts.get("hyperparameters"):
         changes = (f"{name} {hyperparameters.get(name)} → {value}" for name, value in sorted(fitted.items()))
         print(f"fitted to this encoder and data set: {', '.join(changes)}", flush=True)
     if fresh:
@@ -87,23 +80,49 @@ def train(
     if kept:
         trainer.load_state_dict(kept["trainer"])
         print(f"continuing after epoch {trainer.epoch}", flush=True)
+    report = _train(trainer, space, lambda: {"asked": asked, "trainer": trainer.state_dict()}, unfinished)
+    checkpoint.write(encoder, trainer.method.judged_encoder.state_dict())
+    content = {"asked": asked, "facts": facts, "report": report.to_json()}
+    write_atomically(result, json.dumps(plain(content), indent=1) + "\n")
+    unfinished.unlink(missing_ok=True)
+    return encoder
+
+
+def _chosen(space: SearchSpace, settings: TrainingSettings, run_dir: Path, epochs: int) -> tuple[dict[str, Any], bool]:
+    """The hyper-parameters, and whether a step has half the images; whose they are is told. Raises UserError."""
+    method, fold = space.method, read(run_dir / "ledger.jsonl")
+    winner = fold.trials.get(fold.winner(method) or "")
+    hyperparameters = dict(winner.hyperparameters if winner else space.defaults)
+    required, known = hyperparameter_names(brought.method(settings, method))
+    if other := sorted((required - hyperparameters.keys()) | (hyperparameters.keys() - known)):
+        raise UserError(
+            f"what won in {run_dir} is of a version in which {method} had other hyper-parameters ({', '.join(other)}); "
+            "give another --run-dir to train it by its recipe"
+        )
+    print(f"{method}, {epochs} epochs, " + (f"as it won in {run_dir}" if winner else recipe_words(space)), flush=True)
+    if winner and (differing := _otherwise(fold, settings)):
+        print(f"note: the run there was {differing}", flush=True)
+    return hyperparameters, bool(winner and winner.halved)
+
+
+def _train(
+    trainer: Trainer, space: SearchSpace, content: Callable[[], dict[str, Any]], unfinished: Path
+) -> EpochReport:
+    """Train to the end, with checkpoints of this content; the last report. Raises UserError where the loss is no
+    number."""
     keeper = checkpoint.Checkpoint(unfinished)
     for report in trainer:
         if not math.isfinite(report.loss):
             raise UserError(
                 f"loss is {report.loss} at epoch {report.epoch}; lower the default of learning_rate in "
-                f"search_spaces/{method}.yaml and use --fresh"
+                f"search_spaces/{space.method}.yaml and use --fresh"
             )
-        print(_line(report, epochs), flush=True)
-        if report.epoch < epochs:
-            keeper.write_if_due(lambda: {"asked": asked, "trainer": trainer.state_dict()})
+        print(_line(report, trainer.epochs), flush=True)
+        if report.epoch < trainer.epochs:
+            keeper.write_if_due(content)
     if not report.metrics[FEATURE_STD.name] >= COLLAPSED:
-        print(f"warning: {method} has collapsed: all images have nearly the same features", file=sys.stderr)
-    checkpoint.write(encoder, trainer.method.judged_encoder.state_dict())
-    content = {"asked": asked, "facts": trainer.facts, "report": report.to_json()}
-    write_atomically(result, json.dumps(plain(content), indent=1) + "\n")
-    unfinished.unlink(missing_ok=True)
-    return encoder
+        print(f"warning: {space.method} has collapsed: all images have nearly the same features", file=sys.stderr)
+    return report
 
 
 def recipe_words(space: SearchSpace) -> str:

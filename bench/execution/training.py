@@ -151,6 +151,7 @@ class Training:
                 steps += 1
             seconds = once + (trainer.clock() - began) / steps * trainer.steps
         evaluation = trainer.evaluation
+        assert evaluation is not None  # `build` gives it one
         count = len(evaluation.bank) + len(evaluation.queries)
         part = torch.arange(min(BATCH, len(evaluation.queries)), device=trainer.device)
         encode(trainer.method.judged_encoder, evaluation.queries, part)  # the first one is not counted either

@@ -3,8 +3,9 @@
 A fake trial's hyper-parameters: `quality` (its accuracy goes towards it), `learning_rate` (best at 0.1), and `fault`,
 which names what goes wrong: at the third epoch, but for "batch", with which memory is out before the first, unless the
 trial is halved. Memory holds a `batch_size` of at most `settings["holds"]`. `settings["seconds"]` is how long an epoch
-takes, `settings["start"]` what goes before the first, `settings["trace"]` a file to which every life sign is appended:
-{"uid", "pid", "epoch", "now": monotonic seconds, "niceness"}.
+takes, `settings["start"]` what goes before the first, `settings["stateless"]` that there are no checkpoints, so that
+the worker needs no PyTorch, `settings["trace"]` a file to which every life sign is appended: {"uid", "pid", "epoch",
+"now": monotonic seconds, "niceness"}.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from algorithms.training.report import EpochReport
@@ -53,7 +55,7 @@ class FakeTrainer:
         self.facts = {"encoder_parameters": 1000, "own_encoder": False, "device": "cpu"}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch}
+        return {} if self.settings.get("stateless") else {"epoch": self.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch = state["epoch"]
@@ -233,7 +235,7 @@ class Fake:
         return self.trainer(dataclasses.replace(job, epochs=1, evaluate_at=(1,)), self.settings)
 
     def encoder_state(self, trainer: Any) -> Mapping[str, Any] | None:
-        return {"epoch": trainer.epoch}
+        return trainer.state_dict() or None
 
     def calibrate(self, job: Job) -> Calibration:
         allocate(job, self.settings)
@@ -250,3 +252,7 @@ class Broken(Fake):
 
 class Tiny(Fake):
     trainer = TinyTrainer
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        super().__init__(settings)
+        import_module("torch")  # before a trial seeds it

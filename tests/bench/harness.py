@@ -181,7 +181,7 @@ def main() -> int:
     executor = task.pop("executor", "ray" if nodes else "processes")
     values = {"factory": "tests.bench.fake_trainer:Fake", "baselines": ()} | task
     values["baselines"] = tuple(values["baselines"])
-    values["settings"] = Settings(values.get("settings", {}))
+    values["settings"] = Settings({"stateless": True} | values.get("settings", {}))
     address, cluster = None, None
     if nodes:
         from ray.cluster_utils import Cluster

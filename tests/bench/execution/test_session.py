@@ -25,7 +25,7 @@ def session(tmp_path):
 
 def test_on_a_cluster_a_trial_is_charged_from_the_sign_of_life_of_its_own_attempt(session, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(session.search, "clock", lambda: now[0])
+    monkeypatch.setattr(session.search.meter, "_clock", lambda: now[0])
     assignment = session.next()
     folder = session.run_dir / "checkpoints" / assignment.job.uid
     folder.mkdir(parents=True)

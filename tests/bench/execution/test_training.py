@@ -236,3 +236,36 @@ def test_every_method_trains_with_deterministic_algorithms_and_twice_alike(setti
     assert torch.are_deterministic_algorithms_enabled()
     first, second = ([*build(trial("search", method), settings)][-1] for _ in range(2))
     assert (first.loss, first.metrics) == (second.loss, second.metrics)
+
+
+OWN = """
+from algorithms.simclr import SimCLR
+
+class Mine(SimCLR):
+    pass
+
+def network(image_size):
+    raise ValueError("never built here")
+"""
+
+
+def test_a_method_of_the_users_own_is_trained_by_the_name_that_it_has_in_the_run(settings, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    methods = {"mine": f"{tmp_path / 'own.py'}:Mine"}
+    job = dataclasses.replace(trial("search"), method="mine")
+    own = Training.from_json(json.loads(json.dumps(dataclasses.replace(settings, methods=methods).to_json())))
+    trainer = own.build(job)
+    assert type(trainer.method).__name__ == "Mine"
+    (report,) = trainer
+    (ours,) = build(trial("search"), settings)
+    assert (report.loss, report.metrics) == (ours.loss, ours.metrics)
+
+
+def test_a_door_to_an_encoder_is_opened_once_and_one_that_leads_nowhere_is_refused_in_a_line(settings, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    own = Training(dataclasses.replace(settings, encoder=f"{tmp_path / 'own.py'}:network"))
+    assert own.encoder.__name__ == "network"
+    assert own.encoder is own.encoder
+    assert Training(settings).encoder == "resnet8"
+    with pytest.raises(UserError, match=r"there is no encoder '.*:nothing'; name a function that makes a network"):
+        _ = Training(dataclasses.replace(settings, encoder=f"{tmp_path / 'own.py'}:nothing")).encoder
