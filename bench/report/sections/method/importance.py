@@ -68,10 +68,11 @@ def importances(
     search = SearchSpace("", "", {}, {name: dict(entry) for name, entry in space.items()})
     distributions = search.distributions()
     trials = []
-    for entry, value in zip(settings.to_dict("records"), accuracy, strict=True):
-        if not search.proposes(entry):
+    for record, value in zip(settings.to_dict("records"), accuracy, strict=True):
+        hyperparameters = {str(name): of for name, of in record.items()}
+        if not search.proposes(hyperparameters):
             continue
-        params = search.to_params(dict(entry))
+        params = search.to_params(hyperparameters)
         for name, distribution in distributions.items():
             # 1 - (1 - x) may lie a rounding outside
             if isinstance(distribution, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution):
