@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import run_bench
 from bench.search.events import read_events
-from bench.search.fold import Fold, read
+from bench.search.fold import Fold
+from bench.search.ledger import read
 from tests.bench.class_folders import class_folders
 from tests.hostile import hostile
 
@@ -166,6 +166,7 @@ def test_the_same_command_again_repeats_nothing(ran: Ran):
             assert ran.after.trials[uid].reports == trial.reports
 
 
-def test_another_encoder_is_another_run(ran: Ran, capfd):
-    assert run_bench.main(["--run-dir", str(ran.folder), *ran.words, "--encoder", "vit_tiny"]) == 2
-    assert "--fresh" in capfd.readouterr().err
+def test_another_encoder_is_another_run(ran: Ran):
+    done = command(ran.folder, *ran.words, "--encoder", "vit_tiny")
+    assert done.returncode == 2
+    assert "--fresh" in done.stderr
