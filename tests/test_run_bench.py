@@ -13,7 +13,7 @@ import pytest
 
 from bench.search.events import read_events
 from bench.search.fold import Fold
-from bench.search.ledger import read
+from bench.search.fold import read
 from tests.bench.class_folders import class_folders
 from tests.hostile import hostile
 

@@ -26,19 +26,25 @@ class EpochReport:
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, each metric as one of them."""
-        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(EpochReport)}
+        fields = {name: getattr(self, name) for name in FIELDS}
         metrics: dict[str, Any] = fields.pop("metrics")
         return fields | metrics
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], **own: Any) -> Self:
         """The report that `to_json` gave; `own` are the fields of a subclass. A loss that is null was no number."""
-        fields = {name: value for name, value in values.items() if name in FIELDS}
-        metrics = {name: value for name, value in values.items() if name not in FIELDS and value is not None}
-        return cls(**fields | {"loss": _number(values.get("loss")), "metrics": metrics}, **own)
+        fields: dict[str, Any] = {}
+        metrics: dict[str, float] = {}
+        for name, value in values.items():
+            if name in FIELDS:
+                fields[name] = value
+            elif value is not None:
+                metrics[name] = value
+        fields["loss"], fields["metrics"] = _number(values.get("loss")), metrics
+        return cls(**fields, **own)
 
 
-FIELDS = tuple(each.name for each in dataclasses.fields(EpochReport))
+FIELDS = dict.fromkeys(each.name for each in dataclasses.fields(EpochReport))
 """Of a report as JSON, beside the metrics."""
 
 

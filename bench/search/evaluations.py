@@ -5,7 +5,7 @@ from collections.abc import Container, Iterator
 
 from bench.search.fold import Fold
 from bench.search.paces import Paces
-from bench.search.plan import SINGLE, Plan
+from bench.search.plan import WITHOUT_ENCODER, Plan
 from bench.search.trials import CONFIRMING, RECIPES, Suggestion, Trial
 
 
@@ -13,13 +13,13 @@ def judged(fold: Fold, method: str) -> Iterator[Trial]:
     """The complete trainings of a method or baseline that protocols judge: those that confirm its winner and recipes,
     and those of a baseline that has an encoder."""
     for trial in fold.by_method.get(method, ()):
-        confirms = fold.stage(trial) in CONFIRMING or (trial.stage == "baseline" and trial.method not in SINGLE)
-        if confirms and trial.state == "complete":
+        compared = trial.stage == "baseline" and method not in WITHOUT_ENCODER
+        if trial.state == "complete" and (compared or fold.stage(trial) in CONFIRMING):
             yield trial
 
 
 def left_out(plan: Plan, fold: Fold) -> list[str]:
-    """A line for each reason for which protocols have not judged what they should have."""
+    """When a run has ended: a line for each reason for which protocols have not judged what they should have."""
     protocols, lines = plan.experiment.protocols, []
     trainings = [training for method in fold.by_method for training in judged(fold, method)]
     without = [trial.uid for trial in trainings if not has_encoder(trial)]
@@ -29,11 +29,12 @@ def left_out(plan: Plan, fold: Fold) -> list[str]:
             "kept no encoders"
         )
     for protocol in protocols:
-        missing = [t for t in trainings if has_encoder(t) and not _final(fold, uid(t, protocol))]
-        if missing:
+        kept = [trial for trial in trainings if has_encoder(trial)]
+        done = sum(_final(fold, uid(trial, protocol)) for trial in kept)
+        if done < len(kept):
             lines.append(
-                f"{protocol} has not judged {len(missing)} of {len(trainings) - len(without)} trainings: neither the "
-                "budget nor their methods' shares have room for more; a larger --budget continues"
+                f"{protocol} has judged {done} of {len(kept)} trainings: neither the budget nor their methods' shares "
+                "have room for the others; a larger --budget continues"
             )
     return lines
 

@@ -7,7 +7,7 @@ follows from it.
 only: no charge is computed from it.
 
 `run`        the first line. `format` (int); `settings` (dict: what identifies the run, compared when it is
-             continued, `bench.search.plan.Experiment.identity`); `plan` (dict: `epochs`, `calibration`
+             continued, `bench.search.experiment.Experiment.identity`); `plan` (dict: `epochs`, `calibration`
              {method: {"epoch", "evaluation", "start", "published": seconds}}, `calibration_seconds` charged, `startup`,
              `choices` {method: {hyper-parameter: [those left of its choices, as the others train the same]}}, `halved`
              [methods and baselines that have half the batch, as the device's memory does not hold the whole])
@@ -19,15 +19,17 @@ only: no charge is computed from it.
 `suggested`  a trial exists: `uid`, `method`, `stage`, `seed`, `number` (0, 1, ... within method and stage),
              `hyperparameters`, `parameters` (as Optuna stores them; search only), `published` (bool: the published
              recipe), `ours` (true for our recipe where it is another one, else left out), `of` (uid of the search
-             trial that a confirm trial repeats, or null), `epochs`, `evaluate_at`,
-             `halved` (whether it has half the images in a step)
+             trial that a confirm trial repeats, or of the training whose encoder is judged, or null), `epochs`,
+             `evaluate_at`, `halved` (whether it has half the images in a step), `protocol` (what judges the encoder, of
+             the stage `evaluate`, which has one epoch; else left out)
 `assigned`   a slot is kept for it: `uid`, `attempt` (1, 2, ...); charging begins, on a cluster with its
              worker's first sign of life
 `started`    a worker has it: `uid`, `held`, `startup`
 `reported`   one epoch: `uid`, `attempt`, `report` (dict: `EpochReport.to_json`; null for NaN),
              `held`, `decision` (`continue`, `complete`, `pruned`, `failed`, `cut`), `reason` (or null); where
              it failed, its `kind`; with an attempt's first report, `facts` (dict: the trainer's `facts`
-             attribute, where it has one: `encoder_parameters`, `own_encoder`, `device`)
+             attribute, where it has one: `encoder_parameters`, `own_encoder`, `device`), and with the last one of a
+             training whose encoder was kept, {"encoder_file": true}
 `held`       heartbeat: `held` {uid: device-seconds}, `startup`
 `lost`       its worker died without a word: `uid`, `held`, `startup`, `reason`. The trial is tried again.
 `cut`        the budget, the user or the driver's death stopped it: the same fields. It stays open.

@@ -21,6 +21,8 @@ UNTRAINED = ("pixels", "random")
 """Baselines that are evaluated only, in one epoch."""
 SINGLE = ("pixels",)
 """Baselines that have nothing random, so that one seed tells all."""
+WITHOUT_ENCODER = ("pixels",)
+"""Baselines of which there is nothing that a protocol could judge."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Plan:
         """Device-seconds for the baselines and their evaluations, and for the start of a worker on each slot."""
         baselines = self.baselines.items()
         trainings = sum(seeds * self.cost(name, "baseline", 0, epochs) for name, (epochs, seeds) in baselines)
-        evaluations = sum(seeds * self.judging(name) for name, (_, seeds) in baselines if name not in SINGLE)
+        evaluations = sum(seeds * self.judging(name) for name, (_, seeds) in baselines if name not in WITHOUT_ENCODER)
         return trainings + evaluations + self.rate * self.slots * self.startup
 
     @cached_property

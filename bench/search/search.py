@@ -28,7 +28,7 @@ from bench.search.decisions import Decisions
 from bench.search.evaluations import Evaluations
 from bench.search.fold import EventLog
 from bench.search.job import Assignment, Failure, Idle
-from bench.search.meter import Meter, Running
+from bench.search.meter import Meter
 from bench.search.paces import Paces
 from bench.search.plan import Plan
 from bench.search.proposals import Proposals
@@ -58,6 +58,7 @@ class Search:
         self.schedulers = {method: make_scheduler(plan.epochs) for method in self.spaces}
         self.tallies = {method: Tally() for method in self.spaces}
         self.meter = Meter(plan, self.fold, clock, shared=shared)
+        self.running, self.pending = self.meter.running, self.meter.pending
         self.paces = Paces(plan)
         self.evaluations = Evaluations(plan, self.fold, self.paces)
         self.shares = Shares(plan, self.fold, self.meter, self.paces, self.tallies, self.evaluations)
@@ -81,16 +82,6 @@ class Search:
                 self.schedulers[trial.method].arrive(uid, epoch, reached)
 
     # What has been charged
-
-    @property
-    def running(self) -> dict[str, Running]:
-        """The trials that hold slots, by uid."""
-        return self.meter.running
-
-    @property
-    def pending(self) -> set[str]:
-        """Those of which nothing says yet that they hold a device: not charged."""
-        return self.meter.pending
 
     @property
     def charged(self) -> float:

@@ -157,7 +157,8 @@ def test_an_evaluation_that_takes_longer_than_planned_leaves_the_others_their_ti
     missing = to_judge(fold, ["linear"]).keys() - judged(fold).keys()
     said = evaluations.left_out(plan, fold)
     assert len(said) == bool(missing)
-    assert all(f"linear has not judged {len(missing)} of" in line for line in said)
+    done, count = len(judged(fold)), len(to_judge(fold, ["linear"]))
+    assert all(line.startswith(f"linear has judged {done} of {count} trainings") for line in said)
 
 
 @given(st.data())
@@ -262,7 +263,7 @@ def test_where_a_finished_run_has_no_room_for_a_protocol_that_is_said_and_a_larg
     fold, _ = simulate(added, judging(plan, curve, seconds=0.2 * plan.share), ledger)
     assert not any(event.get("stage") not in (None, "evaluate") for event in ledger.events[done:])
     (line,) = evaluations.left_out(added, fold)
-    assert "linear has not judged" in line
+    assert "linear has judged" in line
     assert "a larger --budget continues" in line
 
 
