@@ -218,7 +218,7 @@ def machine_facts(on_gpu: bool) -> dict[str, Any]:
     """What of this machine a session puts on record."""
     import torch
 
-    from algorithms.training.precision import device_name
+    from algorithms.parts.precision import device_name
 
     return {
         "device": device_name(torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")),

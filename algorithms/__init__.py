@@ -32,6 +32,6 @@ BASELINES = {"pixels": "Pixels", "random": "RandomInitialisation", "supervised":
 
 def method_class(name: str) -> "type[Method]":
     """The class of the method or baseline `name`. Raises KeyError for an unknown one."""
-    if name in BASELINES:
-        return getattr(import_module("algorithms.baselines"), BASELINES[name])
-    return getattr(import_module(f"algorithms.{name}"), METHODS[name])
+    place, attribute = ("baselines", BASELINES[name]) if name in BASELINES else (name, METHODS[name])
+    found: type[Method] = getattr(import_module(f"algorithms.{place}"), attribute)
+    return found

@@ -4,19 +4,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.encoders import PatchTrunk, Residual, check_encoder, patch_block
+from algorithms.encoders import EncoderFactory, check_encoder
+from algorithms.encoders.encoder import Encoder
+from algorithms.encoders.patches import PatchTrunk, Residual, patch_block
 from algorithms.method import Method, Setting
+from algorithms.parts.precision import full_precision
 from algorithms.parts.views import infomax_view
-from algorithms.training.precision import full_precision
 
 
-class AMDIMEncoder(nn.Module):
+class AMDIMEncoder(Encoder):
     """The authors' encoder: local features of 7x7 and 5x5 places, of which none has seen the whole image, and one
     global feature."""
 
     def __init__(self, image_size: int, *, width: int, features: int, depth: int):
         super().__init__()
-        self.local_width, self.width = width, features
+        self.local_width, self.width, self.name = width, features, f"amdim_{width}_{features}"
         self.trunk = PatchTrunk(image_size, width, depth)
         self.to_5 = nn.Sequential(*patch_block(width, width, 3, 1, depth))
         last = [Residual(width, features, 3), nn.BatchNorm2d(features)]
@@ -46,7 +48,8 @@ class LocalHead(nn.Module):
             self.shortcut.weight.flatten(1).fill_diagonal_(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.second(F.relu(self.first(x))) + self.shortcut(x))
+        normed: Tensor = self.norm(self.second(F.relu(self.first(x))) + self.shortcut(x))
+        return normed
 
 
 @full_precision
@@ -71,8 +74,11 @@ class AMDIM(Method):
     over both directions, and `score_weight` times the squared scores."""
 
     shared_flip = True
+    encoder: AMDIMEncoder
+    score_clip: Tensor
+    score_weight: Tensor
 
-    def __init__(self, setting: Setting, encoder: nn.Module, *, score_clip: float, score_weight: float):
+    def __init__(self, setting: Setting, encoder: AMDIMEncoder, *, score_clip: float, score_weight: float):
         super().__init__(setting, encoder)
         self.scalar("score_clip", score_clip)
         self.scalar("score_weight", score_weight)
@@ -81,15 +87,13 @@ class AMDIM(Method):
         self.views = (infomax_view(setting),) * 2
 
     @classmethod
-    def build_encoder(cls, name: str, image_size: int) -> nn.Module:
+    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int) -> AMDIMEncoder:
         """The authors' encoder in their default, small setting, or an eighth as wide where a small one is asked for: an
         encoder whose padded convolutions see most of the image everywhere breaks the premise."""
-        check_encoder(name)
-        small = name in ("resnet8", "regnet_y_tiny")
+        check_encoder(encoder)
+        small = encoder in ("resnet8", "regnet_y_tiny")
         sizes = {"width": 64, "features": 128, "depth": 1} if small else {"width": 512, "features": 1024, "depth": 3}
-        encoder = AMDIMEncoder(image_size, **sizes)
-        encoder.name = f"amdim_{sizes['width']}_{sizes['features']}"
-        return encoder
+        return AMDIMEncoder(image_size, **sizes)
 
     def maps(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features to compare: [B, D], [B, D, 25], [B, D, 49]."""

@@ -1,11 +1,14 @@
 """Barlow Twins: Zbontar et al. 2021, arXiv 2103.03230."""
 
-from torch import Tensor, nn
+from typing import Any
 
+from torch import Tensor
+
+from algorithms.encoders.encoder import Encoder
 from algorithms.method import Method, Setting
 from algorithms.parts.heads import mlp, narrowed
+from algorithms.parts.precision import full_precision
 from algorithms.parts.views import asymmetric_views
-from algorithms.training.precision import full_precision
 
 
 @full_precision
@@ -26,10 +29,13 @@ class BarlowTwins(Method):
     The first sum of eq. 1 has D terms, the second about D^2: the balance between them is lambda D, `redundancy`, for a
     projector of any width D (the paper's 0.0051 at 8192: 42)."""
 
+    redundancy_weight: Tensor
+    loss_scale: Tensor
+
     def __init__(
         self,
         setting: Setting,
-        encoder: nn.Module,
+        encoder: Encoder,
         *,
         redundancy: float,
         loss_scale: float,
@@ -43,7 +49,7 @@ class BarlowTwins(Method):
         self.views = asymmetric_views(setting)
 
     @classmethod
-    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         return narrowed(hyperparameters, width, "projector_hidden", "projector_width")
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from algorithms.encoders import EncoderFactory
+from algorithms.encoders.encoder import Encoder, as_encoder
 from algorithms.method import Method, Setting
 from algorithms.parts.views import colour_view
 
@@ -11,10 +13,8 @@ class Pixels(Method):
     """kNN on the pixels themselves."""
 
     @classmethod
-    def build_encoder(cls, name: str, image_size: int) -> nn.Module:
-        encoder = nn.Flatten()
-        encoder.width, encoder.name = 3 * image_size**2, "none"
-        return encoder
+    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int) -> Encoder:
+        return as_encoder(nn.Flatten(), "none", image_size)
 
 
 class RandomInitialisation(Method):
@@ -24,7 +24,9 @@ class RandomInitialisation(Method):
 class Supervised(Method):
     """The ceiling: the same encoder trained with labels by cross-entropy on crops and flips, for as many epochs."""
 
-    def __init__(self, setting: Setting, encoder: nn.Module):
+    labels: Tensor
+
+    def __init__(self, setting: Setting, encoder: Encoder):
         super().__init__(setting, encoder)
         if setting.labels is None:
             raise ValueError("The supervised baseline needs labels.")

@@ -1,12 +1,16 @@
 """BYOL: Grill et al. 2020, arXiv 2006.07733."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from algorithms.encoders.encoder import Encoder
 from algorithms.method import Method, Setting
 from algorithms.parts.heads import mlp, narrowed
 from algorithms.parts.losses import negative_cosine
-from algorithms.parts.memory import averaged_copy, cosine_to_one, update_average
+from algorithms.parts.memory import averaged_copy, update_average
+from algorithms.parts.schedules import cosine_to_one
 from algorithms.parts.views import asymmetric_views
 
 
@@ -16,10 +20,12 @@ class BYOL(Method):
     z is the online projection, q the predictor, z' the projection of the other view by the target, whose weights
     follow the online ones: xi <- tau xi + (1 - tau) theta, tau rising to 1 on a cosine (section 3.3)."""
 
+    ema_momentum: Tensor
+
     def __init__(
         self,
         setting: Setting,
-        encoder: nn.Module,
+        encoder: Encoder,
         *,
         ema_momentum: float,
         projector_hidden: int,
@@ -34,7 +40,7 @@ class BYOL(Method):
         self.views = asymmetric_views(setting)
 
     @classmethod
-    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         return narrowed(hyperparameters, width, "projector_hidden", "projector_width", "predictor_hidden")
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:

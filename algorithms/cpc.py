@@ -2,31 +2,36 @@
 2019, arXiv 1905.09272. Of CPC v2 it lacks the predictions from below and from the sides, and the colours that are
 dropped from each patch by itself; the augmentation is AMDIM's, as in Lightning Bolts."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.encoders import PatchTrunk, check_encoder, patch_block
+from algorithms.encoders import EncoderFactory, check_encoder
+from algorithms.encoders.encoder import Encoder
+from algorithms.encoders.patches import PatchTrunk, patch_block
 from algorithms.method import Method, Setting
 from algorithms.parts.heads import narrowed
+from algorithms.parts.precision import full_precision
 from algorithms.parts.views import infomax_view
-from algorithms.training.precision import full_precision
 
 
-class CPCEncoder(nn.Module):
+class CPCEncoder(Encoder):
     """A 6x6 grid of patches, three eighths of the image's side and an eighth apart (CPC v2: 80 of 260 px, 36 apart),
     each encoded as if it were alone, and layer norm of each encoding: no batch norm, whose statistics would tell a
     patch of the others (CPC v2, section 4.1). An image's feature is the mean of its encodings."""
 
     def __init__(self, image_size: int, *, width: int, depth: int):
         super().__init__()
-        self.width = width
+        self.width, self.name = width, f"cpc_{width}"
         self.trunk = nn.Sequential(PatchTrunk(image_size, width, depth), *patch_block(width, width, 2, 1, depth))
         self.norm = nn.LayerNorm(width)
 
     def grid(self, images: Tensor) -> Tensor:
         """The encodings [B, width, 6, 6] of the patches."""
-        return F.relu(self.norm(self.trunk(images).movedim(1, 3))).movedim(3, 1)
+        encodings: Tensor = self.norm(self.trunk(images).movedim(1, 3))
+        return F.relu(encodings).movedim(3, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.grid(images).mean((2, 3))
@@ -47,7 +52,8 @@ class ContextBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.along(F.relu(self.reduce(x)))
         out = self.down(F.pad(out, (0, 0, 1, 0)))
-        return x + self.expand(F.relu(out))
+        expanded: Tensor = self.expand(F.relu(out))
+        return x + expanded
 
 
 @full_precision
@@ -68,10 +74,13 @@ class CPC(Method):
     """The sum over k of `predictive_nce` of W_k c_r for row r + k (CPC v2, section 3.1): c_r is a context that has seen
     the rows up to r. Rows less than 3 below share pixels with it and are not predicted."""
 
+    encoder: CPCEncoder
+    logit_scale: Tensor
+
     def __init__(
         self,
         setting: Setting,
-        encoder: nn.Module,
+        encoder: CPCEncoder,
         *,
         prediction_rows: int,
         target_width: int,
@@ -87,20 +96,18 @@ class CPC(Method):
         self.views = (infomax_view(setting),)
 
     @classmethod
-    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         # Of the six rows of patches, the last is five below the first.
         rows = min(hyperparameters["prediction_rows"], 5)
         return narrowed(hyperparameters, width, "target_width") | {"prediction_rows": rows}
 
     @classmethod
-    def build_encoder(cls, name: str, image_size: int) -> nn.Module:
+    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int) -> CPCEncoder:
         """An encoder of patches, small where a small one is asked for: in any other, places see their neighbours."""
-        check_encoder(name)
-        small = name in ("resnet8", "regnet_y_tiny")
+        check_encoder(encoder)
+        small = encoder in ("resnet8", "regnet_y_tiny")
         sizes = {"width": 128, "depth": 2} if small else {"width": 512, "depth": 3}
-        encoder = CPCEncoder(image_size, **sizes)
-        encoder.name = f"cpc_{encoder.width}"
-        return encoder
+        return CPCEncoder(image_size, **sizes)
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         grid = self.encoder.grid(views[0])

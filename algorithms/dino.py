@@ -1,15 +1,18 @@
 """DINO: Caron, Touvron, Misra, Jegou, Mairal, Bojanowski and Joulin 2021, arXiv 2104.14294."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from algorithms.encoders.encoder import Encoder
 from algorithms.method import Method, Setting
 from algorithms.parts.heads import Prototypes, by_size, mlp, narrowed
 from algorithms.parts.losses import cross_view_entropy
-from algorithms.parts.memory import averaged_copy, cosine_to_one, update_average
+from algorithms.parts.memory import averaged_copy, update_average
+from algorithms.parts.schedules import cosine_to_one, early_phase
 from algorithms.parts.views import dino_views, is_small
-from algorithms.training.optimizers import early_phase
 
 
 class DINO(Method):
@@ -22,10 +25,18 @@ class DINO(Method):
     fixed in the first `frozen_share` of the training (`early_phase`). The head has three layers, for small images two,
     and batch norm, as in lightly's recipe for CIFAR-10; the paper's has three and none."""
 
+    temperature: Tensor
+    teacher_temperature: Tensor
+    ema_momentum: Tensor
+    centre_momentum: Tensor
+    frozen_share: Tensor
+    centre: Tensor
+    frozen: Tensor
+
     def __init__(
         self,
         setting: Setting,
-        encoder: nn.Module,
+        encoder: Encoder,
         *,
         temperature: float,
         teacher_temperature: float,
@@ -57,7 +68,7 @@ class DINO(Method):
         self.views = dino_views(setting, encoder, local_crops)
 
     @classmethod
-    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         return narrowed(hyperparameters, width, "projector_hidden", "projector_width")
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
@@ -78,4 +89,4 @@ class DINO(Method):
     def judged_encoder(self) -> nn.Module:
         """The teacher's, which the paper evaluates. Its batch statistics are those of its own forward passes in
         train mode."""
-        return self.teacher[0]
+        return self.teacher.get_submodule("0")

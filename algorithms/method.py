@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from algorithms.encoders import build_encoder
-from algorithms.training.augment import View
+from algorithms.encoders import EncoderFactory, build_encoder
+from algorithms.encoders.encoder import Encoder
+from algorithms.images.view import View
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 """Call it for one pass over the training set, un-augmented and in order: (index [B], images [B, 3, S, S])."""
@@ -51,18 +53,18 @@ class Method(nn.Module):
     constant_learning_rate: tuple[str, ...] = ()
     """Attributes (modules) whose learning rate warms up but never decays (SimSiam's predictor)."""
 
-    def __init__(self, setting: Setting, encoder: nn.Module):
+    def __init__(self, setting: Setting, encoder: Encoder) -> None:
         super().__init__()
         self.setting = setting
         self.encoder = encoder
 
     @classmethod
-    def build_encoder(cls, name: str, image_size: int) -> nn.Module:
-        """The encoder for a run that asks for `name`. Methods whose premise needs another one override this."""
-        return build_encoder(name, image_size)
+    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int) -> Encoder:
+        """The encoder for a run that asks for this one. Methods whose premise needs another one override this."""
+        return build_encoder(encoder, image_size)
 
     @classmethod
-    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         """The values that the constructor gets for the method's own `hyperparameters`, all by name, where the encoder
         has `width` features and `batch_size` of `images` are in a step. What does not fit (the width of a head, the
         length of a queue) is cut here and nowhere else. More images change nothing in values that are effective."""
@@ -86,9 +88,5 @@ class Method(nn.Module):
 
     @property
     def judged_encoder(self) -> nn.Module:
-        """The network that is judged, and kept when training has ended."""
+        """The network that is judged, and kept when training has ended: from images [B, 3, S, S] to features [B, D]."""
         return self.encoder
-
-    def features(self, images: Tensor) -> Tensor:
-        """What kNN sees of images [B, 3, S, S] in eval mode: [B, D]."""
-        return self.judged_encoder(images)

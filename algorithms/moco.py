@@ -1,8 +1,12 @@
 """MoCo: He, Fan, Wu, Xie and Girshick 2019, arXiv 1911.05722."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from algorithms.encoders.encoder import Encoder
+from algorithms.images.view import View
 from algorithms.method import Method, Setting
 from algorithms.parts.heads import narrowed, split_batch_norm
 from algorithms.parts.losses import info_nce
@@ -20,10 +24,13 @@ class MoCo(Method):
     query and key in turn, at twice the cost, the losses added and both views' keys queued, as in the authors' CIFAR
     notebook; the paper's loss is not."""
 
+    temperature: Tensor
+    ema_momentum: Tensor
+
     def __init__(
         self,
         setting: Setting,
-        encoder: nn.Module,
+        encoder: Encoder,
         *,
         temperature: float,
         ema_momentum: float,
@@ -41,7 +48,7 @@ class MoCo(Method):
         self.views = self.augmentations(setting)
 
     @classmethod
-    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         length = fitting_length(hyperparameters["queue_length"], batch_size=batch_size, images=images)
         return narrowed(hyperparameters, width, "projector_width") | {"queue_length": length}
 
@@ -49,7 +56,7 @@ class MoCo(Method):
         """The linear head of the first MoCo."""
         return nn.Linear(width, projector_width)
 
-    def augmentations(self, setting: Setting):
+    def augmentations(self, setting: Setting) -> tuple[View, View]:
         """The first MoCo's, without blur."""
         return moco_views(setting)
 
@@ -57,7 +64,8 @@ class MoCo(Method):
     def keys(self, view: Tensor) -> Tensor:
         """The target's projections [B, D] of a view, computed in a random order of the batch."""
         order = torch.randperm(len(view), device=view.device)
-        return self.target(view[order])[order.argsort()]
+        keys: Tensor = self.target(view[order])
+        return keys[order.argsort()]
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         first, second = views

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from algorithms.images.view import View
 from algorithms.method import Setting
 from algorithms.moco import MoCo
 from algorithms.parts.heads import mlp
@@ -16,5 +17,5 @@ class MoCoV2(MoCo):
     def head(self, width: int, projector_width: int) -> nn.Module:
         return mlp([width, width, projector_width], batch_norm=False)
 
-    def augmentations(self, setting: Setting):
+    def augmentations(self, setting: Setting) -> tuple[View, View]:
         return mocov2_views(setting)

@@ -1,13 +1,17 @@
 """MoCo v3: Chen, Xie and He 2021, arXiv 2104.02057."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from algorithms.encoders import VisionTransformer
+from algorithms.encoders.encoder import Encoder
+from algorithms.encoders.transformer import VisionTransformer
 from algorithms.method import Method, Setting
 from algorithms.parts.heads import mlp, narrowed
 from algorithms.parts.losses import info_nce
-from algorithms.parts.memory import averaged_copy, cosine_to_one, update_average
+from algorithms.parts.memory import averaged_copy, update_average
+from algorithms.parts.schedules import cosine_to_one
 from algorithms.parts.views import mocov3_views
 
 
@@ -20,10 +24,13 @@ class MoCoV3(Method):
     the predictor only with `predictor_norm` or on a ViT, as in the authors' code, whose residual networks go without.
     The projector has two layers, on a ViT three, and a ViT keeps its random patch projection (section 4.2)."""
 
+    temperature: Tensor
+    ema_momentum: Tensor
+
     def __init__(
         self,
         setting: Setting,
-        encoder: nn.Module,
+        encoder: Encoder,
         *,
         temperature: float,
         ema_momentum: float,
@@ -48,7 +55,7 @@ class MoCoV3(Method):
         self.views = mocov3_views(setting, encoder)
 
     @classmethod
-    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         return narrowed(hyperparameters, width, "projector_hidden", "projector_width", "predictor_hidden")
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:

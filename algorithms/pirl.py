@@ -1,16 +1,19 @@
 """PIRL: Misra and van der Maaten 2019, arXiv 1912.01991."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.encoders import whole_patches
+from algorithms.encoders.encoder import Encoder, whole_patches
+from algorithms.images.augment import recoloured
+from algorithms.images.view import View
 from algorithms.method import Batches, Method, Setting
 from algorithms.parts.heads import narrowed
 from algorithms.parts.memory import MemoryBank
+from algorithms.parts.precision import full_precision
 from algorithms.parts.views import is_small
-from algorithms.training.augment import View, recoloured
-from algorithms.training.precision import full_precision
 
 
 @full_precision
@@ -59,10 +62,14 @@ class PIRL(Method):
     The bank follows f(v_I) after the loss (section 3.2). Negatives are drawn from the bank, the same for the whole
     batch."""
 
+    temperature: Tensor
+    bank_momentum: Tensor
+    jigsaw_weight: Tensor
+
     def __init__(
         self,
         setting: Setting,
-        encoder: nn.Module,
+        encoder: Encoder,
         *,
         temperature: float,
         negatives: int,
@@ -85,13 +92,13 @@ class PIRL(Method):
         self.bank = MemoryBank(setting.images, projector_width)
         # The paper cuts patches of 64 px from cells of 85 px, of a crop that holds 0.6 or more of the image.
         board = self.grid * round(self.patch * 85 / 64)
-        colours = {"jitter": (0.4, 0.4, 0.4, 0.2), "jitter_probability": 1.0}
-        plain = {"flip": 0.0, "jitter_probability": 0.0, "grayscale": 0.0}
+        colours: dict[str, Any] = {"jitter": (0.4, 0.4, 0.4, 0.2), "jitter_probability": 1.0}
+        plain: dict[str, Any] = {"flip": 0.0, "jitter_probability": 0.0, "grayscale": 0.0}
         self.views = (View(setting.image_size, **colours), View(board, scale=(0.6, 1.0), **plain))
         self.patch_view = View(self.patch, scale=None, **colours)
 
     @classmethod
-    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         negatives = min(hyperparameters["negatives"], images)
         return narrowed(hyperparameters, width, "projector_width") | {"negatives": negatives}
 
@@ -112,7 +119,8 @@ class PIRL(Method):
         encoded = self.patch_head(self.encoder(patches)).view(batch, count, -1)
         order = torch.rand(batch, count, device=view.device).argsort(1)
         shuffled = encoded.gather(1, order[..., None].expand_as(encoded))
-        return self.jigsaw_head(shuffled.flatten(1))
+        projected: Tensor = self.jigsaw_head(shuffled.flatten(1))
+        return projected
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         image, board = views

@@ -1,14 +1,18 @@
 """ReLIC: Mitrovic, McWilliams, Walker, Buesing and Blundell 2020, arXiv 2010.07922."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from algorithms.encoders.encoder import Encoder
 from algorithms.method import Method, Setting
 from algorithms.parts.heads import mlp, narrowed
-from algorithms.parts.memory import averaged_copy, cosine_to_one, update_average
+from algorithms.parts.memory import averaged_copy, update_average
+from algorithms.parts.precision import full_precision
+from algorithms.parts.schedules import cosine_to_one
 from algorithms.parts.views import asymmetric_views
-from algorithms.training.precision import full_precision
 
 
 @full_precision
@@ -43,10 +47,14 @@ class ReLIC(Method):
     weights follow the online ones as BYOL's do, its momentum rising to 1 on a cosine. No gradient reaches the
     keys; both arguments of the divergence pass theirs on to the queries."""
 
+    temperature: Tensor
+    invariance_weight: Tensor
+    ema_momentum: Tensor
+
     def __init__(
         self,
         setting: Setting,
-        encoder: nn.Module,
+        encoder: Encoder,
         *,
         temperature: float,
         invariance_weight: float,
@@ -63,7 +71,7 @@ class ReLIC(Method):
         self.views = asymmetric_views(setting)
 
     @classmethod
-    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         return narrowed(hyperparameters, width, "projector_hidden", "projector_width")
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:

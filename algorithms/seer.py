@@ -1,8 +1,7 @@
 """SEER: Goyal et al. 2021, arXiv 2103.01988."""
 
-from torch import nn
-
-from algorithms.encoders import build_encoder, check_encoder
+from algorithms.encoders import EncoderFactory, build_encoder, check_encoder
+from algorithms.encoders.encoder import Encoder
 from algorithms.swav import SwAV
 
 
@@ -16,7 +15,7 @@ class SEER(SwAV):
     (STL-10's unlabelled images included), passed over as often as there are epochs."""
 
     @classmethod
-    def build_encoder(cls, name: str, image_size: int) -> nn.Module:
+    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int) -> Encoder:
         """A RegNetY, whatever encoder is asked for: a tiny one in place of `resnet8`, else one of 400 MFLOP."""
-        check_encoder(name)
-        return build_encoder("regnet_y_tiny" if name == "resnet8" else "regnet_y_400mf", image_size)
+        check_encoder(encoder)
+        return build_encoder("regnet_y_tiny" if encoder == "resnet8" else "regnet_y_400mf", image_size)

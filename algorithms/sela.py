@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from algorithms.encoders.encoder import Encoder
+from algorithms.images.view import View
 from algorithms.method import Batches, Method, Setting
-from algorithms.training.augment import View
 
 
 @torch.no_grad()
@@ -46,8 +47,10 @@ class SeLa(Method):
     network's own, spread equally over the clusters of the whole data set (`equal_labels`), and balanced and random
     at first. Labels are found from un-augmented images by the network in eval mode."""
 
+    labels: Tensor
+
     def __init__(
-        self, setting: Setting, encoder: nn.Module, *, prototypes: int, heads: int, exponent: float, relabelings: int
+        self, setting: Setting, encoder: Encoder, *, prototypes: int, heads: int, exponent: float, relabelings: int
     ):
         super().__init__(setting, encoder)
         self.heads, self.exponent, self.relabelings = heads, exponent, relabelings

@@ -1,8 +1,11 @@
 """SimCLR: Chen, Kornblith, Norouzi and Hinton 2020, arXiv 2002.05709."""
 
-import torch
-from torch import Tensor, nn
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from algorithms.encoders.encoder import Encoder
 from algorithms.method import Method, Setting
 from algorithms.parts.heads import mlp, narrowed
 from algorithms.parts.losses import nt_xent
@@ -17,10 +20,12 @@ class SimCLR(Method):
     layers = 2
     """Of the projector."""
 
+    temperature: Tensor
+
     def __init__(
         self,
         setting: Setting,
-        encoder: nn.Module,
+        encoder: Encoder,
         *,
         temperature: float,
         projector_width: int,
@@ -31,7 +36,7 @@ class SimCLR(Method):
         self.views = simclr_views(setting)
 
     @classmethod
-    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         return narrowed(hyperparameters, width, "projector_width")
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:

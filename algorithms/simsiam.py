@@ -1,7 +1,10 @@
 """SimSiam: Chen and He 2020, arXiv 2011.10566."""
 
-from torch import Tensor, nn
+from typing import Any
 
+from torch import Tensor
+
+from algorithms.encoders.encoder import Encoder
 from algorithms.method import Method, Setting
 from algorithms.parts.heads import mlp, narrowed
 from algorithms.parts.losses import negative_cosine
@@ -18,7 +21,7 @@ class SimSiam(Method):
     def __init__(
         self,
         setting: Setting,
-        encoder: nn.Module,
+        encoder: Encoder,
         *,
         projector_hidden: int,
         projector_width: int,
@@ -32,7 +35,7 @@ class SimSiam(Method):
         self.views = (colour_view(setting, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1)),) * 2
 
     @classmethod
-    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         found = narrowed(hyperparameters, width, "projector_hidden", "projector_width")
         # The predictor is a bottleneck (section 3), also where a small encoder narrows the projector.
         return found | {"predictor_hidden": min(found["predictor_hidden"], found["projector_width"] // 2)}

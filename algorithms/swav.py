@@ -1,14 +1,17 @@
 """SwAV: Caron, Misra, Mairal, Goyal, Bojanowski and Joulin 2020, arXiv 2006.09882."""
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
+from algorithms.encoders.encoder import Encoder
 from algorithms.method import Batches, Method, Setting
 from algorithms.parts.heads import Prototypes, by_size, mlp, narrowed
 from algorithms.parts.losses import cross_view_entropy, sinkhorn
 from algorithms.parts.memory import Queue, fitting_length
+from algorithms.parts.schedules import early_phase
 from algorithms.parts.views import swav_views
-from algorithms.training.optimizers import early_phase
 
 
 class SwAV(Method):
@@ -19,10 +22,15 @@ class SwAV(Method):
     each global view, joins the batch when codes are computed (section 4.1); prototypes stay fixed in the first
     `frozen_share` of the training (`early_phase`)."""
 
+    temperature: Tensor
+    epsilon: Tensor
+    frozen_share: Tensor
+    frozen: Tensor
+
     def __init__(
         self,
         setting: Setting,
-        encoder: nn.Module,
+        encoder: Encoder,
         *,
         temperature: float,
         prototypes: int,
@@ -48,7 +56,7 @@ class SwAV(Method):
         self.views = swav_views(setting, encoder, local_crops)
 
     @classmethod
-    def effective(cls, hyperparameters: dict, *, width: int, images: int, batch_size: int) -> dict:
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         found = narrowed(hyperparameters, width, "projector_hidden", "projector_width")
         if found["queue_length"] > 0:
             found["queue_length"] = fitting_length(found["queue_length"], batch_size=batch_size, images=images)
@@ -61,11 +69,12 @@ class SwAV(Method):
     @torch.no_grad()
     def codes(self, z: Tensor, scores: Tensor, view: int) -> Tensor:
         """The assignments [B, K] of one global view from its embeddings z [B, D] and scores [B, K]."""
-        if self.queue_used:
-            scores = torch.cat([scores, self.prototypes(self.queues[view].keys)])
+        queue = cast(Queue, self.queues[view]) if self.queues else None
+        if queue is not None and self.queue_used:
+            scores = torch.cat([scores, self.prototypes(queue.keys)])
         codes = sinkhorn(scores, self.epsilon, self.sinkhorn_iterations)[: len(z)]
-        if self.queues:
-            self.queues[view].append(z)
+        if queue is not None:
+            queue.append(z)
         return codes
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:

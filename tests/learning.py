@@ -34,9 +34,9 @@ from scipy.stats import ttest_ind
 from torch import nn
 
 from algorithms import METHODS, method_class
-from algorithms.baselines import Pixels
 from algorithms.evaluation.knn import Evaluation
-from algorithms.training.augment import pack
+from algorithms.images.store import ResidentImages
+from algorithms.training.process import keep_freed_memory
 from algorithms.training.trainer import Trainer
 from bench.data import images
 from bench.errors import UserError
@@ -62,9 +62,9 @@ def subset(data: str, count: int, test_count: int, size: int, held_out: bool) ->
     start = count if held_out else 0
     judged = train if held_out else judged
     return Evaluation(
-        pack(train.pixels[:count]),
+        ResidentImages.of(train.pixels[:count]),
         train.labels[:count],
-        pack(judged.pixels[start : start + test_count]),
+        ResidentImages.of(judged.pixels[start : start + test_count]),
         judged.labels[start : start + test_count],
         len(dataset.classes),
     )
@@ -74,6 +74,7 @@ def prepare(shared: Evaluation) -> None:
     """Make a process ready to `learn`."""
     global evaluation
     torch.set_num_threads(1)
+    keep_freed_memory()
     evaluation = shared
 
 
@@ -84,29 +85,26 @@ def learn(name: str, encoder: str, epochs: int, seed: int, changed: dict) -> dic
     trainer = Trainer(
         method_class(name),
         evaluation.bank,
-        search_space.load(name, evaluation.bank.shape[-1]).defaults | changed,
+        search_space.load(name, evaluation.bank.image_size).defaults | changed,
         epochs=epochs,
         encoder=encoder,
         seed=seed,
-        device="cpu",
         evaluation=evaluation,
-        packed=True,
     )
-    pixels = Pixels(trainer.method.setting, nn.Identity())
-    before = evaluation(trainer.method)
+    before = evaluation(trainer.method.judged_encoder)
     *_, last = trainer
     return {
         "method": name,
         "encoder": encoder,
         "images": len(evaluation.bank),
         "test_images": len(evaluation.queries),
-        "image_size": evaluation.bank.shape[-1],
+        "image_size": evaluation.bank.image_size,
         "epochs": epochs,
         "seed": seed,
         "device": trainer.facts["device"],
         "trained_encoder": trainer.method.encoder.name,
         "encoder_parameters": sum(parameter.numel() for parameter in trainer.method.encoder.parameters()),
-        "knn_pixels": evaluation(pixels)["knn_200"],
+        "knn_pixels": evaluation(nn.Flatten())["knn_200"],
         "knn_before": before["knn_200"],
         "knn_after": last.metrics["knn_200"],
         "knn_20": last.knn_20,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from algorithms import BASELINES, METHODS
 from algorithms.evaluation.knn import Evaluation
+from algorithms.images.store import ResidentImages
 from algorithms.training.trainer import Trainer
 from bench.data import images
 from bench.execution.settings import TrainingSettings
@@ -88,7 +89,7 @@ def by_chance(evaluation: Evaluation) -> tuple[float, float]:
 def test_no_bit_of_a_training_depends_on_labels(folders: dict[str, str], method: str, stage: str):
     trainer, report = trained(folders["with"], method, stage)
     permuted, other = trained(folders["permuted"], method, stage)
-    assert torch.equal(trainer.pixels, permuted.pixels)
+    assert torch.equal(trainer.images.packed, permuted.images.packed)
     assert not torch.equal(trainer.evaluation.bank_labels, permuted.evaluation.bank_labels)
     assert report["loss"] == other["loss"]
     assert same_to_the_last_bit(trainer, permuted)
@@ -117,10 +118,10 @@ def test_an_image_that_is_judged_by_its_own_label_is_noticed(folders: dict[str, 
     trainer, _ = trained(folders["permuted"], "pixels")
     honest = trainer.evaluation
     leaking = Evaluation(
-        torch.cat([honest.bank, honest.queries]),
+        ResidentImages(torch.cat([honest.bank.packed, honest.queries.packed])),
         torch.cat([honest.bank_labels, honest.query_labels]),
         honest.queries,
         honest.query_labels,
         honest.classes,
     )
-    assert leaking(trainer.method)["knn_20"] > by_chance(honest)[1]
+    assert leaking(trainer.method.judged_encoder)["knn_20"] > by_chance(honest)[1]

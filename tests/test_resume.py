@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms.training.trainer import EpochReport, Trainer
+from algorithms.training.report import EpochReport
+from algorithms.training.trainer import Trainer
 from bench.data import images
 from bench.execution import checkpoint, driver, session
 from bench.execution.attempt import Attempt

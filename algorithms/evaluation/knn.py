@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from algorithms.evaluation.features import encode
 from algorithms.evaluation.metrics import FEATURE_STD, KNN_20, KNN_200, PURITY_20
 from algorithms.evaluation.neighbours import neighbours
-from algorithms.method import Method
-from algorithms.training import precision
-from algorithms.training.augment import unaugmented
+from algorithms.images.store import ImageStore
 
 FEW = 20
 """Queries below whose number their features' spread tells little of the representation."""
@@ -56,35 +54,23 @@ def purity(features: Tensor, labels: Tensor, k: int = 20) -> float | None:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A bank and the queries to judge by it: uint8 pixels packed by `augment.pack`, labels int64."""
+    """The protocol, with a bank of images and the queries to judge by it; labels int64 [N]."""
 
-    bank: Tensor
+    bank: ImageStore
     bank_labels: Tensor
-    queries: Tensor
+    queries: ImageStore
     query_labels: Tensor
     classes: int
-    batch_size: int = 1024
 
-    @torch.no_grad()
-    def features(self, method: Method, pixels: Tensor) -> Tensor:
-        """The method's features of `pixels`, eval mode, un-augmented: float32 [N, D], rows of length 1."""
-        training = method.training
-        method.eval()
-        bfloat16 = precision.computes_bfloat16(pixels.device)
-        rows = []
-        for index in torch.arange(len(pixels), device=pixels.device).split(self.batch_size):
-            with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bfloat16):
-                found = method.features(unaugmented(pixels, index))
-            rows.append(F.normalize(found.float().flatten(1), dim=1))
-        method.train(training)
-        return torch.cat(rows)
+    def __call__(self, encoder: nn.Module) -> dict[str, float]:
+        """The figures of a network from images [B, 3, S, S] to features, such as an encoder that a training has left or
+        a method's `judged_encoder`.
 
-    def __call__(self, method: Method) -> dict[str, float]:
-        """Accuracies in [0, 1]: `knn_200` (k=200, T=0.1), `knn_20` (k=20, T=0.07), `purity_20` (not of a single query);
+        Accuracies in [0, 1]: `knn_200` (k=200, T=0.1), `knn_20` (k=20, T=0.07), `purity_20` (not of a single query);
         and `feature_std`, the standard deviation of the queries' normalised features times sqrt(D): 1 when they
         are spread evenly over the sphere, 0 when the representation has collapsed to a point. Where there are fewer
         than `FEW` queries, which may be alike, it is that of the queries and the bank."""
-        bank, queries = self.features(method, self.bank), self.features(method, self.queries)
+        bank, queries = encode(encoder, self.bank), encode(encoder, self.queries)
         if not torch.isfinite(queries).all():
             return dict.fromkeys((metric.name for metric in (KNN_200, KNN_20, PURITY_20, FEATURE_STD)), 0.0)
         judged = queries if len(queries) >= FEW else torch.cat([queries, bank])

@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.training.precision import full_precision
+from algorithms.parts.precision import full_precision
 
 WIDEST_HEAD = 8
 """Published widths of heads are for encoders of 512 features and more. A head is at most this many times as wide as its
 encoder, or a small encoder would be the least part of it."""
 
 
-def narrowed(hyperparameters: dict, encoder_width: int, *names: str) -> dict:
+def narrowed(hyperparameters: dict[str, Any], encoder_width: int, *names: str) -> dict[str, Any]:
     """The hyper-parameters, of which those called `names` are widths in a head: none too wide for its encoder."""
     return hyperparameters | {name: min(hyperparameters[name], WIDEST_HEAD * encoder_width) for name in names}
 
@@ -81,6 +82,10 @@ class SplitBatchNorm(nn.BatchNorm2d):
     divide is one part."""
 
     splits = 8
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or len(x) % self.splits:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from algorithms.training.precision import full_precision
+from algorithms.parts.precision import full_precision
 
 
 @full_precision

@@ -1,13 +1,12 @@
 """What a method remembers from step to step: an average of its weights, a queue of keys, a bank of all images."""
 
 import copy
-import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.training.optimizers import each
+from algorithms.parts.foreach import each
 
 
 def averaged_copy(module: nn.Module) -> nn.Module:
@@ -16,20 +15,16 @@ def averaged_copy(module: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, online: nn.Module, momentum: Tensor | float) -> None:
+def update_average(average: nn.Module, online: nn.Module, momentum: Tensor) -> None:
     """average <- momentum * average + (1 - momentum) * online, parameters only.
 
     The average keeps batch statistics of its own: it runs in train mode and is never evaluated.
     """
-    averages, values = list(average.parameters()), [value.detach() for value in online.parameters()]
+    averages: list[Tensor] = list(average.parameters())
+    values: list[Tensor] = [value.detach() for value in online.parameters()]
     change = torch._foreach_sub(values, averages)
     torch._foreach_mul_(change, each(1 - momentum, change))
     torch._foreach_add_(averages, change)
-
-
-def cosine_to_one(momentum: Tensor, progress: Tensor) -> Tensor:
-    """The momentum [] at `progress` in [0, 1], rising from `momentum` to 1 on half a cosine (BYOL, section 3.3)."""
-    return 1 - (1 - momentum) * (torch.cos(math.pi * progress) + 1) / 2
 
 
 def fitting_length(length: int, *, batch_size: int, images: int) -> int:
@@ -41,6 +36,10 @@ def fitting_length(length: int, *, batch_size: int, images: int) -> int:
 class Queue(nn.Module):
     """The last `length` keys of `width` numbers, normalised; random directions at first (MoCo, section 3.2). `images`
     int64 [length] are the places of their images in the training set, where known, else -1."""
+
+    keys: Tensor
+    images: Tensor
+    pointer: Tensor
 
     def __init__(self, length: int, width: int):
         super().__init__()
@@ -64,6 +63,8 @@ class Queue(nn.Module):
 
 class MemoryBank(nn.Module):
     """One normalised vector for each training image, a moving average of its embeddings (PIRL, section 3.2)."""
+
+    vectors: Tensor
 
     def __init__(self, images: int, width: int):
         super().__init__()

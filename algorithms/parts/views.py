@@ -2,12 +2,14 @@
 recipes for CIFAR."""
 
 from dataclasses import replace
+from typing import Any
 
-from torch import nn
-
-from algorithms.encoders import SMALL_IMAGE, VisionTransformer, trunk_side, whole_patches
+from algorithms.encoders import SMALL_IMAGE
+from algorithms.encoders.encoder import Encoder, whole_patches
+from algorithms.encoders.patches import trunk_side
+from algorithms.encoders.transformer import VisionTransformer
+from algorithms.images.view import View
 from algorithms.method import Setting
-from algorithms.training.augment import View
 
 
 def is_small(setting: Setting) -> bool:
@@ -20,11 +22,11 @@ def colour_distortion(strength: float) -> tuple[float, float, float, float]:
     return (0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
 
 
-def colour_view(setting: Setting, *, jitter: tuple[float, float, float, float], **changes) -> View:
+def colour_view(setting: Setting, *, jitter: tuple[float, float, float, float], **changes: Any) -> View:
     """SimCLR's augmentation (appendix A) with a `jitter` of one's own: random resized crop, flip, jitter with
     probability 0.8, greyscale 0.2, and blur 0.5 where images are large (appendix B.9 leaves it out at 32 px).
     `changes` are fields of `View`."""
-    fields = {"size": setting.image_size, "jitter": jitter, "blur": 0.0 if is_small(setting) else 0.5}
+    fields: dict[str, Any] = {"size": setting.image_size, "jitter": jitter, "blur": 0.0 if is_small(setting) else 0.5}
     return View(**fields | changes)
 
 
@@ -63,7 +65,7 @@ def asymmetric_views(setting: Setting) -> tuple[View, View]:
     )
 
 
-def mocov3_views(setting: Setting, encoder: nn.Module) -> tuple[View, View]:
+def mocov3_views(setting: Setting, encoder: Encoder) -> tuple[View, View]:
     """BYOL's pair, on a ResNet of a fifth of the image or more (facebookresearch/moco-v3, CONFIG.md); on a ViT, and on
     CIFAR-10 (solo-learn), of 0.08 or more."""
     least = 0.08 if is_small(setting) or isinstance(encoder, VisionTransformer) else 0.2
@@ -71,7 +73,7 @@ def mocov3_views(setting: Setting, encoder: nn.Module) -> tuple[View, View]:
     return first, second
 
 
-def swav_views(setting: Setting, encoder: nn.Module, local_crops: int) -> tuple[View, ...]:
+def swav_views(setting: Setting, encoder: Encoder, local_crops: int) -> tuple[View, ...]:
     """SwAV's crops (arXiv 2006.09882, section 3.3; facebookresearch/swav, scripts of 400 epochs, with and without
     local crops). Small images: scales of solo-learn's cifar-multicrop recipe, also without local crops, since a
     twentieth of one shows nothing, and half the strength of colours (facebookresearch/swav, issue 23), with which the
@@ -89,7 +91,7 @@ def swav_views(setting: Setting, encoder: nn.Module, local_crops: int) -> tuple[
     )
 
 
-def dino_views(setting: Setting, encoder: nn.Module, local_crops: int) -> tuple[View, ...]:
+def dino_views(setting: Setting, encoder: Encoder, local_crops: int) -> tuple[View, ...]:
     """DINO's crops, with BYOL's colours (arXiv 2104.14294, section 3.2; facebookresearch/dino, main_dino.py, whose
     README has other scales for ResNet-50). Small images: lightly's pair for CIFAR-10, and local crops as in
     `swav_views`."""
@@ -108,7 +110,7 @@ def dino_views(setting: Setting, encoder: nn.Module, local_crops: int) -> tuple[
 
 def multi_crop(
     setting: Setting,
-    encoder: nn.Module,
+    encoder: Encoder,
     pair: tuple[View, View],
     local: tuple[View, ...],
     *,

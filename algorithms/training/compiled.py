@@ -12,19 +12,32 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from algorithms.training.trainer import Trainer
-
 BACKEND = "inductor"
 MOST_GRAPHS = 256
 """Kept in a process: methods, times what changes shapes. Trainings beyond them are not compiled."""
+
+
+class Step(Protocol):
+    """A training step, and what must be known to compile it: the trainer has one."""
+
+    device: torch.device
+
+    def plain_step(self, images: Tensor, index: Tensor) -> Tensor:
+        """One step on the packed `images` uint8 [B, S, C, S], whose places are `index` [B]; the loss [], detached."""
+
+    def changed(self) -> Iterable[Tensor]:
+        """All tensors that a step changes."""
+
+    def lengths(self) -> Iterable[tuple[Tensor, int]]:
+        """Tensors that a step reads, each with a number of images or of steps; where it is one of the tensor's sizes,
+        that size may be another in another training."""
 
 
 def durable_cache() -> None:
@@ -40,63 +53,62 @@ def durable_cache() -> None:
 
 
 @functools.cache
-def graph(backend: str) -> Callable[["Trainer", Tensor], Tensor]:
-    """`Trainer.plain_step`, compiled by `backend`; one function for all trainers of the process."""
+def graph(backend: str) -> Callable[[Step, Tensor, Tensor], Tensor]:
+    """`Step.plain_step`, compiled by `backend`; one function for all trainers of the process."""
     config = torch._dynamo.config
     config.trace_autograd_ops = True  # torch.autograd.grad becomes part of the graph
     config.force_parameter_static_shapes = False  # a buffer may be as long as the data set
     config.recompile_limit = max(config.recompile_limit, MOST_GRAPHS)
     config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, MOST_GRAPHS)
 
-    def step(trainer: "Trainer", index: Tensor) -> Tensor:
-        return trainer.plain_step(index)
+    def run(step: Step, images: Tensor, index: Tensor) -> Tensor:
+        return step.plain_step(images, index)
 
     # Random numbers are those of the step that is not compiled, so that both train the same.
-    options = {"fallback_random": True} if backend == "inductor" else None
-    return torch.compile(step, fullgraph=True, dynamic=False, backend=backend, options=options)
+    if backend == "inductor":
+        return torch.compile(run, fullgraph=True, dynamic=False, options={"fallback_random": True})
+    return torch.compile(run, fullgraph=True, dynamic=False, backend=backend)
 
 
 class CompiledStep:
-    """`trainer.plain_step` through a graph; as it is, after one warning, where no graph can be made."""
+    """`Step.plain_step` through a graph; as it is, after one warning, where no graph can be made."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.notice: str | None = None
         """Why the steps are not compiled after all."""
         self._proven = False
         durable_cache()
 
-    def __call__(self, trainer: "Trainer", index: Tensor) -> Tensor:
+    def __call__(self, step: Step, images: Tensor, index: Tensor) -> Tensor:
         if self.notice:
-            return trainer.plain_step(index)
+            return step.plain_step(images, index)
         # A first call that fails half-way must leave nothing behind. A graph that ran once is known to run.
-        kept = None if self._proven else _Kept(trainer)
+        kept = None if self._proven else _Kept(step)
         try:
-            if kept and BACKEND == "inductor" and trainer.device.type == "cpu":
+            if kept and BACKEND == "inductor" and step.device.type == "cpu":
                 # Raises where there is none, at once and not after half a minute of work.
                 importlib.import_module("torch._inductor.cpp_builder").get_cpp_compiler()
             if kept:
-                _leave_open(trainer)
-            loss = graph(BACKEND)(trainer, index)
+                _leave_open(step)
+            loss = graph(BACKEND)(step, images, index)
         except Exception as error:
             if kept and _removed_torn(error):
-                kept.put_back(trainer)
-                return self(trainer, index)
+                kept.put_back()
+                return self(step, images, index)
             if out_of_memory(error) or (self._proven and not isinstance(error, torch._dynamo.exc.TorchDynamoException)):
                 raise
             if kept:
-                kept.put_back(trainer)
+                kept.put_back()
             self.notice = f"the training step is not compiled: {_reason(error)}"
             warnings.warn(self.notice, stacklevel=2)
-            return trainer.plain_step(index)
+            return step.plain_step(images, index)
         self._proven = True
         return loss
 
 
-def _leave_open(trainer: "Trainer") -> None:
+def _leave_open(step: Step) -> None:
     """Let the graph hold for any number of images and of steps."""
-    images, steps = len(trainer.pixels), len(trainer.rates)
-    lengths = [(tensor, images) for tensor in (trainer.pixels, *trainer.method.buffers())]
-    for tensor, length in [*lengths, (trainer.rates, steps), (trainer.constant_rates, steps)]:
+    for tensor, length in step.lengths():
         if length in tensor.shape:
             torch._dynamo.maybe_mark_dynamic(tensor, tensor.shape.index(length))
 
@@ -128,24 +140,16 @@ def _reason(error: Exception) -> str:
 class _Kept:
     """All that a step changes, copied."""
 
-    def __init__(self, trainer: "Trainer"):
-        self._tensors = [(tensor, tensor.detach().clone()) for tensor in _state(trainer)]
+    def __init__(self, step: Step) -> None:
+        self._tensors = [(tensor, tensor.detach().clone()) for tensor in step.changed()]
+        self._device = step.device
         self._random = torch.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state(trainer.device) if trainer.device.type == "cuda" else None
+        self._cuda = torch.cuda.get_rng_state(step.device) if step.device.type == "cuda" else None
 
     @torch.no_grad()
-    def put_back(self, trainer: "Trainer") -> None:
+    def put_back(self) -> None:
         for tensor, value in self._tensors:
             tensor.copy_(value)
         torch.set_rng_state(self._random)
         if self._cuda is not None:
-            torch.cuda.set_rng_state(self._cuda, trainer.device)
-
-
-def _state(trainer: "Trainer") -> list[Tensor]:
-    optimizer = trainer.optimizer.state_dict()
-    return [
-        *trainer.method.state_dict(keep_vars=True).values(),
-        *(optimizer["steps"], *optimizer["momentum"], *optimizer["square"]),
-        trainer.step_number,
-    ]
+            torch.cuda.set_rng_state(self._cuda, self._device)

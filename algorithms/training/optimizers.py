@@ -5,19 +5,21 @@ for every value that a search proposes; and it has no LARS.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from algorithms.parts.foreach import Tensors, each
+from algorithms.parts.schedules import early_phase
 
 OPTIMIZERS = ("sgd", "lars", "larc", "adam", "adamw")
 FALLS = {"step": (0.1, (0.6, 0.8)), "late_step": (0.2, (250 / 300, 280 / 300))}
 """Schedules that fall in steps: the factor, and the shares of all steps after which the learning rate is multiplied by
 it. "late_step" is AMDIM's, whose authors train 300 epochs."""
 SCHEDULES = ("cosine", "constant", *FALLS)
-EARLY_STEPS = 100
-"""The least steps of an early phase, in a training of ten times as many or more."""
 
 
 @dataclass
@@ -47,21 +49,6 @@ def parameter_groups(model: nn.Module, constant: Sequence[str] = (), *, decay_no
     return list(groups.values())
 
 
-def each(factor: Tensor, tensors: Sequence[Tensor]) -> Tensor | list[Tensor]:
-    """A factor [] of all `tensors`, as `torch._foreach_mul` takes it: one tensor runs as one kernel, but a compiler can
-    trace only a list, of which it makes one kernel itself."""
-    return [factor] * len(tensors) if torch.compiler.is_compiling() else factor
-
-
-def early_phase(share: float, steps: int) -> float:
-    """The share of a training of `steps` that an early phase takes, such as a warm-up, where `share` is asked for.
-
-    Of a long training it is `share`. In a short one that would be a step or two of the hundreds that the phase has in a
-    long one: it lasts at least 100 steps, though for that no more than a tenth of the training. 0 stays 0.
-    """
-    return max(share, min(EARLY_STEPS / max(steps, 1), 0.1)) if share > 0 else 0.0
-
-
 def learning_rates(
     base: float,
     steps: int,
@@ -77,8 +64,9 @@ def learning_rates(
     """
     step = torch.arange(steps, dtype=torch.float64)
     rising = round(early_phase(warmup, steps) * steps)
-    warm = base * ((step + 1) / max(rising, 1)).clamp(max=1)
+    warm: Tensor = base * ((step + 1) / max(rising, 1)).clamp(max=1)
     progress = ((step - rising) / max(steps - rising, 1)).clamp(min=0)
+    factor: Tensor | float
     if schedule == "cosine":
         factor = (1 + torch.cos(math.pi * progress)) / 2
     else:
@@ -141,15 +129,15 @@ class Optimizer:
             else:
                 self._sgd(group, own, lr)
 
-    def _sgd(self, group: Group, gradients: list[Tensor], rate: Tensor) -> None:
-        direction = self._with_decay(group, gradients) if group.decayed else gradients
+    def _sgd(self, group: Group, gradients: Tensors, rate: Tensor) -> None:
+        direction: Tensors = self._with_decay(group, gradients) if group.decayed else gradients
         if group.adapted and self.kind != "sgd":
             direction = torch._foreach_mul(direction, self._trust(group.parameters, gradients, rate))
         torch._foreach_mul_(group.momentum, each(self.momentum, group.momentum))
         torch._foreach_add_(group.momentum, direction)
         torch._foreach_sub_(group.parameters, torch._foreach_mul(group.momentum, each(rate, group.momentum)))
 
-    def _trust(self, parameters: list[Tensor], gradients: list[Tensor], rate: Tensor) -> list[Tensor]:
+    def _trust(self, parameters: list[Tensor], gradients: Tensors, rate: Tensor) -> list[Tensor]:
         size, slope = (
             torch.stack(torch._foreach_norm(parameters)),
             torch.stack(torch._foreach_norm(gradients)),
@@ -160,12 +148,12 @@ class Optimizer:
         # A tensor that is zero, or has no gradient, is moved as by SGD.
         return list(torch.where((size > 0) & (slope > 0), trust, 1.0).unbind())
 
-    def _with_decay(self, group: Group, gradients: list[Tensor]) -> list[Tensor]:
+    def _with_decay(self, group: Group, gradients: Tensors) -> Tensors:
         """g + w p."""
         decay = torch._foreach_mul(group.parameters, each(self.weight_decay, group.parameters))
         return torch._foreach_add(gradients, decay)
 
-    def _adam(self, group: Group, gradients: list[Tensor], rate: Tensor) -> None:
+    def _adam(self, group: Group, gradients: Tensors, rate: Tensor) -> None:
         if group.decayed and self.kind == "adam":
             gradients = self._with_decay(group, gradients)
         elif group.decayed:
@@ -185,7 +173,7 @@ class Optimizer:
         torch._foreach_mul_(update, each(scale, update))
         torch._foreach_sub_(group.parameters, update)
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """Tensors alone."""
         return {
             "steps": self.steps,
@@ -194,7 +182,7 @@ class Optimizer:
         }
 
     @torch.no_grad()
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copies in place, so that a captured or compiled step keeps its tensors."""
         mine = self.state_dict()
         self.steps.copy_(state["steps"])
@@ -204,7 +192,7 @@ class Optimizer:
 
 
 @torch.no_grad()
-def clip_gradients(gradients: Sequence[Tensor], limit: Tensor) -> list[Tensor]:
+def clip_gradients(gradients: Sequence[Tensor], limit: Tensor) -> Tensors:
     """Gradients scaled so that the norm of each is at most `limit` [] (as DINO's authors do)."""
     norms = torch.stack(torch._foreach_norm(list(gradients)))
     return torch._foreach_mul(list(gradients), list((limit / norms.clamp(min=1e-12)).clamp(max=1).unbind()))

@@ -1,101 +1,27 @@
 """The loop that trains any method, as an iterator of epoch reports."""
 
-import ctypes
-import functools
-import inspect
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from algorithms.encoders import EncoderFactory, encoder_name
 from algorithms.evaluation.knn import Evaluation
+from algorithms.images.augment import augment, unaugmented
+from algorithms.images.store import ImageStore, ResidentImages
 from algorithms.method import Method, Setting
-from algorithms.training import precision
-from algorithms.training.augment import augment, pack, unaugmented
+from algorithms.parts import precision
 from algorithms.training.compiled import CompiledStep
 from algorithms.training.optimizers import (
-    OPTIMIZERS,
-    SCHEDULES,
     Optimizer,
     clip_gradients,
     learning_rates,
     parameter_groups,
 )
+from algorithms.training.recipe import RECIPE, Recipe, differing, effective_hyperparameters
 from algorithms.training.report import EpochReport
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a method is optimised: the hyper-parameters that are the trainer's, not the method's."""
-
-    learning_rate: float
-    """For 256 images in a batch: SGD and LARS scale it by batch_size / 256 (Goyal 2017); Adam and AdamW
-    take it as it is."""
-    weight_decay: float
-    batch_size: int = 256
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    second_momentum: float = 0.999
-    trust_coefficient: float = 0.001
-    warmup: float = 0.0
-    """Share of the training in which the learning rate rises."""
-    schedule: str = "cosine"
-    decay_norms: bool = False
-    """Whether weight decay holds for biases and norms too, as in PyTorch's optimisers unless told otherwise."""
-    gradient_clip: float = 0.0
-    """Greatest norm of the gradient of a tensor of parameters; 0 does not clip."""
-
-    def __post_init__(self):
-        for name, value, known in (
-            ("optimizer", self.optimizer, OPTIMIZERS),
-            ("schedule", self.schedule, SCHEDULES),
-        ):
-            if value not in known:
-                raise ValueError(f"There is no {name} '{value}'; there are {', '.join(known)}.")
-
-
-RECIPE = tuple(field.name for field in fields(Recipe))
-
-
-def _parameters(method: type[Method]) -> list[inspect.Parameter]:
-    """The hyper-parameters of the recipe and of the method's constructor."""
-    own = list(inspect.signature(method).parameters.values())[2:]
-    return [*inspect.signature(Recipe).parameters.values(), *own]
-
-
-def hyperparameter_names(method: type[Method]) -> tuple[set[str], set[str]]:
-    """The hyper-parameters that a training of `method` takes: (those it must be given, all)."""
-    known = _parameters(method)
-    return {item.name for item in known if item.default is item.empty}, {item.name for item in known}
-
-
-def effective_hyperparameters(method: type[Method], given: Mapping, *, width: int, images: int) -> dict:
-    """All hyper-parameters of a training of `method`, by name, as it takes place where those `given` are asked for,
-    the encoder has `width` features and there are so many `images`: the batch is one of `batch_size_for`, and heads,
-    queues and the like fit (`Method.effective`).
-
-    Given again, with as many images or more, they do not change. Raises ValueError for an unknown or missing
-    hyper-parameter, and for fewer than two images, in all or in a batch.
-    """
-    required, known = hyperparameter_names(method)
-    if wrong := (required - set(given)) or (set(given) - known):
-        what = "lacks" if required - set(given) else "does not know"
-        raise ValueError(f"{method.__name__} {what} {', '.join(sorted(wrong))}; it takes {', '.join(sorted(known))}.")
-    if images < 2:
-        raise ValueError(f"{images} training images are too few; two are the least.")
-    values = {item.name: item.default for item in _parameters(method)} | dict(given)
-    if values["batch_size"] < 2:
-        raise ValueError(f"A batch_size of {values['batch_size']} is too small; two images are the least.")
-    values["batch_size"] = batch_size_for(images, values["batch_size"])
-    own = {name: value for name, value in values.items() if name not in RECIPE}
-    return values | method.effective(own, width=width, images=images, batch_size=values["batch_size"])
-
-
-def differing(given: Mapping, effective: Mapping) -> dict:
-    """Those of the `effective` hyper-parameters that were `given` with another value."""
-    return {name: value for name, value in effective.items() if name in given and value != given[name]}
 
 
 class Trainer:
@@ -110,7 +36,8 @@ class Trainer:
     the same to the last bit (on a CPU, and on CUDA with `deterministic`), because the random numbers of an epoch
     depend on `seed` and the epoch alone.
 
-    `images`: uint8 [N, 3, S, S], or packed by `augment.pack` with `packed`. `hyperparameters`: those of `Recipe` and
+    `images`: uint8 [N, 3, S, S], which are put on the `device`, or an `ImageStore`, whose device is the training's.
+    `encoder`: a name, or a function that makes one's own for an image size. `hyperparameters`: those of `Recipe` and
     of the method's constructor. `evaluation` judges the epochs in `evaluate_at` (default: the last). `labels` are for
     the supervised ceiling alone. A head, a queue or a batch that is too large for the encoder or the data set is cut
     (`effective_hyperparameters`): the trainer's `hyperparameters` are those in effect, and its `facts` name those of
@@ -121,38 +48,44 @@ class Trainer:
     def __init__(
         self,
         method: type[Method],
-        images: Tensor,
-        hyperparameters: Mapping,
+        images: Tensor | ImageStore,
+        hyperparameters: Mapping[str, Any],
         *,
         epochs: int,
-        encoder: str = "resnet18",
+        encoder: str | EncoderFactory = "resnet18",
         seed: int = 0,
         device: torch.device | str | None = None,
         evaluation: Evaluation | None = None,
         evaluate_at: Collection[int] | None = None,
         labels: Tensor | None = None,
-        packed: bool = False,
         compiled: bool = False,
-    ):
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        on_gpu = self.device.type == "cuda"
+    ) -> None:
+        if isinstance(images, Tensor):
+            device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        else:
+            device = images.device
+        self.device, on_gpu = device, device.type == "cuda"
         self._occupied = torch.cuda.memory_allocated(self.device) if on_gpu else 0
         self.bfloat16 = precision.computes_bfloat16(self.device)
-        self.pixels = (images if packed else pack(images)).to(self.device)
+        self.images: ImageStore = ResidentImages.of(images, device) if isinstance(images, Tensor) else images
+        if self.images.channels != 3:
+            raise ValueError(
+                f"The images have {self.images.channels} channels; they must have three: red, green, blue."
+            )
         self.seed, self.epochs, self.epoch = seed, epochs, 0
         self.evaluation, self.evaluate_at = evaluation, set(evaluate_at or [epochs])
 
         torch.manual_seed(seed)
-        images, size = len(self.pixels), self.pixels.shape[-1]
+        count, size = len(self.images), self.images.image_size
         network = method.build_encoder(encoder, size)
-        self.hyperparameters = effective_hyperparameters(method, hyperparameters, width=network.width, images=images)
+        self.hyperparameters = effective_hyperparameters(method, hyperparameters, width=network.width, images=count)
         """All that the training has, as they are in effect."""
         recipe = Recipe(**{name: value for name, value in self.hyperparameters.items() if name in RECIPE})
         own = {name: value for name, value in self.hyperparameters.items() if name not in RECIPE}
         self.batch_size = recipe.batch_size
-        self.steps = images // self.batch_size
-        self.method = method(Setting(images, size, self.batch_size, epochs, labels), network, **own)
-        self.method.to(self.device, memory_format=torch.channels_last).train()
+        self.steps = count // self.batch_size
+        self.method = method(Setting(count, size, self.batch_size, epochs, labels), network, **own)
+        self.method.to(self.device).to(memory_format=torch.channels_last).train()
         constant = self.method.constant_learning_rate
         groups = parameter_groups(self.method, constant, decay_norms=recipe.decay_norms)
         self.optimizer = Optimizer(
@@ -178,7 +111,7 @@ class Trainer:
         self.facts = {
             "encoder": network.name,
             "encoder_parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "own_encoder": network.name != encoder,
+            "own_encoder": network.name != encoder_name(encoder),
             "batch_size": self.batch_size,
             "hyperparameters": differing(hyperparameters, self.hyperparameters),
             "device": precision.device_name(self.device),
@@ -186,8 +119,6 @@ class Trainer:
         """What a reader of the result needs to know of the training that is the same in every epoch."""
         if on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
-        else:
-            keep_freed_memory()
 
     def __iter__(self) -> Iterator[EpochReport]:
         while self.epoch < self.epochs:
@@ -195,12 +126,12 @@ class Trainer:
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass over the training set, in order, un-augmented: (index [B], images [B, 3, S, S])."""
-        parts = list(torch.arange(len(self.pixels), device=self.device).split(1024))
+        parts = list(torch.arange(len(self.images), device=self.device).split(1024))
         if len(parts) > 1 and len(parts[-1]) == 1:  # of a single image, batch norm cannot take the variance
             parts[-2:] = [torch.cat(parts[-2:])]
         for index in parts:
             with self.autocast():
-                yield index, unaugmented(self.pixels, index)
+                yield index, unaugmented(self.images.gather(index))
 
     def autocast(self) -> torch.autocast:
         """Matrix products and convolutions in bfloat16 where the device computes in it; weights stay in float32."""
@@ -213,15 +144,16 @@ class Trainer:
         torch.manual_seed(self.seed * 1_000_003 + self.epoch + 1)
         self.step_number.fill_(self.epoch * self.steps)
         self.method.before_epoch(self.epoch, self.batches)
-        order = torch.randperm(len(self.pixels), device=self.device)
+        order = torch.randperm(len(self.images), device=self.device)
         if self.optimizer.groups:
             for step in range(self.steps):
                 self.losses[step] = self.step(order[step * self.batch_size : (step + 1) * self.batch_size])
         loss = self.losses.mean().item()
         trained = self.clock()
         self.epoch += 1
-        judged = self.evaluation is not None and self.epoch in self.evaluate_at
-        metrics = self.evaluation(self.method) if judged else {}
+        metrics = {}
+        if self.evaluation is not None and self.epoch in self.evaluate_at:
+            metrics = self.evaluation(self.method.judged_encoder)
         seconds = trained - began
         return EpochReport(
             epoch=self.epoch,
@@ -235,20 +167,22 @@ class Trainer:
 
     def step(self, index: Tensor) -> Tensor:
         """One optimiser step on the images at `index` [B]; the loss [], detached."""
-        return self.compiled(self, index) if self.compiled else self.plain_step(index)
+        # Gathered outside of the compiled step: a store may do what no graph can.
+        images = self.images.gather(index)
+        return self.compiled(self, images, index) if self.compiled else self.plain_step(images, index)
 
-    def plain_step(self, index: Tensor) -> Tensor:
-        """`step`, never compiled."""
-        loss = self.forward(self.augmented(index), index)
+    def plain_step(self, images: Tensor, index: Tensor) -> Tensor:
+        """`step` on images that are gathered, never compiled."""
+        loss = self.forward(self.augmented(images), index)
         self.update(self.gradients(loss))
         self.finish()
         return loss.detach()
 
     # The phases of a step, each by itself so that a profile can time them.
 
-    def augmented(self, index: Tensor) -> list[Tensor]:
-        """The views of the images at `index` [B] that the method wants."""
-        return augment(self.pixels, index, self.method.views, shared_flip=self.method.shared_flip)
+    def augmented(self, images: Tensor) -> list[Tensor]:
+        """The views that the method wants of packed images uint8 [B, S, 3, S]."""
+        return augment(images, self.method.views, shared_flip=self.method.shared_flip)
 
     def forward(self, views: list[Tensor], index: Tensor) -> Tensor:
         """The loss [], with its graph."""
@@ -272,6 +206,25 @@ class Trainer:
         with torch.no_grad():
             self.method.after_step(self.step_number / len(self.rates))
 
+    # What a compiled step asks for.
+
+    def changed(self) -> list[Tensor]:
+        """All tensors that a step changes."""
+        optimizer = self.optimizer.state_dict()
+        return [
+            *self.method.state_dict(keep_vars=True).values(),
+            *(optimizer["steps"], *optimizer["momentum"], *optimizer["square"]),
+            self.step_number,
+        ]
+
+    def lengths(self) -> list[tuple[Tensor, int]]:
+        """Tensors that may be as long as there are images, or steps, each with that number."""
+        steps = len(self.rates)
+        return [
+            *((buffer, len(self.images)) for buffer in self.method.buffers()),
+            *((self.rates, steps), (self.constant_rates, steps)),
+        ]
+
     @property
     def notice(self) -> str | None:
         """Why the steps are not compiled although they should be, where that is so."""
@@ -289,7 +242,7 @@ class Trainer:
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """Tensors and numbers alone: `torch.load(weights_only=True)` reads it."""
         return {
             "epoch": self.epoch,
@@ -297,29 +250,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
         }
 
-    def load_state_dict(self, state: Mapping) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state_dict` of a trainer made with the same arguments."""
         self.epoch = state["epoch"]
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-@functools.cache
-def keep_freed_memory() -> None:
-    """Have the C library (glibc) keep the memory that is freed in this process, for good.
-
-    A step frees what the next one asks for again; given back to the system in between, it comes in new pages, which
-    takes a quarter of a step's time on a CPU.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, value in ((-1, 2**31 - 1), (-3, 2**30), (-8, 1)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX
-            mallopt(option, value)
-
-
-def batch_size_for(images: int, wanted: int) -> int:
-    """`wanted`, or the largest power of 2 that leaves 64 steps in an epoch of `images`, though not below 32: on a
-    small data set a published batch size would leave a handful of steps."""
-    if images >= 64 * wanted:
-        return wanted
-    return min(wanted, max(min(32, images), 1 << (max(images // 64, 1).bit_length() - 1)))

@@ -27,7 +27,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
-from algorithms.training.augment import pack, unpack
+from algorithms.images.store import pack, unpack
 from bench import machine
 from bench.data import shapes
 from bench.data.listings import FORMATS, Encoded, Found, Listing, amount, enumeration, find, valid

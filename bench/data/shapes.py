@@ -133,15 +133,17 @@ def measure(methods: list[str], epochs: int = 4) -> None:
     # Who only wants the images needs none of these.
     from algorithms import method_class
     from algorithms.evaluation.knn import Evaluation
-    from algorithms.training.augment import pack
+    from algorithms.images.store import ResidentImages
+    from algorithms.training.process import keep_freed_memory
     from algorithms.training.trainer import Trainer
     from bench.search.space import load
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     began = time.process_time()
     (pixels, labels), (queries, query_labels) = generate()
     print(f"generated in {time.process_time() - began:.1f} CPU seconds")
-    evaluation = Evaluation(pack(pixels), labels, pack(queries), query_labels, len(CLASSES))
+    evaluation = Evaluation(ResidentImages.of(pixels), labels, ResidentImages.of(queries), query_labels, len(CLASSES))
     print("method      kNN, %, of three seeds  CPU seconds a training")
     for name in ["pixels", "random", *methods]:
         accuracies, seconds = [], []
@@ -160,7 +162,7 @@ def measure(methods: list[str], epochs: int = 4) -> None:
             for _ in trainer:
                 pass
             seconds.append(time.process_time() - began)
-            accuracies.append(f"{100 * evaluation(trainer.method)['knn_200']:7.1f}")
+            accuracies.append(f"{100 * evaluation(trainer.method.judged_encoder)['knn_200']:7.1f}")
         print(f"{name:11}{''.join(accuracies)}{np.median(seconds):10.1f}")
 
 

@@ -60,7 +60,7 @@ def profile(method: str, hyperparameters: Mapping[str, Any], settings: TrainingS
     trainer = training.build(Job("profile", method, "search", 0, hyperparameters, 1000))
     assert trainer.evaluation is not None  # `build` gives it one
     trainer.method.before_epoch(0, trainer.batches)
-    order = torch.randperm(len(trainer.pixels), device=trainer.device)
+    order = torch.randperm(len(trainer.images), device=trainer.device)
     batches = order[: trainer.steps * trainer.batch_size].split(trainer.batch_size)
     place = 0
 
@@ -85,7 +85,7 @@ def profile(method: str, hyperparameters: Mapping[str, Any], settings: TrainingS
     trainer.method.before_epoch(1, trainer.batches)
     once = trainer.clock() - began
     began = trainer.clock()
-    trainer.evaluation(trainer.method)
+    trainer.evaluation(trainer.method.judged_encoder)
     evaluating = trainer.clock() - began
 
     facts = trainer.facts
@@ -93,7 +93,7 @@ def profile(method: str, hyperparameters: Mapping[str, Any], settings: TrainingS
     total = sum(statistics.median(seconds) for seconds in phases.values())
     lines = [
         f"{method} on {facts['device']}: {facts['encoder']}, {facts['encoder_parameters']:,} parameters, "
-        f"{trainer.pixels.shape[-1]} px, {trainer.batch_size} images a step, {torch.get_num_threads()} thread(s)",
+        f"{trainer.images.image_size} px, {trainer.batch_size} images a step, {torch.get_num_threads()} thread(s)",
         "",
         f"{'phase':<14}{'ms a step':>11}{'share':>8}",
     ]
@@ -120,7 +120,7 @@ def _timed_step(trainer: Trainer, index: Tensor) -> dict[str, float]:
     def done(name: str) -> None:
         marks.append((name, trainer.clock()))
 
-    views = trainer.augmented(index)
+    views = trainer.augmented(trainer.images.gather(index))
     done("augmentation")
     loss = trainer.forward(views, index)
     done("forward")

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 
 from algorithms.evaluation.metrics import FEATURE_STD, SELECTION
+from algorithms.training.process import keep_freed_memory
+from algorithms.training.recipe import hyperparameter_names
 from algorithms.training.report import EpochReport
-from algorithms.training.trainer import Trainer, hyperparameter_names
+from algorithms.training.trainer import Trainer
 from bench.errors import UserError
 from bench.execution import checkpoint
 from bench.execution.settings import TrainingSettings
@@ -64,6 +66,8 @@ def train(
         return encoder
 
     set_determinism(settings.deterministic)
+    if settings.device == "cpu":
+        keep_freed_memory()
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
     job = Job("single", method, "confirm", seed, hyperparameters, epochs, (epochs,), halved=halved)
     trainer = Training(settings).build(job)

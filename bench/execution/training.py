@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from algorithms import method_class
+from algorithms.evaluation.features import BATCH, encode
 from algorithms.evaluation.knn import Evaluation
+from algorithms.images.store import ImageStore, ResidentImages, pack
 from algorithms.method import Method
-from algorithms.training.augment import pack
-from algorithms.training.trainer import Recipe, Trainer, batch_size_for, differing, effective_hyperparameters
+from algorithms.training.process import keep_freed_memory
+from algorithms.training.recipe import Recipe, batch_size_for, differing, effective_hyperparameters
+from algorithms.training.trainer import Trainer
 from bench import doors
 from bench.data import images
 from bench.errors import UserError
@@ -28,8 +31,8 @@ CALIBRATION_SECONDS = 0.4
 
 
 @functools.lru_cache(maxsize=1)
-def stage_data(folder: str, searching: bool, device: str) -> tuple[Tensor, Tensor, Evaluation]:
-    """The packed training pixels, their labels and the evaluation of a stage, on the device; kept in a warm worker
+def stage_data(folder: str, searching: bool, device: str) -> tuple[ImageStore, Tensor, Evaluation]:
+    """The training images, their labels and the evaluation of a stage, on the device; kept in a warm worker
     until it turns to the other stage, on a CPU as parts of the saved file that all workers share.
 
     A search trains on the training split and is judged on the validation split. All else trains on both and is judged
@@ -44,8 +47,10 @@ def stage_data(folder: str, searching: bool, device: str) -> tuple[Tensor, Tenso
         queries, query_labels = pack(dataset.test.pixels), dataset.test.labels
     pixels, labels, queries, query_labels = (part.to(device) for part in (pixels, labels, queries, query_labels))
     labelled = labels >= 0
-    bank = pixels if bool(labelled.all()) else pixels[labelled]
-    return pixels, labels, Evaluation(bank, labels[labelled], queries, query_labels, len(dataset.classes))
+    trained = ResidentImages(pixels)
+    bank = trained if bool(labelled.all()) else ResidentImages(pixels[labelled])
+    evaluation = Evaluation(bank, labels[labelled], ResidentImages(queries), query_labels, len(dataset.classes))
+    return trained, labels, evaluation
 
 
 def set_determinism(deterministic: bool) -> None:
@@ -73,6 +78,7 @@ class Training:
         if self.settings.device == "cpu":
             # A trial holds one core: two trials of one thread do more on two cores than one trial of two.
             torch.set_num_threads(1)
+            keep_freed_memory()
         set_determinism(self.settings.deterministic)
         stage_data(self.settings.data, True, self.settings.device)
 
@@ -97,19 +103,17 @@ class Training:
 
     def build(self, job: Job) -> Trainer:
         settings = self.settings
-        pixels, labels, evaluation = stage_data(settings.data, job.stage == "search", settings.device)
+        trained, labels, evaluation = stage_data(settings.data, job.stage == "search", settings.device)
         trainer = Trainer(
             self.method(job.method),
-            pixels,
+            trained,
             self.effective(job),
             epochs=job.epochs,
             encoder=self.encoder,
             seed=job.seed,
-            device=settings.device,
             evaluation=evaluation,
             evaluate_at=job.evaluate_at,
             labels=labels if job.method == "supervised" else None,
-            packed=True,
             compiled=bool(settings.compile),
         )
         asked = recipe(job, trainer.method.setting.image_size)
@@ -151,7 +155,7 @@ class Training:
         trainer = self.build(job)
         seconds = 0.0
         if trainer.optimizer.groups:
-            order = torch.randperm(len(trainer.pixels), device=trainer.device)
+            order = torch.randperm(len(trainer.images), device=trainer.device)
             began = trainer.clock()
             trainer.method.before_epoch(0, trainer.batches)
             once = trainer.clock() - began
@@ -167,10 +171,10 @@ class Training:
         evaluation = trainer.evaluation
         assert evaluation is not None  # `build` gives it one
         count = len(evaluation.bank) + len(evaluation.queries)
-        part = evaluation.queries[: evaluation.batch_size]
-        evaluation.features(trainer.method, part)  # the first one is not counted either
+        part = torch.arange(min(BATCH, len(evaluation.queries)), device=trainer.device)
+        encode(trainer.method.judged_encoder, evaluation.queries, part)  # the first one is not counted either
         began = trainer.clock()
-        evaluation.features(trainer.method, part)
+        encode(trainer.method.judged_encoder, evaluation.queries, part)
         return Calibration(
             epoch=seconds,
             evaluation=(trainer.clock() - began) * count / len(part),

@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from algorithms import METHODS, method_class
 from algorithms.encoders import SMALL_IMAGE
-from algorithms.training.trainer import hyperparameter_names
+from algorithms.training.recipe import hyperparameter_names
 from bench.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"

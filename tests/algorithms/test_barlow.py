@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from algorithms.barlow import BarlowTwins, barlow_twins
 from algorithms.encoders import build_encoder
 from algorithms.method import Setting
-from algorithms.training.trainer import effective_hyperparameters
+from algorithms.training.recipe import effective_hyperparameters
 from bench.search.space import load
 
 

@@ -87,4 +87,4 @@ def test_knn_sees_the_encoder_that_is_trained():
     assert method.online[0] is method.encoder
     images = torch.randn(2, 3, 16, 16)
     method.eval()
-    assert torch.equal(method.features(images), method.encoder(images))
+    assert torch.equal(method.judged_encoder(images), method.encoder(images))

@@ -115,7 +115,7 @@ def test_no_batch_norm_and_layer_norm_of_each_encoding():
 def test_features_are_the_mean_of_the_grid():
     method = make()
     images = torch.rand(2, 3, 16, 16)
-    torch.testing.assert_close(method.features(images), method.encoder.grid(images).flatten(2).mean(2))
+    torch.testing.assert_close(method.judged_encoder(images), method.encoder.grid(images).flatten(2).mean(2))
 
 
 def test_loss_survives_half_precision_encodings():

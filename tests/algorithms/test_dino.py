@@ -185,8 +185,8 @@ def test_knn_sees_the_teacher_with_statistics_of_its_own_batches():
     expected = (1 - 0.9**4) * seen[0].mean((0, 2, 3))
     torch.testing.assert_close(norm.running_mean, expected, rtol=1e-4, atol=1e-5)
     method.eval()
-    assert torch.equal(method.features(images), method.teacher[0](images))
-    assert not torch.equal(method.features(images), method.encoder(images))
+    assert torch.equal(method.judged_encoder(images), method.teacher[0](images))
+    assert not torch.equal(method.judged_encoder(images), method.encoder(images))
 
 
 def test_it_trains_a_vit_on_crops_of_both_sizes():

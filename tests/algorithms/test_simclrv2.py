@@ -40,7 +40,7 @@ def test_the_loss_is_nt_xent_of_its_projections():
 
 def test_knn_reads_the_encoder_by_default():
     method, images = simclrv2().eval(), torch.randn(4, 3, 16, 16)
-    assert torch.equal(method.features(images), method.encoder(images))
+    assert torch.equal(method.judged_encoder(images), method.encoder(images))
 
 
 def test_knn_may_read_the_first_hidden_layer():
@@ -48,7 +48,7 @@ def test_knn_may_read_the_first_hidden_layer():
     linear, norm = method.projector[0], method.projector[1]
     hidden = method.encoder(images) @ linear.weight.T
     hidden = (hidden - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
-    torch.testing.assert_close(method.features(images), F.relu(hidden * norm.weight + norm.bias))
+    torch.testing.assert_close(method.judged_encoder(images), F.relu(hidden * norm.weight + norm.bias))
 
 
 def test_another_layer_is_refused():

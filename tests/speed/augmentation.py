@@ -17,8 +17,11 @@ from lightly.transforms import SimCLRTransform
 from peers import loader
 from timing import about_this_machine, interleave, medians, print_table, ratios
 
-from algorithms.training.augment import MEAN, STD, View, augment, pack
-from algorithms.training.trainer import keep_freed_memory
+from algorithms.images.augment import augment
+from algorithms.images.colour import MEAN, STD
+from algorithms.images.store import pack
+from algorithms.images.view import View
+from algorithms.training.process import keep_freed_memory
 
 
 def main():
@@ -58,8 +61,8 @@ def main():
         "lightly, DataLoader 2 workers": lambda: [None for _ in loaders[2]],
         "lightly, DataLoader 0 workers": lambda: [None for _ in loaders[0]],
         "kornia (one order a batch)": through(lambda i: batched(torch.cat([images[i] / 255] * 2))),
-        "ours, eager": through(lambda i: augment(pixels, i, views)),
-        "ours, compiled": through(lambda i: compiled(pixels, i, views)),
+        "ours, eager": through(lambda i: augment(pixels[i], views)),
+        "ours, compiled": through(lambda i: compiled(pixels[i], views)),
     }
     if arguments.no_compile:
         del contenders["ours, compiled"]

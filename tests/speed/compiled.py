@@ -25,6 +25,7 @@ import torch
 from timing import about_this_machine, interleave, print_table, ratios
 
 from algorithms import METHODS, method_class
+from algorithms.training.process import keep_freed_memory
 from algorithms.training.trainer import Trainer
 from bench.search import space as search_space
 
@@ -49,10 +50,10 @@ class Double(Single):
             group.square = [tensor.double() for tensor in group.square]
 
     def step(self, index):
-        self.given = [view.double() for view in super().augmented(index)]
+        self.given = [view.double() for view in super().augmented(self.images.gather(index))]
         return super().step(index)
 
-    def augmented(self, index):
+    def augmented(self, images):
         return self.given
 
     def batches(self):
@@ -83,7 +84,7 @@ def train(made: Trainer, steps: int) -> None:
     """So many steps, each on images of its own."""
     torch.manual_seed(3)
     made.method.before_epoch(0, made.batches)
-    for order in torch.arange(len(made.pixels), device=made.device).split(made.batch_size)[:steps]:
+    for order in torch.arange(len(made.images), device=made.device).split(made.batch_size)[:steps]:
         made.step(order)
 
 
@@ -106,6 +107,8 @@ def deviation(first: Trainer, second: Trainer) -> tuple[float, str]:
 
 def measure(name: str, options: argparse.Namespace) -> dict:
     from torch._dynamo.utils import counters
+
+    keep_freed_memory()
 
     began = time.perf_counter()
     compiled = trainer(name, options, True)

@@ -24,7 +24,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from algorithms import METHODS, method_class
 from algorithms.evaluation.knn import Evaluation, knn_predict
-from algorithms.training.augment import View, augment, pack
+from algorithms.images.augment import augment
+from algorithms.images.store import ResidentImages
+from algorithms.images.view import View
 from algorithms.training.trainer import Trainer
 from bench.search import space as search_space
 
@@ -45,8 +47,8 @@ class Bench:
         self.deadline = time.perf_counter() + 60 * minutes
         self.rows: list[dict] = []
         self.peak: float | None = None  # of bf16 matrix products, FLOP/s
-        self.packed = pack(torch.randint(0, 256, (self.images, 3, self.size, self.size), dtype=torch.uint8))
-        self.packed = self.packed.to(self.device)
+        images = torch.randint(0, 256, (self.images, 3, self.size, self.size), dtype=torch.uint8)
+        self.stored = ResidentImages.of(images, self.device)
 
     def row(self, name: str, **numbers) -> None:
         self.rows.append({"name": name, **numbers})
@@ -77,13 +79,11 @@ class Bench:
         labels = torch.zeros(self.images, dtype=torch.long, device=self.device)
         return Trainer(
             method_class(name),
-            self.packed,
+            self.stored,
             hyperparameters | options.pop("hyperparameters", {}),
             epochs=200,
             encoder=self.encoder,
-            device=self.device,
             labels=labels if name == "supervised" else None,
-            packed=True,
             **options,
         )
 
@@ -106,10 +106,12 @@ class Bench:
         compiled = torch.compile(augment, fullgraph=True, dynamic=False, backend=backend)
         for name, function in (("eager", augment), ("compiled", compiled)):
             began = time.perf_counter()
-            function(self.packed, index, views, dtype=dtype)
+            function(self.stored.gather(index), views, dtype=dtype)
             self.synchronize()
             first = time.perf_counter() - began
-            taken = [self.seconds(lambda f=function: f(self.packed, index, views, dtype=dtype), 50) for _ in range(2)]
+            taken = [
+                self.seconds(lambda f=function: f(self.stored.gather(index), views, dtype=dtype), 50) for _ in range(2)
+            ]
             self.row(f"two views, {name}", ms=[round(1e3 * t, 3) for t in taken],
                      views_s=2 * self.batch / min(taken), first_call_s=first)  # fmt: skip
 
@@ -196,8 +198,9 @@ class Bench:
     def whole_epochs(self) -> None:
         """The loop as a run has it, evaluation included, against the steps alone."""
         labels = torch.randint(10, (self.images,), device=self.device)
-        tests = pack(torch.randint(0, 256, (self.tests, 3, self.size, self.size), dtype=torch.uint8))
-        evaluation = Evaluation(self.packed, labels, tests.to(self.device), labels[: self.tests], 10)
+        tests = torch.randint(0, 256, (self.tests, 3, self.size, self.size), dtype=torch.uint8)
+        queries = ResidentImages.of(tests, self.device)
+        evaluation = Evaluation(self.stored, labels, queries, labels[: self.tests], 10)
         trainer = self.trainer("simclr", evaluation=evaluation, evaluate_at=[2])
         for _ in range(3):
             report = trainer.train_epoch()

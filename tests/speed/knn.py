@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from timing import about_this_machine, interleave, medians, print_table, ratios
 
 from algorithms.evaluation.knn import knn_predict
-from algorithms.training.trainer import keep_freed_memory
+from algorithms.training.process import keep_freed_memory
 
 CLASSES, TEMPERATURE = 10, 0.1
 

@@ -23,7 +23,8 @@ from threads import Pool, make_trainer
 from timing import about_this_machine, interleave, medians, print_table, ratios
 
 from algorithms.encoders import build_encoder
-from algorithms.training import precision
+from algorithms.parts import precision
+from algorithms.training.process import keep_freed_memory
 from bench.search import space as search_space
 
 
@@ -72,6 +73,7 @@ def main():
     if arguments.float32:
         precision.computes_bfloat16 = lambda device: False
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()  # as a worker does; here for both
     print(about_this_machine(arguments.threads), f"ours: {precision.device_name(torch.device(arguments.device))}")
     rows = []
     batch, steps = arguments.batch, arguments.steps

@@ -19,6 +19,7 @@ import torch
 from timing import about_this_machine, print_table
 
 from algorithms import method_class
+from algorithms.training.process import keep_freed_memory
 from algorithms.training.trainer import Trainer
 from bench.search import space as search_space
 
@@ -40,6 +41,7 @@ def make_trainer(
 def trial(orders, answers, method: str, net: str, threads: int, batch: int, compiled: bool) -> None:
     """Trains as many steps as each order says, and answers when it has."""
     torch.set_num_threads(threads)
+    keep_freed_memory()
     trainer, images = make_trainer(method, net, batch, compiled)
     while steps := orders.get():
         for _ in range(steps):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from algorithms.encoders import ENCODERS, SMALL_IMAGE, GlobalAveragePool, build_encoder, check_encoder
+from algorithms.encoders import ENCODERS, SMALL_IMAGE, build_encoder, check_encoder
+from algorithms.encoders.residual import GlobalAveragePool
 
 WIDTHS = {
     "resnet8": 64,

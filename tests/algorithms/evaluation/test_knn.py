@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from algorithms.baselines import Pixels
+from algorithms.evaluation.features import encode
 from algorithms.evaluation.knn import Evaluation, knn_predict, purity
+from algorithms.images.store import ResidentImages
 from algorithms.method import Method, Setting
-from algorithms.training.augment import pack
 
 
 def vote(query, bank, labels, classes, k, temperature) -> list[float]:
@@ -78,7 +79,8 @@ def images(count: int) -> torch.Tensor:
 
 
 def evaluation(bank: int = 60, queries: int = 30) -> Evaluation:
-    return Evaluation(pack(images(bank)), torch.arange(bank) % 3, pack(images(queries)), torch.arange(queries) % 3, 3)
+    stores = (ResidentImages.of(images(count)) for count in (bank, queries))
+    return Evaluation(next(stores), torch.arange(bank) % 3, next(stores), torch.arange(queries) % 3, 3)
 
 
 class Judged(Method):
@@ -98,7 +100,7 @@ def judged() -> Judged:
 def test_evaluation_runs_in_eval_mode_changes_no_statistics_and_restores_the_mode():
     method = judged()
     before = {name: value.clone() for name, value in method.state_dict().items()}
-    evaluation()(method)
+    evaluation()(method.judged_encoder)
     assert method.training
     assert method.encoder[1].training
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
@@ -109,40 +111,41 @@ def test_evaluation_draws_no_random_numbers():
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    judge(method)
+    judge(method.judged_encoder)
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_representation_that_is_one_point_has_no_spread_and_a_healthy_one_has():
     method = judged()
-    healthy = evaluation()(method)["feature_std"]
+    healthy = evaluation()(method.judged_encoder)["feature_std"]
     nn.init.zeros_(method.encoder[1].weight)
     nn.init.ones_(method.encoder[1].bias)
-    assert evaluation()(method)["feature_std"] < 1e-4 < healthy
+    assert evaluation()(method.judged_encoder)["feature_std"] < 1e-4 < healthy
 
 
 @pytest.mark.parametrize("queries", [1, 2, 3])
 def test_few_queries_are_judged_and_no_collapse_is_seen_in_their_likeness(queries: int):
     method = judged()
     whole = evaluation()
-    alike = Evaluation(whole.bank, whole.bank_labels, whole.bank[:1].repeat(queries, 1, 1, 1), torch.zeros(queries), 3)
-    found = alike(method)
-    assert (found["purity_20"] is None) == (queries == 1)
-    assert found["knn_200"] is not None
-    expected = torch.cat([alike.features(method, alike.queries), alike.features(method, alike.bank)])
+    alone = ResidentImages(whole.bank.packed[:1].repeat(queries, 1, 1, 1))
+    alike = Evaluation(whole.bank, whole.bank_labels, alone, torch.zeros(queries), 3)
+    found = alike(method.encoder)
+    assert ("purity_20" not in found) == (queries == 1)
+    assert "knn_200" in found
+    expected = torch.cat([encode(method.encoder, alike.queries), encode(method.encoder, alike.bank)])
     assert found["feature_std"] == pytest.approx(expected.std(0, correction=0).norm().item(), rel=1e-4)
     nn.init.zeros_(method.encoder[1].weight)
     nn.init.ones_(method.encoder[1].bias)
-    assert alike(method)["feature_std"] < 1e-4  # a collapse is seen all the same
+    assert alike(method.encoder)["feature_std"] < 1e-4  # a collapse is seen all the same
 
 
 def test_features_that_are_not_finite_score_nothing():
     method = judged()
     nn.init.constant_(method.encoder[0].weight, float("nan"))
-    assert set(evaluation()(method).values()) == {0.0}
+    assert set(evaluation()(method.judged_encoder).values()) == {0.0}
 
 
 def test_an_image_of_the_bank_is_found_by_its_own_pixels():
-    pixels, labels = pack(images(50)), torch.randint(0, 5, (50,))
-    scores = Evaluation(pixels, labels, pixels, labels, 5)(Pixels(Setting(50, 8, 4, 1), Pixels.build_encoder("", 8)))
+    pixels, labels = ResidentImages.of(images(50)), torch.randint(0, 5, (50,))
+    scores = Evaluation(pixels, labels, pixels, labels, 5)(Pixels.build_encoder("", 8))
     assert scores["knn_20"] > 0.9

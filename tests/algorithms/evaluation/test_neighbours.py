@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from algorithms.evaluation import neighbours as module
-from algorithms.evaluation.neighbours import Rough, largest, neighbours
+from algorithms.evaluation.neighbours import largest, neighbours
 
 
 @settings(max_examples=40)
@@ -65,35 +64,8 @@ def assert_nearest(found: Tensor, place: Tensor, queries: Tensor, bank: Tensor, 
     assert all(len(set(row)) == k for row in place.tolist())
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    seed=st.integers(0, 10**6),
-    kind=st.sampled_from(KINDS),
-    width=st.sampled_from([3, 64, 300]),
-    k=st.integers(1, 20),
-    others=st.booleans(),
-)
-def test_what_a_rough_search_is_certain_of_is_exact(seed: int, kind: str, width: int, k: int, others: bool):
-    generator = torch.Generator().manual_seed(seed)
-    bank = features(kind, 900, width, generator)
-    itself = torch.arange(100, 130) if others else None
-    queries = bank[itself] if others else features(kind, 30, width, generator)
-    cosine, place, certain = Rough(bank).nearest(queries, k, itself)
-    itself = itself[certain] if others else None
-    assert_nearest(cosine[certain], place[certain], queries[certain], bank, k, itself)
-
-
-@pytest.mark.parametrize("kind", ["spread", "one direction"])
-def test_a_rough_search_is_certain_of_most_features(kind: str):
-    generator = torch.Generator().manual_seed(0)
-    queries, bank = features(kind, 3000, 512, generator).split([200, 2800])
-    assert Rough(bank).nearest(queries, 20, None)[2].double().mean() > 0.9
-
-
-@pytest.mark.parametrize("rough", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_neighbours_are_exact_in_blocks_of_any_size(kind: str, rough: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module.Rough, "pays", staticmethod(lambda bank, k: rough))
+def test_neighbours_are_exact_in_blocks_of_any_size(kind: str):
     generator = torch.Generator().manual_seed(1)
     bank, queries = features(kind, 400, 300, generator), features(kind, 50, 300, generator)
     for part, itself in ((queries, None), (bank, torch.arange(400))):
@@ -102,25 +74,6 @@ def test_neighbours_are_exact_in_blocks_of_any_size(kind: str, rough: bool, monk
             assert [start for start, _, _ in blocks] == list(range(0, len(part), rows))
             found, place = (torch.cat(column) for column in list(zip(*blocks, strict=True))[1:])
             assert_nearest(found, place, part, bank, 9, itself)
-
-
-def test_a_rough_search_that_is_seldom_certain_is_given_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module.Rough, "pays", staticmethod(lambda bank, k: True))
-    blocks = []
-    search = Rough.nearest
-    monkeypatch.setattr(Rough, "nearest", lambda *arguments: blocks.append(1) or search(*arguments))
-    generator = torch.Generator().manual_seed(2)
-    tight, spread = features("tight clusters", 400, 300, generator), features("spread", 400, 300, generator)
-    assert len(list(neighbours(tight, tight, 9, memory=40 * 4 * 400))) == 10
-    assert len(blocks) == 1
-    assert len(list(neighbours(spread, spread, 9, memory=40 * 4 * 400))) == 10
-    assert len(blocks) == 11
-
-
-def test_features_that_are_not_numbers_are_no_certain_neighbours():
-    bank = features("spread", 900, 64, torch.Generator().manual_seed(3))
-    bank[5] = float("nan")
-    assert not Rough(bank).nearest(bank[:4], 9, None)[2].any()
 
 
 @pytest.mark.parametrize(("rows", "others"), [(1, True), (1, False), (60, True)])

@@ -1,15 +1,12 @@
 """What methods remember: averages of weights, queues, banks."""
 
-import math
-
-import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from algorithms.parts.memory import MemoryBank, Queue, averaged_copy, cosine_to_one, fitting_length, update_average
+from algorithms.parts.memory import MemoryBank, Queue, averaged_copy, fitting_length, update_average
 
 
 def network() -> nn.Module:
@@ -44,18 +41,6 @@ def test_an_average_keeps_batch_statistics_of_its_own():
     online(torch.randn(8, 3) + 5)
     update_average(average, online, 0.5)
     assert torch.equal(average[1].running_mean, own)
-
-
-@given(st.floats(0, 0.9999), st.floats(0, 1))
-def test_momentum_rises_to_one_on_half_a_cosine(momentum, progress):
-    found = cosine_to_one(torch.tensor(momentum), torch.tensor(progress)).item()
-    assert found == pytest.approx(1 - (1 - momentum) * (math.cos(math.pi * progress) + 1) / 2, abs=1e-6)
-    assert momentum - 1e-6 <= found <= 1
-
-
-def test_momentum_is_the_given_one_at_the_start_and_one_at_the_end():
-    assert cosine_to_one(torch.tensor(0.99), torch.tensor(0.0)).item() == pytest.approx(0.99)
-    assert cosine_to_one(torch.tensor(0.99), torch.tensor(1.0)).item() == 1
 
 
 # --------------------------------------------------------------------------------------------------------------- queue

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from algorithms import METHODS, encoders, method_class
+from algorithms import METHODS, method_class
+from algorithms.encoders import residual
 from algorithms.training import compiled
 from algorithms.training.trainer import Trainer
 from bench.search.space import load
@@ -35,9 +36,9 @@ def quick(monkeypatch, tmp_path):
     """A backend that calls the graph's operators one by one, a cache of one's own, and a clean slate."""
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setitem(encoders.ENCODERS, "resnet8", Tiny)
-    regnet = partial(encoders.regnet, depths=[1], widths=[16], group_width=16)
-    monkeypatch.setitem(encoders.ENCODERS, "regnet_y_tiny", regnet)
+    monkeypatch.setattr(residual, "resnet8", Tiny)
+    regnet = partial(residual.regnet, depths=[1], widths=[16], group_width=16)
+    monkeypatch.setattr(residual, "regnet_y_tiny", regnet)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch._dynamo.reset()
@@ -133,7 +134,7 @@ def test_every_optimizer_compiles(changed: dict):
 def test_a_compiled_step_keeps_no_trainer_alive():
     made = trainer("byol", True)
     train(made, 2)
-    left = weakref.ref(made), weakref.ref(made.method.encoder), weakref.ref(made.pixels)
+    left = weakref.ref(made), weakref.ref(made.method.encoder), weakref.ref(made.images.packed)
     del made
     gc.collect()
     assert [reference() for reference in left] == [None, None, None]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from algorithms.training.optimizers import Optimizer, clip_gradients, early_phase, learning_rates, parameter_groups
+from algorithms.training.optimizers import Optimizer, clip_gradients, learning_rates, parameter_groups
 
 
 def network() -> nn.Module:
@@ -144,17 +144,6 @@ def test_cosine_rises_to_the_base_rate_and_falls_to_nearly_nothing(steps: int, w
             base * (1 + math.cos(math.pi * (left - 1) / left)) / 2, abs=1e-6 * base
         )
     assert (constant[rising:] == constant[-1]).all()
-
-
-@given(steps=st.integers(1, 10**6), share=st.floats(1e-6, 1))
-def test_an_early_phase_has_a_hundred_steps_but_at_most_a_tenth_or_its_share(steps: int, share: float):
-    asked, lasts = share * steps, early_phase(share, steps) * steps
-    assert lasts >= asked
-    if asked >= min(100, steps / 10):  # a long training, or a long phase: as it was asked for
-        assert lasts == pytest.approx(asked, rel=1e-12)
-    else:
-        assert lasts == pytest.approx(min(100, steps / 10))
-    assert early_phase(0.0, steps) == 0.0
 
 
 @pytest.mark.parametrize(

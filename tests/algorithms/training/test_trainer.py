@@ -5,16 +5,14 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from algorithms import BASELINES, METHODS, method_class
+from algorithms import METHODS, method_class
 from algorithms.evaluation.knn import Evaluation
-from algorithms.method import Method
-from algorithms.training import augment, precision
-from algorithms.training.augment import pack
-from algorithms.training.trainer import Trainer, batch_size_for, effective_hyperparameters
+from algorithms.images import colour
+from algorithms.images.store import ResidentImages
+from algorithms.parts import precision
+from algorithms.training.trainer import Trainer
 from bench.search.space import load
 
 EPOCHS = 3
@@ -25,7 +23,6 @@ def trainer(name: str, *, seed: int = 0, images: int = 96, epochs: int = EPOCHS,
     labels = torch.randint(0, 4, (images,), generator=generator)
     pixels = torch.randint(0, 64, (images, 3, 16, 16), dtype=torch.uint8, generator=generator)
     pixels += 60 * labels.to(torch.uint8)[:, None, None, None]
-    packed = pack(pixels)
     return Trainer(
         method_class(name),
         pixels,
@@ -34,7 +31,7 @@ def trainer(name: str, *, seed: int = 0, images: int = 96, epochs: int = EPOCHS,
         encoder=arguments.pop("encoder", "resnet8"),
         seed=seed,
         device="cpu",
-        evaluation=Evaluation(packed, labels, packed[:32], labels[:32], 4),
+        evaluation=Evaluation(ResidentImages.of(pixels), labels, ResidentImages.of(pixels[:32]), labels[:32], 4),
         labels=labels if name == "supervised" else None,
         **arguments,
     )
@@ -161,11 +158,11 @@ class Operators(TorchDispatchMode):
 @pytest.mark.parametrize("name", [*METHODS, "supervised"])
 def test_no_step_waits_for_the_device(name: str, monkeypatch):
     """Augmentation has a test of its own."""
-    monkeypatch.setattr(augment, "_eager_on_cpu", lambda tensor: False)
+    monkeypatch.setattr(colour, "eager_on_cpu", lambda tensor: False)
     made = trainer(name)
     made.method.before_epoch(0, made.batches)
     index = torch.arange(made.batch_size)
-    views = made.augmented(index)
+    views = made.augmented(made.images.gather(index))
     with Operators() as operators:
         made.update(made.gradients(made.forward(views, index)))
         made.finish()
@@ -180,7 +177,7 @@ def test_a_step_in_bfloat16_keeps_loss_weights_and_state_in_full_precision(name:
     made.method.before_epoch(0, made.batches)
     index = torch.arange(made.batch_size)
     before = {key: value.clone() for key, value in made.method.state_dict().items()}
-    loss = made.forward(made.augmented(index), index)
+    loss = made.forward(made.augmented(made.images.gather(index)), index)
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)
     made.step(index)
@@ -242,39 +239,6 @@ def test_one_image_is_too_few():
         trainer("simclr", images=1)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_heads_are_at_most_eight_times_as_wide_as_the_encoder(name: str):
-    wide = {"projector_hidden": 10**4, "projector_width": 10**4, "predictor_hidden": 10**4}
-    given = load(name, 32).defaults
-    given |= {name: width for name, width in wide.items() if name in given}
-    found = effective_hyperparameters(method_class(name), given, width=64, images=10**6)
-    expected = wide.keys() & given.keys()
-    # SimSiam's predictor is a bottleneck.
-    assert {found[each] for each in expected} <= ({8 * 64, 4 * 64} if name == "simsiam" else {8 * 64})
-
-
-class Cropped(Method):
-    """A user's method, whose crops have a width of their own."""
-
-    def __init__(self, setting, encoder, *, crop_width: int, queue_hidden: int = 10**6):
-        super().__init__(setting, encoder)
-        self.crop_width, self.queue_hidden = crop_width, queue_hidden
-
-
-def test_a_method_is_given_its_hyperparameters_as_they_are_unless_it_says_otherwise():
-    pixels = torch.zeros(64, 3, 8, 8, dtype=torch.uint8)
-    given = {"crop_width": 10**5, "learning_rate": 0.1, "weight_decay": 0.0, "batch_size": 8}
-    made = Trainer(Cropped, pixels, given, epochs=1, encoder="resnet8", device="cpu")
-    assert (made.method.crop_width, made.method.queue_hidden) == (10**5, 10**6)
-    assert made.facts["hyperparameters"] == {}
-
-
-def test_effective_hyperparameters_are_all_of_them_those_not_given_at_their_defaults():
-    given = {"crop_width": 7, "learning_rate": 0.1, "weight_decay": 0.0}
-    found = effective_hyperparameters(Cropped, given, width=64, images=10**6)
-    assert found.items() >= (given | {"queue_hidden": 10**6, "batch_size": 256, "optimizer": "sgd"}).items()
-
-
 def test_a_trainer_names_the_hyperparameters_that_are_in_effect_where_others_were_given():
     made = trainer("simsiam", hyperparameters={"batch_size": 512})
     changed = {"batch_size": 32, "projector_hidden": 512, "projector_width": 512, "predictor_hidden": 256}
@@ -283,23 +247,6 @@ def test_a_trainer_names_the_hyperparameters_that_are_in_effect_where_others_wer
     assert made.hyperparameters.items() >= changed.items()
     assert made.method.predictor[0].out_features == 256
     assert trainer("simsiam", hyperparameters=made.hyperparameters).facts["hyperparameters"] == {}
-
-
-@pytest.mark.parametrize("name", [*METHODS, *BASELINES])
-@given(data=st.data())
-@settings(max_examples=40)
-def test_effective_hyperparameters_stay_as_they_are_with_as_many_images_or_more(name: str, data):
-    """So what a search has chosen is trained alike on all images."""
-    space = load(name, 32)
-    given = space.defaults | {"batch_size": data.draw(st.integers(2, 1024))}
-    for key, entry in space.entries.items():
-        if "choices" in entry:
-            given[key] = data.draw(st.sampled_from(entry["choices"]))
-    width, images = data.draw(st.integers(1, 2048)), data.draw(st.integers(2, 60_000))
-    first = effective_hyperparameters(method_class(name), given, width=width, images=images)
-    assert first.keys() >= given.keys()
-    more = data.draw(st.integers(images, 2 * images))
-    assert effective_hyperparameters(method_class(name), first, width=width, images=more) == first
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -335,12 +282,3 @@ def test_a_batch_of_fewer_than_two_images_is_refused(size: int):
 def test_the_smallest_batches_train_to_a_finite_loss(name: str, batch_size: int, images: int):
     for report in trainer(name, images=images, epochs=2, hyperparameters={"batch_size": batch_size}):
         assert math.isfinite(report.loss)
-
-
-@given(images=st.integers(1, 10**6), wanted=st.integers(1, 4096))
-def test_the_batch_size_is_as_wanted_or_leaves_sixty_four_steps_of_at_least_32_images(images: int, wanted: int):
-    size = batch_size_for(images, wanted)
-    assert 1 <= size <= min(wanted, images) or size <= 32
-    if size < wanted:
-        assert images < 64 * wanted
-        assert size == min(32, images) or (images // size >= 64 and 2 * size > images / 64)

@@ -6,7 +6,7 @@ import torch
 
 from algorithms import method_class
 from algorithms.evaluation.knn import Evaluation
-from algorithms.training.augment import pack
+from algorithms.images.store import ResidentImages
 from algorithms.training.trainer import Trainer
 from bench.data import images, shapes
 from bench.search.space import load
@@ -43,7 +43,9 @@ def test_training_and_test_images_are_all_different():
 
 def test_self_supervision_beats_raw_pixels_and_a_random_encoder_by_ten_points():
     (pixels, labels), (queries, query_labels) = shapes.generate()
-    evaluation = Evaluation(pack(pixels), labels, pack(queries), query_labels, len(shapes.CLASSES))
+    evaluation = Evaluation(
+        ResidentImages.of(pixels), labels, ResidentImages.of(queries), query_labels, len(shapes.CLASSES)
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
 
@@ -53,7 +55,7 @@ def test_self_supervision_beats_raw_pixels_and_a_random_encoder_by_ten_points():
         )
         if train:
             assert all(report.loss > 0 for report in trainer)
-        return evaluation(trainer.method)["knn_200"]
+        return evaluation(trainer.method.judged_encoder)["knn_200"]
 
     try:
         learned = accuracy("simclr", train=True)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from algorithms import METHODS, method_class
 from algorithms.baselines import Pixels
 from algorithms.swav import SwAV
-from algorithms.training.trainer import Trainer, batch_size_for, effective_hyperparameters
+from algorithms.training.recipe import batch_size_for, effective_hyperparameters
+from algorithms.training.trainer import Trainer
 from bench.data import images
 from bench.data.images import Dataset, Split, validation_split
 from bench.errors import UserError
@@ -61,30 +62,30 @@ def brightness(pixels: torch.Tensor) -> set[int]:
 
 def test_a_search_trains_on_the_training_split_and_never_meets_the_test_images(settings):
     trainer = build(trial("search"), settings)
-    bank, queries = brightness(trainer.evaluation.bank), brightness(trainer.evaluation.queries)
-    assert brightness(trainer.pixels) == bank
+    bank, queries = brightness(trainer.evaluation.bank.packed), brightness(trainer.evaluation.queries.packed)
+    assert brightness(trainer.images.packed) == bank
     assert not bank & queries
     assert bank | queries == set(range(80))
     assert len(queries) == 8
 
 
 def test_what_a_stage_trains_on_is_a_part_of_the_saved_file_and_no_copy(settings):
-    pixels, _, evaluation = training.stage_data(settings.data, True, "cpu")
-    assert evaluation.bank is pixels
-    assert evaluation.queries.data_ptr() == pixels.data_ptr() + pixels.nbytes
-    pixels, _, evaluation = training.stage_data(settings.data, False, "cpu")
-    assert evaluation.bank is pixels
+    trained, _, evaluation = training.stage_data(settings.data, True, "cpu")
+    assert evaluation.bank is trained
+    assert evaluation.queries.packed.data_ptr() == trained.packed.data_ptr() + trained.packed.nbytes
+    trained, _, evaluation = training.stage_data(settings.data, False, "cpu")
+    assert evaluation.bank is trained
     mapped = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if images.SAVED in line]
     ranges = [[int(end, 16) for end in line[0].split("-")] for line in mapped]
-    for tensor in (pixels, evaluation.queries):
+    for tensor in (trained.packed, evaluation.queries.packed):
         assert any(start <= tensor.data_ptr() < stop for start, stop in ranges)
 
 
 @pytest.mark.parametrize("stage", ["confirm", "published", "baseline"])
 def test_every_other_stage_trains_on_all_training_images_and_is_judged_on_test_images(settings, stage):
     trainer = build(trial(stage, "supervised" if stage == "baseline" else "simclr"), settings)
-    assert brightness(trainer.pixels) == set(range(80))
-    assert brightness(trainer.evaluation.queries) == set(range(100, 120))
+    assert brightness(trainer.images.packed) == set(range(80))
+    assert brightness(trainer.evaluation.queries.packed) == set(range(100, 120))
 
 
 def test_only_the_supervised_ceiling_is_given_labels(settings):
@@ -148,7 +149,7 @@ def test_a_limit_of_the_batch_size_holds_for_every_method_and_the_ceiling(settin
 def test_a_halved_trial_has_half_the_images_in_a_step_and_half_the_learning_rate(settings, stage, method):
     whole, half = (build(trial(stage, method, halved=halved), settings) for halved in (False, True))
     assert (whole.batch_size, half.batch_size) == (32, 16)  # so few images allow 32 of the recipe's
-    assert half.steps == len(half.pixels) // 16
+    assert half.steps == len(half.images) // 16
     assert half.constant_rates.max().item() == pytest.approx(whole.constant_rates.max().item() / 2)
     assert half.facts["batch_size"] == half.facts["hyperparameters"].get("batch_size", 16) == 16
     (report,) = half
@@ -177,7 +178,7 @@ def saved(folder: Path, count: int) -> TrainingSettings:
 def test_a_winner_is_confirmed_as_it_won_though_on_more_images(tmp_path, count, method):
     settings = saved(tmp_path, count)
     searched, confirmed = (build(trial(stage, method), settings) for stage in ("search", "confirm"))
-    assert len(confirmed.pixels) > len(searched.pixels)
+    assert len(confirmed.images) > len(searched.images)
     assert confirmed.hyperparameters == searched.hyperparameters
     assert confirmed.facts["hyperparameters"] == searched.facts["hyperparameters"]
     assert confirmed.batch_size == searched.batch_size < batch_size_for(count, 512)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from algorithms import BASELINES, METHODS, method_class
-from algorithms.training.trainer import hyperparameter_names
+from algorithms.training.recipe import hyperparameter_names
 from bench.errors import UserError
 from bench.search.space import SearchSpace, check_entry, check_methods, load
 

@@ -6,8 +6,8 @@ from torch import nn
 
 from algorithms import method_class
 from algorithms.evaluation.knn import Evaluation
-from algorithms.training import precision
-from algorithms.training.augment import pack
+from algorithms.images.store import ResidentImages
+from algorithms.parts import precision
 from algorithms.training.trainer import Trainer
 from bench.search.space import load
 
@@ -38,7 +38,7 @@ def test_a_pytorch_that_does_not_tell_what_the_cpu_can_do_computes_in_float32(mo
 def test_training_and_evaluation_compute_in_what_the_device_computes_in(bfloat16: bool, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bfloat16}, raising=False)
     images, labels = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8), torch.arange(64) % 2
-    evaluation = Evaluation(pack(images), labels, pack(images), labels, 2)
+    evaluation = Evaluation(ResidentImages.of(images), labels, ResidentImages.of(images), labels, 2)
     made = Trainer(
         method_class("simclr"), images, load("simclr", 32).defaults, epochs=1, encoder="resnet8", device="cpu",
         evaluation=evaluation,

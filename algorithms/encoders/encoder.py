@@ -1,0 +1,61 @@
+"""What an encoder is."""
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """A network from images [B, 3, S, S] to features [B, width], one row an image.
+
+    The base of our own; any other network is one as well once it has these attributes (`as_encoder`).
+    """
+
+    width: int
+    name: str
+    patch: int = 1
+    """Side of its patches, px: what is left at the edge of an image whose side is no multiple of it is not seen."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, images: Tensor) -> Tensor: ...
+
+
+def as_encoder(network: nn.Module, name: str, image_size: int) -> Encoder:
+    """The same network with an encoder's attributes. Its width is found by a pass of two images, in eval mode.
+
+    Raises ValueError where it gives anything but a row of features an image, such as a map, and where it has a `width`
+    that is another.
+    """
+    width = _width(network, name, image_size)
+    declared = getattr(network, "width", width)
+    if declared != width:
+        raise ValueError(
+            f"The encoder '{name}' gives {width} features an image, but its attribute width is {declared}."
+        )
+    encoder = cast(Encoder, network)
+    encoder.width, encoder.name, encoder.patch = width, name, getattr(network, "patch", 1)
+    return encoder
+
+
+@torch.no_grad()
+def _width(network: nn.Module, name: str, image_size: int) -> int:
+    parameter = next(network.parameters(), None)
+    images = torch.zeros(2, 3, image_size, image_size, device=None if parameter is None else parameter.device)
+    modes = [(module, module.training) for module in network.modules()]
+    found = network.eval()(images)
+    for module, training in modes:
+        module.training = training
+    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
+        kind = f"[{', '.join(map(str, found.shape))}]" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise ValueError(
+            f"The encoder '{name}' gives {kind} for two images; it must give a row of features an image, [2, width]. "
+            "After a map belong nn.AdaptiveAvgPool2d(1) and nn.Flatten()."
+        )
+    return found.shape[1]
+
+
+def whole_patches(side: float, encoder: Encoder) -> int:
+    """The side of a crop, near to `side` px, that the encoder sees to its edge: at least a patch."""
+    return max(round(side / encoder.patch), 1) * encoder.patch

@@ -1,0 +1,88 @@
+"""Residual networks: ResNet and its kin of torchvision, RegNetY, and a small one for CPUs."""
+
+from functools import partial
+from typing import cast
+
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.regnet import BlockParams, RegNet
+from torchvision.models.resnet import BasicBlock
+
+from algorithms.encoders import SMALL_IMAGE
+from algorithms.encoders.encoder import Encoder
+
+
+def small_stem(width: int) -> nn.Sequential:
+    """The stem for small images: a 3x3 convolution of stride 1 and no max-pool."""
+    return nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+
+
+class GlobalAveragePool(nn.Module):
+    """The mean over all places of a map: [B, C, h, w] -> [B, C].
+
+    PyTorch's own hands back gradients in another memory layout than the map's, and the layers before it then take
+    several times as long on a CPU.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        places = maps.permute(0, 2, 3, 1).flatten(1, 2)
+        return places.sum(1) / places.shape[1]
+
+
+def torchvision_resnet(constructor: str, image_size: int) -> Encoder:
+    """torchvision's ResNet without its classifier, with the small-image stem where the images are small."""
+    network = getattr(torchvision.models, constructor)(weights=None)
+    if image_size <= SMALL_IMAGE:
+        network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        network.maxpool = nn.Identity()
+    network.width = network.fc.in_features
+    network.avgpool, network.fc = GlobalAveragePool(), nn.Identity()
+    return cast(Encoder, network)
+
+
+class ResNet8(nn.Sequential):
+    """He 2015 (arXiv 1512.03385, section 4.2), 6n + 2 layers with n = 1: widths 16, 32, 64; 77,000 parameters. The
+    small encoder for CPUs."""
+
+    def __init__(self, image_size: int):
+        def block(narrow: int, wide: int, stride: int) -> BasicBlock:
+            shortcut = None
+            if stride != 1 or narrow != wide:
+                shortcut = nn.Sequential(nn.Conv2d(narrow, wide, 1, stride, bias=False), nn.BatchNorm2d(wide))
+            return BasicBlock(narrow, wide, stride, shortcut)
+
+        super().__init__(
+            small_stem(16),
+            block(16, 16, 1),
+            block(16, 32, 2),
+            block(32, 64, 2),
+            GlobalAveragePool(),
+        )
+        self.width = 64
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def regnet(image_size: int, *, depths: list[int], widths: list[int], group_width: int) -> Encoder:
+    """A RegNetY (Radosavovic 2020, arXiv 2003.13678) of the given stages, with torchvision's blocks; every stage
+    halves the side, the stem does so only where images are large."""
+    stages = len(depths)
+    parameters = BlockParams(depths, widths, [group_width] * stages, [1.0] * stages, [2] * stages, se_ratio=0.25)
+    network = RegNet(parameters, stem_width=min(32, widths[0]))
+    if image_size <= SMALL_IMAGE:
+        network.stem[0].stride = (1, 1)
+    network.width = network.fc.in_features
+    network.avgpool, network.fc = GlobalAveragePool(), nn.Identity()
+    return cast(Encoder, network)
+
+
+resnet8 = ResNet8
+resnet18 = partial(torchvision_resnet, "resnet18")
+resnet50 = partial(torchvision_resnet, "resnet50")
+resnext50 = partial(torchvision_resnet, "resnext50_32x4d")
+resnext101 = partial(torchvision_resnet, "resnext101_32x8d")
+wide_resnet50 = partial(torchvision_resnet, "wide_resnet50_2")
+wide_resnet101 = partial(torchvision_resnet, "wide_resnet101_2")
+regnet_y_tiny = partial(regnet, depths=[1, 1, 2], widths=[16, 32, 64], group_width=16)
+regnet_y_400mf = partial(regnet, depths=[1, 3, 6, 6], widths=[48, 104, 208, 440], group_width=8)

@@ -1,0 +1,35 @@
+"""What an evaluation sees of images: an encoder's features."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from algorithms.images.augment import unaugmented
+from algorithms.images.store import ImageStore
+from algorithms.parts import precision
+
+BATCH = 1024
+"""Images that are encoded at a time."""
+
+
+@torch.no_grad()
+def encode(encoder: nn.Module, images: ImageStore, index: Tensor | None = None) -> Tensor:
+    """The encoder's features of all `images`, or of those at `index` [N], in eval mode, un-augmented: float32 [N, D],
+    rows of length 1.
+
+    The encoder is put where the images are, its weights channels-last, as trainings have them.
+    """
+    device = images.device
+    encoder.to(device=device)
+    encoder.to(memory_format=torch.channels_last)
+    modes = [(module, module.training) for module in encoder.modules()]
+    encoder.eval()
+    bfloat16 = precision.computes_bfloat16(device)
+    rows = []
+    for part in (torch.arange(len(images), device=device) if index is None else index).split(BATCH):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            found = encoder(unaugmented(images.gather(part)))
+        rows.append(F.normalize(found.float().flatten(1), dim=1))
+    for module, training in modes:
+        module.training = training
+    return torch.cat(rows)

@@ -1,0 +1,67 @@
+"""Crop, resize, shift and flip as two interpolation matrices a view: they are two batched matrix products, and no pixel
+is looked up."""
+
+import torch
+from torch import Tensor
+
+from algorithms.images.view import Choice
+
+
+def resampled(images: Tensor, choice: Choice, size: int, translate: bool) -> list[Tensor]:
+    """Crop (or shift), resize and flip: uint8 [B, H, 3, W] -> planes of all views of all images."""
+    side = images.shape[1]
+    place = torch.arange(size, device=images.device, dtype=torch.float32).expand(len(choice.flip), size)
+    mirrored = torch.where(choice.flip[:, None], size - 1 - place, place)
+    if translate:
+        if size != side:
+            raise ValueError(f"translate keeps an image's size, which is {side}; the view's is {size}")
+        vertical, horizontal = _shift(place, choice.top, side), _shift(mirrored, choice.left, side)
+    elif size >= side:
+        vertical = _enlarge(place, choice.top, choice.height, side)
+        horizontal = _enlarge(mirrored, choice.left, choice.width, side)
+    else:
+        vertical = _resize(place, choice.top, choice.height, side)
+        horizontal = _resize(mirrored, choice.left, choice.width, side)
+    return resample(images.to(torch.float32), vertical * (1 / 255), horizontal)
+
+
+def resample(images: Tensor, vertical: Tensor, horizontal: Tensor) -> list[Tensor]:
+    """[B, H, 3, W] by the matrices [n, h, H] and [n, w, W], n a multiple of B -> planes [n, h, w]."""
+    n, height, side = vertical.shape
+    views = n // max(1, len(images))  # of no image, where no view is blurred
+    rows = torch.bmm(vertical.view(len(images), views * height, side), images.flatten(2))
+    both = torch.bmm(rows.view(n, height * 3, images.shape[3]), horizontal.transpose(1, 2))
+    return [plane.contiguous() for plane in both.view(n, height, 3, horizontal.shape[1]).unbind(2)]
+
+
+def pixel_numbers(side: int, like: Tensor) -> Tensor:
+    return torch.arange(side, device=like.device, dtype=torch.float32)
+
+
+def _enlarge(place: Tensor, start: Tensor, length: Tensor, side: int) -> Tensor:
+    """Matrix [n, size, side] of bilinear interpolation in pixels start .. start + length - 1 of a line.
+
+    `place` [n, size] is the output pixel that each row makes. Only for crops that do not shrink.
+    """
+    first, last = start[:, None], (start + length - 1)[:, None]
+    centre = first + (place + 0.5) * (length / place.shape[1])[:, None] - 0.5
+    centre = torch.minimum(torch.maximum(centre, first), last)
+    return (pixel_numbers(side, place) - centre[..., None]).abs_().neg_().add_(1).clamp_(min=0)
+
+
+def _resize(place: Tensor, start: Tensor, length: Tensor, side: int) -> Tensor:
+    """As `_enlarge`; where the crop shrinks antialiased as by PIL, by a triangle two output pixels wide."""
+    scale = (length / place.shape[1])[:, None]
+    first, last = start[:, None, None], (start + length - 1)[:, None, None]
+    centre = start[:, None] + (place + 0.5) * scale - 0.5
+    source = pixel_numbers(side, place)
+    weight = (1 - (source - centre[..., None]).abs() / scale.clamp(min=1.0)[..., None]).clamp_(min=0)
+    weight = weight * ((source >= first) & (source <= last))
+    return weight / weight.sum(-1, keepdim=True)
+
+
+def _shift(place: Tensor, shift: Tensor, side: int) -> Tensor:
+    """Matrix [n, side, side] that moves a line by whole pixels and reflects it at its ends."""
+    source = (place + shift[:, None]).abs()
+    source = side - 1 - (side - 1 - source).abs()
+    return (pixel_numbers(side, place) == source[..., None]).to(torch.float32)
