@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 
 from bench.search.events import read_events
-from bench.search.fold import Fold
-from bench.search.fold import read
+from bench.search.fold import Fold, read
 from tests.bench.class_folders import class_folders
 from tests.hostile import hostile
 

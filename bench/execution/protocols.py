@@ -3,19 +3,20 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from torch import nn
+
 from algorithms.evaluation.knn import Evaluation
-from algorithms.method import Method
 from algorithms.training.report import EpochReport
 from algorithms.training.trainer import Trainer
 from bench.errors import UserError
 
-Protocol = Callable[[Method, Evaluation], dict[str, float]]
-"""The figures of a method's judged encoder, by the names of `algorithms.evaluation.metrics`, on a stage's images."""
+Protocol = Callable[[nn.Module, Evaluation], dict[str, float]]
+"""The figures of an encoder, by the names of `algorithms.evaluation.metrics`, on a stage's images."""
 
 
-def knn(method: Method, evaluation: Evaluation) -> dict[str, float]:
+def knn(encoder: nn.Module, evaluation: Evaluation) -> dict[str, float]:
     """Nearest neighbours on frozen features, as at the end of every training."""
-    return evaluation(method.judged_encoder)
+    return evaluation(encoder)
 
 
 PROTOCOLS: dict[str, Protocol] = {"knn": knn}
@@ -39,7 +40,7 @@ class Judgement:
         evaluation = self.trainer.evaluation
         assert evaluation is not None
         began = self.trainer.clock()
-        metrics = self.protocol(self.trainer.method, evaluation)
+        metrics = self.protocol(self.trainer.method.judged_encoder, evaluation)
         took = self.trainer.clock() - began
         yield EpochReport(1, 0.0, metrics, evaluation_seconds=took, peak_memory_bytes=self.trainer.peak_memory())
 

@@ -12,7 +12,7 @@ import pytest
 from bench.search.events import read_events
 from bench.search.fold import Fold, read
 from bench.search.schedulers import Full
-from tests.bench.harness import ROOT, check, drive
+from tests.bench.harness import ROOT, check, drive, start
 
 METHODS = {"simclr": None, "byol": None}
 
@@ -154,3 +154,19 @@ def test_the_parts_that_need_no_worker_import_neither_ray_nor_torch():
     code = f"import sys, {modules}; print([m for m in ('ray', 'torch') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def test_workers_and_calibration_import_nothing_of_the_folder_in_which_the_command_was_given(tmp_path):
+    here = tmp_path / "here"
+    for name in ("bench", "algorithms"):
+        (here / name).mkdir(parents=True)
+    for name in ("bench/__init__.py", "algorithms/__init__.py", "queue.py", "profile.py", "json.py"):
+        (here / name).write_text('raise SystemExit("a file of the user was imported")')
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    options = {"methods": METHODS, "epochs": 2, "seeds": 1, "settings": {"seconds": 0.05}}
+    options["until"] = "sum(trial.final for trial in fold.trials.values()) > 2"
+    process = start(tmp_path / "run", "9cpu-hours", cwd=here, environment=environment, **options)
+    out, error = process.communicate(timeout=240)
+    assert process.returncode == 130, out + error
+    assert error == ""
+    assert check(tmp_path / "run").closed == "interrupted"

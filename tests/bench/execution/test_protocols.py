@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.data import images
+from bench.data import images, saved
 from bench.execution import kept
 from bench.execution.answer import Answer
 from bench.execution.attempt import Attempt
@@ -21,7 +21,7 @@ REAL = "bench.execution.training:Training"
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory) -> TrainingSettings:
     folder = tmp_path_factory.mktemp("data")
-    images.save(images.load("shapes", image_size=16, limit=160), folder)
+    saved.save(images.load("shapes", image_size=16, limit=160), folder)
     return TrainingSettings("shapes", "0" * 64, 16, encoder="resnet8", device="cpu", data=str(folder))
 
 

@@ -121,7 +121,7 @@ def guarded(tmp_path_factory):
     here, temporary = folder / "here", folder / ("long-" * 15)
     (here / "bench").mkdir(parents=True)
     temporary.mkdir()
-    for name in ("bench/__init__.py", "queue.py", "ray.py"):
+    for name in ("bench/__init__.py", "queue.py", "profile.py", "ray.py"):
         (here / name).write_text('raise SystemExit("a file of the user was imported")')
     environment = {"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "known-to-others", "TMPDIR": str(temporary)}
     environment |= {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
