@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import run_bench
 from bench.data import images
-from bench.search import plan
+from bench.search import planning
 
 NUMBERS = ["1", "3", "0", "-1", "", "three", "1.5", "nan", "1e400", "9" * 30, "9" * 5000, "٣", "ü"]
 NAMES = ["", " ", ",", "ü", "x" * 5000, "\udcff", "a:b", ":", "os:path", "os:getcwd", "..", "-1", "--", "%s{}"]
@@ -108,7 +108,7 @@ def planned(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "load", lambda name, **options: small if name == "shapes" else load(name, **options))
-        patch.setattr(plan, "calibrate", calibrate)
+        patch.setattr(planning, "calibrate", calibrate)
         yield check
 
 

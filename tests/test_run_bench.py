@@ -27,7 +27,7 @@ import run_bench
 from bench.data import images
 from bench.errors import UserError
 from bench.execution import tune
-from bench.search import plan as planning
+from bench.search import planning
 from bench.search import space as search_space
 from bench.search.events import FORMAT, read_events
 from bench.search.fold import read

@@ -8,20 +8,20 @@ import pytest
 
 import run_bench
 from bench.execution import tune
-from bench.search import plan
+from bench.search import planning
 from tests.bench import synthetic_run
 from tests.test_run_bench import ROOT, class_folders
 
 
 def test_the_readme_gets_the_table_when_asked_and_never_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
     """Of a run on CIFAR-10 that has ended; its trials are made up, and it is planned once."""
-    make, made = plan.make, []
+    make, made = planning.make, []
 
     def once(*values, **options):
         made.extend([] if made else [make(*values, **options)])
         return made[0]
 
-    monkeypatch.setattr(plan, "make", once)
+    monkeypatch.setattr(planning, "make", once)
     checkout, run_dir = tmp_path / "checkout", tmp_path / "run"
     checkout.mkdir()
     readme = Path(shutil.copy(ROOT / "README.md", checkout))

@@ -15,6 +15,7 @@ import pytest
 
 from bench.search import ledger as ledgers
 from bench.search.events import read_events
+from bench.search.fold import read
 from bench.search.ledger import Ledger
 from bench.search.plan import CONFIRM_IMAGES
 from bench.search.schedulers import Full
@@ -56,7 +57,7 @@ def test_kills_of_the_driver_lose_nothing_and_repeat_nothing(tmp_path):
         kills += 1
     former.append(read_events(run_dir / "ledger.jsonl")[0])
     assert kills == KILLS
-    spent = ledgers.read(run_dir / "ledger.jsonl").charged
+    spent = read(run_dir / "ledger.jsonl").charged
     done = drive(run_dir, f"{spent + 40:.0f}cpu-seconds", **options)
     assert done.returncode == 0, done.stdout + done.stderr
     fold = check(run_dir, trace, former)
