@@ -97,7 +97,8 @@ def footer(results: Results, made: list[Row]) -> Iterator[Note]:
     if software := _software(run):
         yield Note("Software", ", ".join(map(one_line, software)), False)
     if facts.get("command"):
-        yield Note("Command", f"python {facts['command']}")
+        command = str(facts["command"])
+        yield Note("Command", f"python {command}" if command.startswith("run_bench.py") else command)
     hashes = [f"{markdown_text(m)} `{_hash(s)}`" for m, s in sorted(spaces(run).items()) if s.get("hash")]
     if hashes:
         yield Note("Search spaces", ", ".join(hashes), False)
