@@ -12,10 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOOR = {"bench.doors", "bench.errors", "bench.files", "bench.machine", "bench.output"}
 """What all of bench/ may use."""
 BELOW = {
+    "algorithms.images": set(),
     "algorithms.encoders": set(),
-    "algorithms.evaluation": {"algorithms.encoders", "algorithms.training"},
-    "algorithms.parts": {"algorithms.encoders", "algorithms.training"},
-    "algorithms.training": {"algorithms.encoders", "algorithms.evaluation", "algorithms.method"},
+    "algorithms.parts": {"algorithms.encoders", "algorithms.images", "algorithms.method"},
+    "algorithms.evaluation": {"algorithms.images", "algorithms.parts"},
+    "algorithms.training": {
+        *("algorithms.encoders", "algorithms.evaluation", "algorithms.images", "algorithms.method", "algorithms.parts"),
+    },
     "bench.search": {"algorithms", *FLOOR},
     "bench.data": {"algorithms", "bench.search", *FLOOR},
     "bench.report": {"algorithms", "bench.search", *FLOOR},

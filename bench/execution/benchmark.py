@@ -36,13 +36,15 @@ from bench.execution import brought, driver, ray_cluster, single
 from bench.execution import profile as phases
 from bench.execution.calibration import calibrate
 from bench.execution.configuration import Configuration, TrainingConfiguration
+from bench.execution.executor import Executor
+from bench.execution.protocols import protocol
 from bench.execution.settings import TrainingSettings
 from bench.execution.tune import RayTune
 from bench.machine import cores
 from bench.report import anchors, report, results, table
 from bench.report import readme as readmes
 from bench.report.text import one_line
-from bench.search import budget, planning
+from bench.search import budget, evaluations, planning
 from bench.search.description import describe
 from bench.search.experiment import Experiment
 from bench.search.fold import Fold, read
@@ -97,8 +99,10 @@ class Outcome:
         return results.load(self.run_dir)
 
 
-def run(configuration: Configuration, command: str | None = None) -> Outcome:
-    """The benchmark that is asked for; `command` goes on record. Raises UserError."""
+def run(configuration: Configuration, command: str | None = None, executor: Executor | None = None) -> Outcome:
+    """The benchmark that is asked for; `command` goes on record. None of an executor is Ray Tune. Raises UserError."""
+    for name in configuration.protocols:
+        protocol(name)
     slots = count_slots(configuration.budget.device, configuration.rate, configuration.address)
     prepared = prepare(configuration)
     readme, run_dir = configuration.readme, prepared.run_dir
@@ -110,7 +114,7 @@ def run(configuration: Configuration, command: str | None = None) -> Outcome:
             return Outcome(0, run_dir, made)
         prepared.save()
         keep()
-    status = train_all(configuration, prepared, made, command)
+    status = train_all(configuration, prepared, made, command, executor)
     found = write_report(run_dir)
     if found.run["given_up"].keys() >= prepared.spaces.keys():
         status = status or 1  # a script that waits for results must see it
@@ -239,6 +243,7 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
         seed=configuration.seed,
         searcher=doors.absolute(configuration.searcher),
         scheduler=doors.absolute(configuration.scheduler),
+        protocols=configuration.protocols,
     )
     made = planning.make(
         experiment,
@@ -258,7 +263,13 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
     return made
 
 
-def train_all(configuration: Configuration, prepared: Prepared, made: Plan, command: str | None = None) -> int:
+def train_all(
+    configuration: Configuration,
+    prepared: Prepared,
+    made: Plan,
+    command: str | None = None,
+    executor: Executor | None = None,
+) -> int:
     """Carry the plan out, the Parquet files always up to date; the exit status. Raises UserError."""
     facts = {
         **machine_facts(configuration.on_gpu()),
@@ -277,10 +288,10 @@ def train_all(configuration: Configuration, prepared: Prepared, made: Plan, comm
     }
     run_dir = prepared.run_dir
     try:
-        driver.run(
+        fold = driver.run(
             made,
             run_dir,
-            RayTune(configuration.address),
+            executor or RayTune(configuration.address),
             fresh=configuration.fresh,
             facts=facts,
             on_results=lambda fold: results.write(fold, run_dir),
@@ -288,6 +299,8 @@ def train_all(configuration: Configuration, prepared: Prepared, made: Plan, comm
     except driver.Interrupted as interruption:
         print(f"{interruption} (without --fresh)" if configuration.fresh else interruption)
         return 128 + interruption.signal
+    for line in evaluations.left_out(made, fold):
+        print(f"note: {line}")
     return 0
 
 

@@ -89,7 +89,10 @@ class Configuration(TrainingConfiguration):
     """Of a Ray cluster; None is this machine alone."""
     searcher: str = "tpe"
     scheduler: str = "asha"
-    """Names or doors (`bench.search.search`)."""
+    """Names or doors (`bench.search.plugins`)."""
+    protocols: tuple[str, ...] = ()
+    """Those of `bench.execution.protocols` that judge the encoders which confirming trainings keep; also of a run whose
+    trainings are over."""
     readme: Path | None = None
     """A file that gets the table between the markers of its encoder."""
 
