@@ -49,7 +49,7 @@ class Mortal:
     a line to the file `log`: the epoch after which it began."""
 
     def __init__(self, trainer: Trainer, log: Path):
-        self.trainer, self.log = trainer, log
+        self.trainer, self.method, self.log = trainer, trainer.method, log
         self.state_dict, self.load_state_dict = trainer.state_dict, trainer.load_state_dict
 
     def __iter__(self) -> Iterator[EpochReport]:
