@@ -1,7 +1,7 @@
 """What holds for every test.
 
-Those marked `slow` run where SSL_BENCH_SLOW_TESTS=1 is set, as every night: they show of each method, or of each value,
-what others show of some.
+Those marked `slow` take more than a second or two: `-m "not slow"` leaves them out. Those marked `nightly` run where
+SSL_BENCH_NIGHTLY_TESTS=1 is set: they show of each method, or of each value, what others show of some.
 """
 
 import os
@@ -15,18 +15,19 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 
-SLOW = "SSL_BENCH_SLOW_TESTS"
+NIGHTLY = "SSL_BENCH_NIGHTLY_TESTS"
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", f"slow: runs where {SLOW}=1 is set")
+    config.addinivalue_line("markers", "slow: takes more than a second or two")
+    config.addinivalue_line("markers", f"nightly: runs where {NIGHTLY}=1 is set")
 
 
 def pytest_collection_modifyitems(items):
-    if os.environ.get(SLOW) != "1":
+    if os.environ.get(NIGHTLY) != "1":
         for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason=f"slow; {SLOW}=1 runs it"))
+            if item.get_closest_marker("nightly"):
+                item.add_marker(pytest.mark.skip(reason=f"nightly; {NIGHTLY}=1 runs it"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -96,7 +96,7 @@ DAILY = ("simclr", "mocov2", "swav", "dino")
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in DAILY else pytest.mark.slow) for name in [*METHODS, "supervised"]],
+    [pytest.param(name, marks=[] if name in DAILY else pytest.mark.nightly) for name in [*METHODS, "supervised"]],
 )
 def test_compiled_steps_train_as_plain_ones_and_one_graph_serves_other_values_images_and_epochs(name: str):
     assert_same_training(name, 3, 1e-4)
@@ -110,7 +110,7 @@ def test_compiled_steps_train_as_plain_ones_and_one_graph_serves_other_values_im
     assert counters["stats"]["unique_graphs"] == 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_inductor_trains_as_plain_steps_do(monkeypatch):
     monkeypatch.setattr(compiled, "BACKEND", "inductor")
     # It has a queue, an average and a random order of its own. More steps would magnify rounding.
@@ -121,8 +121,8 @@ def test_inductor_trains_as_plain_steps_do(monkeypatch):
     "changed",
     [
         {"optimizer": "adamw", "gradient_clip": 1.0},
-        *(pytest.param({"optimizer": kind}, marks=pytest.mark.slow) for kind in ("lars", "larc", "adam", "adamw")),
-        pytest.param({"gradient_clip": 1.0}, marks=pytest.mark.slow),
+        *(pytest.param({"optimizer": kind}, marks=pytest.mark.nightly) for kind in ("lars", "larc", "adam", "adamw")),
+        pytest.param({"gradient_clip": 1.0}, marks=pytest.mark.nightly),
     ],
 )
 def test_every_optimizer_compiles(changed: dict):

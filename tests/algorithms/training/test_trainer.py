@@ -64,7 +64,7 @@ EVERY_KIND_OF_STATE = {"moco": False, "pirl": True, "dino": False, "sela": True}
 @pytest.mark.parametrize(
     ("name", "bfloat16"),
     [
-        pytest.param(name, bfloat16, marks=[] if EVERY_KIND_OF_STATE.get(name) is bfloat16 else pytest.mark.slow)
+        pytest.param(name, bfloat16, marks=[] if EVERY_KIND_OF_STATE.get(name) is bfloat16 else pytest.mark.nightly)
         for name in [*METHODS, "supervised"]
         for bfloat16 in (False, True)
     ],
