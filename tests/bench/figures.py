@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench.execution import tune
+from bench.execution.calibration import calibrate
 from bench.search.budget import Budget
 from bench.search.experiment import Experiment
 from bench.search.ledger import Ledger
@@ -27,6 +28,7 @@ from bench.search.plan import Costs, Plan
 from bench.search.planning import make
 from bench.search.search import Search
 from bench.search.simulate import MemoryLedger, fairness, plan_for, simulate, synthetic
+from tests.bench.fake_trainer import Settings
 from tests.bench.harness import FaultySpace
 
 FAKE = "tests.bench.fake_trainer:Fake"
@@ -40,7 +42,7 @@ def resident_megabytes() -> float:
 
 def experiment(factory: str, methods: int = 4, epochs: int = 9, **settings) -> Experiment:
     spaces = {name: FaultySpace(name) for name in ("simclr", "byol", "moco", "swav")[:methods]}
-    return Experiment(spaces, factory, settings, baselines=(), epochs=epochs, seeds=1)
+    return Experiment(spaces, factory, Settings(settings), baselines=(), epochs=epochs, seeds=1)
 
 
 def quiet_run(plan: Plan, folder: Path, **options):
@@ -119,9 +121,11 @@ def resume(folder: Path) -> None:
 
 
 def overhead(folder: Path) -> None:
-    fold = quiet_run(make(experiment(TINY, 2, epochs=6), Budget("cpu", 40.0), 1), folder / "overhead")
+    fold = quiet_run(
+        make(experiment(TINY, 2, epochs=6), Budget("cpu", 40.0), 1, calibrate=calibrate), folder / "overhead"
+    )
     extra = [
-        trial.held - sum(report["seconds"] for report in trial.reports.values())
+        trial.held - sum(report.seconds for report in trial.reports.values())
         for trial in fold.trials.values()
         if trial.final
     ]
