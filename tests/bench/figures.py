@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench.execution import driver, session
+from bench.execution.calibration import calibrate
 from bench.execution.tune import RayTune
 from bench.search.budget import Budget
 from bench.search.experiment import Experiment
@@ -121,9 +122,11 @@ def resume(folder: Path) -> None:
 
 
 def overhead(folder: Path) -> None:
-    fold = quiet_run(make(experiment(TINY, 2, epochs=6), Budget("cpu", 40.0), 1), folder / "overhead")
+    fold = quiet_run(
+        make(experiment(TINY, 2, epochs=6), Budget("cpu", 40.0), 1, calibrate=calibrate), folder / "overhead"
+    )
     extra = [
-        trial.held - sum(report["seconds"] for report in trial.reports.values())
+        trial.held - sum(report.seconds for report in trial.reports.values())
         for trial in fold.trials.values()
         if trial.final
     ]
