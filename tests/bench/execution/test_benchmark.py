@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.data import images, known, saved
+from bench.data import known, named, saved
+from bench.data.dataset import SMALLEST
 from bench.errors import UserError
 from bench.execution import benchmark, driver
 from bench.execution.configuration import WHOLE, Configuration, TrainingConfiguration
@@ -83,8 +84,8 @@ def test_what_cannot_be_meant_is_refused_when_it_is_asked_for(asked, expected, t
 
 
 def test_names_that_are_known_without_pytorch_are_those_that_there_are(tmp_path):
-    assert ("shapes", *images.NAMED) == known.NAMES
-    assert WHOLE["image_size"][0] == images.SMALLEST
+    assert ("shapes", *named.NAMED) == known.NAMES
+    assert WHOLE["image_size"][0] == SMALLEST
     for name in known.NAMES:
         known.check(name)
     known.check(tmp_path)
@@ -158,7 +159,7 @@ def test_the_images_are_written_once_into_the_runs_folder_and_before_the_calibra
         assert Path(experiment.settings.data).is_relative_to(tmp_path / "run")
         return calibrate(experiment)
 
-    monkeypatch.setattr(images, "save", save)
+    monkeypatch.setattr(saved, "save", save)
     monkeypatch.setattr(benchmark, "calibrate", calibrate)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()

@@ -264,12 +264,12 @@ def test_a_method_of_the_users_own_is_trained_by_the_name_that_it_has_in_the_run
 
 def test_an_encoder_of_the_users_own_is_trained_and_a_door_that_leads_nowhere_is_refused_in_a_line(settings, tmp_path):
     (tmp_path / "own.py").write_text(OWN)
-    own = Training(dataclasses.replace(settings, encoder=f"{tmp_path / 'own.py'}:network"))
-    assert own.encoder.__name__ == "network"
-    assert own.encoder is own.encoder
-    trainer = own.build(trial("search"))
+
+    def behind(door):
+        return Training(dataclasses.replace(settings, encoder="own", encoder_door=f"{tmp_path / 'own.py'}:{door}"))
+
+    trainer = behind("network").build(trial("search"))
     assert trainer.facts["encoder_parameters"] == 3 * 8 * 4 * 4 + 8
     assert [*trainer][-1].metrics
-    assert Training(settings).encoder == "resnet8"
-    with pytest.raises(UserError, match=r"there is no encoder '.*:nothing'; name a function that makes a network"):
-        _ = Training(dataclasses.replace(settings, encoder=f"{tmp_path / 'own.py'}:nothing")).encoder
+    with pytest.raises(UserError, match=r"there is no encoder '.*:nothing'; give package.module:function"):
+        behind("nothing").build(trial("search"))
