@@ -6,6 +6,8 @@ SSL_BENCH_NIGHTLY_TESTS=1 is set: they show of each method, or of each value, wh
 
 import os
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch: two tests run at a time
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings

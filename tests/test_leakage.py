@@ -24,6 +24,8 @@ from bench.execution.training import Training
 from bench.search.job import Job
 from bench.search.space import load
 
+pytestmark = pytest.mark.slow
+
 ACCURACIES = ("knn_200", "knn_20", "purity_20")
 RARE = 1e-6
 """How seldom guessing gives an accuracy outside the bounds, on each side."""

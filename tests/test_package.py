@@ -14,6 +14,8 @@ from algorithms import METHODS
 from tests.bench import synthetic_run
 from tests.hostile import hostile
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
 

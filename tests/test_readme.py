@@ -182,12 +182,14 @@ def python(checkout: Path, *words: str, folder: Path | None = None) -> str:
 SSL_BENCH = "import sys; from bench.commands.main import main; sys.exit(main())"
 
 
+@pytest.mark.slow
 def test_the_loop_of_ones_own_trains_and_keeps_an_encoder(checkout: Path, tmp_path: Path):
     told = python(checkout, "-c", block(LOOP), folder=tmp_path)
     assert [line.split()[0] for line in told.splitlines()] == ["1", "2"]
     assert (tmp_path / "encoder.pt").stat().st_size > 100_000
 
 
+@pytest.mark.slow
 def test_the_encoder_that_train_keeps_is_loaded_and_gives_the_features_that_were_judged(checkout: Path):
     words = ["train", "byol", "--image-size", "64", "--encoder", "resnet18", "--run-dir", str(checkout / "run")]
     python(checkout, "-c", SSL_BENCH, *words, "--dataset", "shapes", "--limit", "16", "--epochs", "1")
@@ -203,6 +205,7 @@ def test_the_encoder_that_train_keeps_is_loaded_and_gives_the_features_that_were
     assert torch.allclose(torch.load(kept / "features.pt"), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_method_of_ones_own_is_trained_by_its_name(checkout: Path):
     imports = [line for line in (ROOT / "algorithms" / "simclr.py").read_text().splitlines() if " import " in line]
     (checkout / "algorithms" / "mymethod.py").write_text("\n".join([*imports, "", block(METHOD)]))

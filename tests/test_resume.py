@@ -35,6 +35,8 @@ from bench.search.job import Assignment, Job
 from bench.search.plan import Costs, Plan
 from bench.search.space import load
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 METHOD, EPOCHS = "pirl", 4
 FACTORY = "tests.test_resume:MortalTraining"

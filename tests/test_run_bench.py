@@ -16,6 +16,8 @@ from bench.search.fold import Fold, read
 from tests.bench.class_folders import class_folders
 from tests.hostile import hostile
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 METHODS = ("simclr", "moco")
 BUDGET = ["--budget", "20cpu-minutes"]

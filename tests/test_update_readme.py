@@ -14,6 +14,7 @@ from tests.bench.class_folders import class_folders
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.mark.slow
 def test_the_readme_gets_the_table_when_asked_and_never_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
     """Of a run on CIFAR-10 that has ended; its trials are made up."""
 

@@ -130,6 +130,7 @@ def limit_to(cores: float) -> Path | None:
     return None
 
 
+@pytest.mark.slow
 def test_half_a_core_of_a_real_group_is_one_slot():
     group = limit_to(0.5)
     if group is None:

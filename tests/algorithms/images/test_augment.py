@@ -191,6 +191,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_augment_is_one_graph_without_host_synchronisation(kind):
     """`fullgraph` and fake tensors admit no branch on data; the graph's results are those of the plain code."""
@@ -207,6 +208,7 @@ def test_augment_is_one_graph_without_host_synchronisation(kind):
         assert a.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.slow
 def test_recoloured_is_one_graph_without_host_synchronisation():
     patches, view = torch.randn(6, 3, 8, 8), View(8, scale=None, blur=0.5, solarize=0.2)
     torch._dynamo.reset()
@@ -217,6 +219,7 @@ def test_recoloured_is_one_graph_without_host_synchronisation():
     assert_same(compiled, recoloured(patches, view), 5e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
 def test_compiled_views_equal_eager_ones():
     torch.manual_seed(0)

@@ -67,6 +67,7 @@ def test_a_training_and_its_evaluation_are_the_same_whatever_keeps_the_images():
     assert store.batches > 0
 
 
+@pytest.mark.slow
 def test_a_store_that_no_graph_could_hold_feeds_compiled_steps(monkeypatch):
     monkeypatch.setattr("algorithms.training.compiled.BACKEND", "aot_eager")
     torch._dynamo.reset()

@@ -94,6 +94,7 @@ DAILY = ("simclr", "mocov2", "swav", "dino")
 """Of the methods: one without state, a queue and a random order, prototypes and crops, a schedule of its own."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[] if name in DAILY else pytest.mark.nightly) for name in [*METHODS, "supervised"]],
@@ -117,6 +118,7 @@ def test_inductor_trains_as_plain_steps_do(monkeypatch):
     assert_same_training("mocov2", 1, 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -131,6 +133,7 @@ def test_every_optimizer_compiles(changed: dict):
     assert graphed.notice is None
 
 
+@pytest.mark.slow
 def test_a_compiled_step_keeps_no_trainer_alive():
     made = trainer("byol", True)
     train(made, 2)
@@ -154,6 +157,7 @@ def broken(monkeypatch):
     monkeypatch.setattr(compiled, "BACKEND", backend)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compiled_trains_as_it_is_after_one_line_that_says_why(broken):
     plain, graphed = trainer("mocov2", False), trainer("mocov2", True)
     losses = train(plain, 3)
@@ -174,6 +178,7 @@ def test_a_machine_without_a_compiler_trains_after_one_line(monkeypatch, tmp_pat
     assert losses == train(trainer("simsiam", False), 2)
 
 
+@pytest.mark.slow
 def test_a_torn_library_in_the_cache_is_removed_and_compiled_anew(monkeypatch, tmp_path):
     """A worker that was killed while it compiled leaves one."""
     torn = tmp_path / "ab" / "cd.main.so"
@@ -200,6 +205,7 @@ def test_a_library_that_is_not_in_the_cache_is_left_alone(tmp_path, monkeypatch)
     assert elsewhere.exists()
 
 
+@pytest.mark.slow
 def test_a_process_that_compiles_keeps_the_code_in_the_durable_folder(tmp_path):
     """What the compiler's modules choose when they are imported must not win."""
     program = """
@@ -227,6 +233,7 @@ print(cache_dir())
     assert answer.stdout.strip() == str(tmp_path / "ssl-bench" / "inductor")
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_is_no_reason_to_go_on(monkeypatch):
     def backend(graph, inputs):
         raise torch.OutOfMemoryError("CUDA out of memory")

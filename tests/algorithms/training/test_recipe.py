@@ -45,6 +45,7 @@ def test_effective_hyperparameters_are_all_of_them_those_not_given_at_their_defa
     assert found.items() >= (given | {"queue_hidden": 10**6, "batch_size": 256, "optimizer": "sgd"}).items()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*METHODS, *BASELINES])
 @given(data=st.data())
 @settings(max_examples=40)

@@ -61,6 +61,7 @@ EVERY_KIND_OF_STATE = {"moco": False, "pirl": True, "dino": False, "sela": True}
 """A queue, a bank, an average with a centre, assignments; whether in bfloat16."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "bfloat16"),
     [
@@ -277,6 +278,7 @@ def test_a_batch_of_fewer_than_two_images_is_refused(size: int):
         trainer("simclr", hyperparameters={"batch_size": size})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*METHODS, "supervised"])
 @pytest.mark.parametrize(("batch_size", "images"), [(2, 2), (2, 7), (3, 5), (5, 5), (5, 13)])
 def test_the_smallest_batches_train_to_a_finite_loss(name: str, batch_size: int, images: int):

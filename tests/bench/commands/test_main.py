@@ -67,6 +67,7 @@ LIGHT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)
 def test_help_and_what_is_refused_by_its_name_alone_import_nothing_heavy(words: list[str]):
     told = subprocess.run(

@@ -95,6 +95,7 @@ def test_an_option_with_an_empty_value_is_refused_in_one_line(option: str, value
     assert re.fullmatch(rf"error: argument {option}: .*\n", told)
 
 
+@pytest.mark.slow
 @given(st.sampled_from(VALUED), st.text(max_size=20) | st.integers().map(str) | st.floats().map(str))
 def test_whatever_the_value_of_an_option_it_is_parsed_or_refused_in_one_line(option: str, value: str):
     told = ""
@@ -117,6 +118,7 @@ def test_a_budget_is_needed(capsys):
     assert "--budget is needed, such as 8gpu-hours" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_gets_one_line_and_status_2_and_leaves_nothing(case: str, tmp_path: Path, capfd, monkeypatch):
     monkeypatch.chdir(ROOT)  # where the README is

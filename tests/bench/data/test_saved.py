@@ -123,6 +123,7 @@ def test_on_a_full_disk_saving_is_refused_on_one_line_and_leaves_nothing(tmp_pat
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.slow
 def test_saving_takes_no_second_copy_of_the_images(tmp_path):
     script = """
 import resource, sys

@@ -2,6 +2,7 @@ import hashlib
 import random
 
 import numpy as np
+import pytest
 import torch
 
 from algorithms import method_class
@@ -41,6 +42,7 @@ def test_training_and_test_images_are_all_different():
     assert len(digests) == 1400
 
 
+@pytest.mark.slow
 def test_self_supervision_beats_raw_pixels_and_a_random_encoder_by_ten_points():
     (pixels, labels), (queries, query_labels) = shapes.generate()
     evaluation = Evaluation(

@@ -28,6 +28,7 @@ def content(reports):
     return [{k: v for k, v in report.to_json().items() if k not in timing} for report in reports]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", [FAKE, TINY])
 def test_an_attempt_continues_the_one_before_it_exactly(tmp_path, monkeypatch, factory):
     settings = {"seconds": 0.0}
@@ -44,6 +45,7 @@ def test_an_attempt_continues_the_one_before_it_exactly(tmp_path, monkeypatch, f
     assert content(told + again + rest) == content(whole)
 
 
+@pytest.mark.slow
 def test_epochs_that_the_ledger_has_are_trained_again_but_not_told_again(tmp_path):
     settings = {"seconds": 0.0}
     whole = steps(Attempt(assignment("whole"), Trainers(TINY, settings), tmp_path), 5)
@@ -52,6 +54,7 @@ def test_epochs_that_the_ledger_has_are_trained_again_but_not_told_again(tmp_pat
     assert content(steps(lost, 1)) == content(whole[4:])
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_the_epochs_since_the_one_before_it(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "PART", math.inf)
     whole = steps(Attempt(assignment("whole"), Trainers(TINY, {}), tmp_path), 5)
@@ -64,6 +67,7 @@ def test_a_damaged_checkpoint_costs_the_epochs_since_the_one_before_it(tmp_path,
     assert content(told + steps(third, 3)) == content(whole)
 
 
+@pytest.mark.slow
 def test_a_zombie_with_an_old_attempt_number_spoils_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "PART", math.inf)
     settings = {"seconds": 0.0}

@@ -195,6 +195,7 @@ def comparison(run_dir: Path) -> Configuration:
     return Configuration(methods=methods, budget=Budget.parse("9cpu-hours"), **asked)
 
 
+@pytest.mark.slow
 def test_a_method_and_an_encoder_of_ones_own_are_calibrated_in_a_process_of_its_own(own, capfd):
     made = benchmark.run(dataclasses.replace(comparison(own / "run"), dry_run=True)).plan
     assert made.calibration.keys() >= {"simclr", "mymethod"}

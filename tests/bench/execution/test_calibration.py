@@ -101,6 +101,7 @@ def test_the_choices_of_a_method_with_half_the_batch_are_those_that_differ_with_
     assert found["choices"] == {"byol": {"heads": [1, 2, 3]}}
 
 
+@pytest.mark.slow
 def test_a_method_whose_batch_memory_does_not_hold_is_planned_with_half_of_it_and_keeps_it(tmp_path, monkeypatch):
     asked, budget = with_batches(byol=128, moco=64), Budget.parse("1gpu-hours")
     options = {"run_dir": tmp_path, "facts": H100}
@@ -117,6 +118,7 @@ def test_a_method_whose_batch_memory_does_not_hold_is_planned_with_half_of_it_an
     assert search.fold.halved == {"byol"}
 
 
+@pytest.mark.slow
 def test_a_method_of_which_memory_does_not_hold_half_a_batch_ends_the_calibration_in_a_line():
     with pytest.raises(UserError, match=r"^calibration failed: .*out of memory") as error:
         calibrating.calibrate(with_batches(byol=130))

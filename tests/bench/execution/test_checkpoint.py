@@ -87,6 +87,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [6_000, 1_000_000])
 def test_a_checkpoint_that_cannot_be_written_whole_is_an_error_of_the_disk_and_the_former_one_stands(tmp_path, size):
     path = tmp_path / "attempt-1.pt"

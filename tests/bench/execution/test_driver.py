@@ -14,6 +14,8 @@ from bench.search.fold import Fold, read
 from bench.search.schedulers import Full
 from tests.bench.harness import ROOT, check, drive, start
 
+pytestmark = pytest.mark.slow
+
 METHODS = {"simclr": None, "byol": None}
 
 

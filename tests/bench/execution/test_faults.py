@@ -22,6 +22,8 @@ from bench.search.schedulers import Full
 from bench.search.simulate import plan_for, simulate, synthetic
 from tests.bench.harness import check, drive, reports, start, wait_for_reports
 
+pytestmark = pytest.mark.slow
+
 METHODS = {"simclr": None, "byol": None}
 FAULTS = ("nan", "infinity", "collapse", "exception", "memory", "hang", "kill", "untellable")
 

@@ -115,6 +115,7 @@ def test_an_encoder_is_kept_though_the_worker_died_before_it_told_the_last_epoch
     assert kept.path(tmp_path, "a").exists()
 
 
+@pytest.mark.slow
 def test_an_encoder_that_is_not_there_or_damaged_and_an_unknown_protocol_fail_the_job_in_a_line(settings, tmp_path):
     job = asked("simclr", "confirm")
     assert "a has left no encoder; it would be " in told(judging(job), settings, tmp_path).failure.text

@@ -19,6 +19,8 @@ from bench.execution import ray_cluster
 from bench.search.fold import read
 from tests.bench.harness import wait_for_reports
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 CLUSTER = """
 import sys

@@ -124,6 +124,7 @@ def test_a_calibration_on_a_gpu_tells_what_memory_it_took_of_how_much(settings):
     assert 0 < found.memory < found.device_memory
 
 
+@pytest.mark.slow
 def test_a_trial_on_a_cpu_has_one_thread(settings):
     program = (
         "import json, sys, torch\nfrom bench.execution.training import Training\ntorch.set_num_threads(3)\n"

@@ -17,6 +17,8 @@ from bench.search.ledger import Ledger
 from bench.search.simulate import plan_for, synthetic
 from tests.bench.harness import ROOT, check, drive, start, wait_for_reports
 
+pytestmark = pytest.mark.slow
+
 METHODS = {"simclr": None, "byol": None}
 
 

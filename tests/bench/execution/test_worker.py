@@ -32,6 +32,7 @@ def run_in_one_process(folder, *trials):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_trial_in_a_used_worker_gives_bit_identical_results_to_one_in_a_fresh_worker(tmp_path):
     last = {"uid": "last", "learning_rate": 0.3}
     before = [
@@ -57,6 +58,7 @@ time.sleep(float(sys.argv[3]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("driver", "seconds", "status"), [("", 60, 1), ("another machine", 1, 0)])
 def test_a_lock_that_nobody_holds_ends_workers_on_the_drivers_machine_only(tmp_path, driver, seconds, status):
     """Many shared file systems keep a lock on the node that took it: elsewhere it is free though the driver lives."""

@@ -12,6 +12,8 @@ import pytest
 
 from tests.bench.report.pages import KINDS, charts, make
 
+pytestmark = pytest.mark.slow
+
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 

@@ -85,6 +85,7 @@ def _notes(folder):
     return "\n".join(line for line in lines if not line.startswith("|"))
 
 
+@pytest.mark.slow
 def test_the_page_counts_trainings_and_charges_evaluations(both):
     before, after = (report.write(folder).read_text() for folder in both)
     for part in (r"<div class=label>Trials</div>.*?</div></div>", r'<section id="failures">.*?</section>'):

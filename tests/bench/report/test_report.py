@@ -14,6 +14,7 @@ from tests.bench import synthetic_run
 from tests.bench.report.pages import HOSTILE, KINDS, Checker, charts, make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_page_is_whole_whatever_the_run_has(kind, tmp_path):
     _, page = make(tmp_path, **KINDS[kind])
@@ -93,6 +94,7 @@ def test_no_text_of_the_run_becomes_markup_or_script(tmp_path):
     assert page.count("&lt;script&gt;alert") > 10  # it is shown, not dropped
 
 
+@pytest.mark.slow
 def test_thousands_of_trials_stay_below_five_megabytes(tmp_path):
     path, page = make(tmp_path, ORDER, trials=200, epochs=30, slots=32)
     assert len(results.load(tmp_path).trials) > 3000

@@ -175,6 +175,7 @@ BY_TYPE = {
 rows = st.lists(st.fixed_dictionaries({f.name: st.none() | BY_TYPE[f.type] for f in results.TRIALS}), max_size=4)
 
 
+@pytest.mark.slow
 @given(rows)
 def test_any_row_comes_back_as_it_was_saved(tmp_path_factory, trials):
     folder = tmp_path_factory.mktemp("rows")

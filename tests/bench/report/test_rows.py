@@ -88,6 +88,7 @@ def whole_rows(run):
     return rows(run)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_a_failed_seed_never_makes_a_row_better(run, whole_rows, data):
     tested = run.trials[run.trials.stage.isin(["confirm", "published"])]

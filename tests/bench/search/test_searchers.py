@@ -21,6 +21,7 @@ def beside_a_cliff(trial, epoch):
     return (math.nan if at["a"] > 0.65 else math.exp(-4 * off) * epoch / trial.epochs), 1.0
 
 
+@pytest.mark.slow
 def test_tpe_finds_more_than_random_search_and_keeps_away_from_where_trainings_diverge():
     missed, failed = {}, {}
     for searcher in ("tpe", "random"):

@@ -26,6 +26,7 @@ def test_methods_get_equal_device_time_and_the_budget_is_kept(methods, slots, tr
         assert fold.spent[method] >= plan.share * 0.95 - plan.cost(method, "search", 0, gap)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("searcher", "recipe"), [("tpe", None), ("random", None), ("random", 0.2), ("random", 1.5)])
 @pytest.mark.parametrize(("slots", "trials", "epochs"), [(64, 1200, 27), (64, 600, 100), (8, 300, 27), (2, 90, 9)])
 def test_methods_get_the_same_device_time_to_a_twentieth_whoever_wins(slots, trials, epochs, searcher, recipe):
@@ -86,6 +87,7 @@ def test_a_larger_budget_continues_what_was_cut_and_searches_on():
     assert all(t.of != fold.winner(t.method) for t in superseded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("factor", "published"), [(1.25, None), (1.5, None), (2, None), (3, None), (1.25, 0.2), (2, 1.5)]
 )

@@ -101,6 +101,7 @@ def test_failures_of_the_recipe_are_told_as_the_worst_that_was_pruned_and_those_
     assert list(seen.intermediate_values.values()) == pytest.approx(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("searcher", ["tpe", "random"])
 @pytest.mark.parametrize("name", FINITE)
 def test_every_configuration_is_searched_once_and_then_confirmed(name, searcher):
