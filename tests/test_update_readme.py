@@ -8,6 +8,7 @@ import pytest
 
 import run_bench
 from bench.execution import benchmark, driver
+from bench.search.fold import Fold
 from tests.bench import synthetic_run
 from tests.bench.class_folders import class_folders
 
@@ -29,7 +30,7 @@ def test_the_readme_gets_the_table_when_asked_and_never_else(tmp_path: Path, mon
     readme = Path(shutil.copy(ROOT / "README.md", checkout))
     before = readme.read_text()
     monkeypatch.chdir(checkout)
-    monkeypatch.setattr(driver, "run", lambda *_, **__: synthetic_run.write(run_dir, encoder="resnet8"))
+    monkeypatch.setattr(driver, "run", lambda *_, **__: synthetic_run.write(run_dir, encoder="resnet8") and Fold())
     images = class_folders(tmp_path / "cifar10", [16])
     words = ["--methods", "simclr", "--budget", "20cpu-minutes", "--epochs", "2", "--run-dir", str(run_dir)]
     words += ["--dataset", str(images)]
