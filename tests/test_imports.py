@@ -1,6 +1,7 @@
-"""Imports run one way, between the wings of the house and between files."""
+"""Imports run one way, between the wings of the house and between files; each wing has a map of its files."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -26,6 +27,8 @@ BELOW = {
     "bench.commands": {"algorithms", "bench.search", "bench.data", "bench.report", "bench.execution", *FLOOR},
 }
 """Wing -> what its files may import beside each other."""
+MAPPED = sorted(BELOW.keys() - {"algorithms.encoders"})
+"""Those whose `__init__` is a map; the encoders' is the table of their names."""
 HEAVY = {"ray", "optuna", "pandas", "pyarrow", "plotly", "yaml", "jinja2", "click"}
 """What algorithms/ knows nothing of."""
 
@@ -97,3 +100,11 @@ def test_no_file_imports_itself_through_others():
         TopologicalSorter(imports()).prepare()
     except CycleError as error:
         pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("wing", [*MAPPED, "bench.report.sections", "bench.report.sections.method"])
+def test_the_map_of_a_wing_names_its_files_each_once(wing: str):
+    folder = ROOT / wing.replace(".", "/")
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    named = re.findall(r"`(\w+)`", ast.get_docstring(ast.parse((folder / "__init__.py").read_text())))
+    assert sorted(named) == sorted(files)

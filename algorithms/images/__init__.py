@@ -1,0 +1,1 @@
+"""Images and their views: `store`, `view`, `geometry`, `colour`, `augment`."""

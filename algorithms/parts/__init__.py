@@ -1,0 +1,1 @@
+"""What methods are made of: `views`, `heads`, `losses`, `memory`, `schedules`, `precision`, `foreach`."""

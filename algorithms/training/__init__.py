@@ -1,0 +1,1 @@
+"""Training any method: `recipe`, `trainer`, `report`, `optimizers`, `compiled`, `process`."""

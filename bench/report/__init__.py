@@ -1,0 +1,8 @@
+"""What a run leaves to read.
+
+Parquet            `results`, `run`, `trials`
+What it says       `statistics`, `rows`, `columns`, `notes`, `text`
+The table          `table`, `readme`
+The page           `report`, `page`, `cards`, and a file a section in `sections/`
+Beside others      `anchors`
+"""

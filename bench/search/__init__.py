@@ -1,0 +1,12 @@
+"""What to run next and whom to believe.
+
+The record         `events`, `trials`, `fold`, `ledger`
+What is asked      `budget`, `experiment`, `space`, `methods`
+The plan           `plan`, `planning`, `description`
+Choosing           `search`, which puts together `proposals`, `confirmations`, `evaluations`, `winners`, `decisions`,
+                   `selection`
+Accounts           `meter`, `paces`, `shares`, `tally`
+Plugged in         `searchers`, `schedulers`, `plugins`, `studies`
+Given out          `job`
+Without a worker   `simulate`
+"""

@@ -1,0 +1,2 @@
+"""The sections of the page: `results_table`, `accuracy`, `compute`, `ranking`, `methods` (its parts are in `method/`),
+`timeline`, `failures`, `protocol`."""
