@@ -171,9 +171,9 @@ def test_what_cannot_be_compiled_trains_as_it_is_after_one_line_that_says_why(br
 
 def test_a_machine_without_a_compiler_trains_after_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(compiled, "BACKEND", "inductor")
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (str(tmp_path / "no-such-compiler"),))
     graphed = trainer("simsiam", True)
-    with pytest.warns(UserWarning, match=r"not compiled: .*ompiler"):
+    missing = torch._inductor.config.patch({"cpp.cxx": (str(tmp_path / "no-such-compiler"),)})
+    with missing, pytest.warns(UserWarning, match=r"not compiled: .*ompiler"):
         losses = train(graphed, 2)
     assert losses == train(trainer("simsiam", False), 2)
 
