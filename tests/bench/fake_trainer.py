@@ -26,6 +26,8 @@ from bench.execution.factory import Calibration
 from bench.search.job import Job
 
 FAULT_EPOCH = 3
+SIGN = 0.05
+"""Seconds between the life signs of a trial."""
 
 
 def accuracy(hyperparameters: Mapping[str, Any], seed: int, epoch: int, epochs: int) -> float:
@@ -87,7 +89,7 @@ class FakeTrainer:
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
             self._trace(now)
-            time.sleep(min(0.05, end - now))
+            time.sleep(min(SIGN, end - now))
         self._trace(time.monotonic())
 
     def _trace(self, now: float) -> None:

@@ -12,7 +12,7 @@ import pytest
 from bench.search.events import read_events
 from bench.search.fold import Fold, read
 from bench.search.schedulers import Full
-from tests.bench.harness import ROOT, check, drive, start
+from tests.bench.harness import ROOT, check, drive, signs, start
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def run(tmp_path_factory):
     events = [read_events(folder / "run" / "ledger.jsonl")[0]]
     again = drive(folder / "run", f"{seconds}cpu-seconds", **options)
     events.append(read_events(folder / "run" / "ledger.jsonl")[0])
-    signs = [json.loads(line) for line in trace.read_text().splitlines()]
+    told = signs(trace)
     for more in (seconds * 7 // 5, seconds * 3, seconds * 9):
         larger = drive(folder / "run", f"{more}cpu-seconds", timeout=900, **options)
         if kinds(read_events(folder / "run" / "ledger.jsonl")[0])["suggested"] > kinds(events[-1])["suggested"]:
@@ -54,8 +54,8 @@ def run(tmp_path_factory):
         "again": again,
         "larger": larger,
         "events": events,
-        "workers": len({sign["pid"] for sign in signs}),
-        "niceness": {sign["niceness"] for sign in signs},
+        "workers": len({sign["pid"] for sign in told}),
+        "niceness": {sign["niceness"] for sign in told},
         "budgets": (seconds, more),
     }
 

@@ -2,7 +2,6 @@
 that jump; on plain processes, and what Ray has a part in on Ray too. After each, `harness.check` holds. (Torn ledgers,
 old formats and a second driver's lock are in test_ledger.py, full disks without a run in test_full_disk.py.)"""
 
-import json
 import os
 import random
 import re
@@ -20,7 +19,7 @@ from bench.search.ledger import Ledger
 from bench.search.plan import CONFIRM_IMAGES
 from bench.search.schedulers import Full
 from bench.search.simulate import plan_for, simulate, synthetic
-from tests.bench.harness import check, drive, reports, start, wait_for_reports
+from tests.bench.harness import check, drive, reports, signs, start, wait_for_reports
 
 pytestmark = pytest.mark.slow
 
@@ -134,10 +133,10 @@ def test_a_killed_worker_costs_at_most_the_epochs_since_the_last_checkpoint(tmp_
     assert all(trial.state != "running" for trial in fold.trials.values())
     killed = [trial for trial in fold.trials.values() if trial.final and trial.attempts == 2]
     assert len(killed) >= 2
-    signs = [json.loads(line) for line in trace.read_text().splitlines()]
+    told = signs(trace)
     for trial in killed:
         assert trial.state == "complete"
-        own = [(sign["pid"], sign["epoch"]) for sign in signs if sign["uid"] == trial.uid]
+        own = [(sign["pid"], sign["epoch"]) for sign in told if sign["uid"] == trial.uid]
         first, second = (min(e for p, e in own if p == pid) for pid in dict.fromkeys(p for p, _ in own))
         assert first == 0
         assert second >= 1  # what the first worker had saved was not trained again

@@ -1,7 +1,6 @@
 """Runs on Ray Tune, of a fake trainer."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from bench.execution.session import Session
 from bench.execution.signals import Signals
 from bench.search.ledger import Ledger
 from bench.search.simulate import plan_for, synthetic
-from tests.bench.harness import ROOT, check, drive, start, wait_for_reports
+from tests.bench.harness import ROOT, check, drive, signs, start, wait_for_reports
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +54,7 @@ def test_several_trials_share_a_gpu_and_are_charged_their_part_of_it(tmp_path):
     )
     assert done.returncode == 130, done.stdout + done.stderr
     fold = check(tmp_path / "run", trace, rate=0.5)
-    assert len({json.loads(line)["pid"] for line in trace.read_text().splitlines()}) == 3
+    assert len({sign["pid"] for sign in signs(trace)}) == 3
     assert any(trial.state == "complete" for trial in fold.trials.values())
 
 
@@ -165,7 +164,7 @@ def guarded(tmp_path_factory):
         "modes": modes,
         "answers": answers,
         "files": list(temporary.iterdir()),
-        "signs": [json.loads(line) for line in trace.read_text().splitlines()],
+        "signs": signs(trace),
     }
 
 
