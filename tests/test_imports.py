@@ -16,7 +16,7 @@ BELOW = {
     "algorithms.images": set(),
     "algorithms.encoders": set(),
     "algorithms.parts": {"algorithms.encoders", "algorithms.images", "algorithms.method"},
-    "algorithms.evaluation": {"algorithms.images", "algorithms.parts"},
+    "algorithms.evaluation": {"algorithms.encoders", "algorithms.images", "algorithms.parts"},
     "algorithms.training": {
         *("algorithms.encoders", "algorithms.evaluation", "algorithms.images", "algorithms.method", "algorithms.parts"),
     },

@@ -1,5 +1,7 @@
 """What an encoder is."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -43,10 +45,8 @@ def as_encoder(network: nn.Module, name: str, image_size: int) -> Encoder:
 def _width(network: nn.Module, name: str, image_size: int) -> int:
     parameter = next(network.parameters(), None)
     images = torch.zeros(2, 3, image_size, image_size, device=None if parameter is None else parameter.device)
-    modes = [(module, module.training) for module in network.modules()]
-    found = network.eval()(images)
-    for module, training in modes:
-        module.training = training
+    with evaluating(network):
+        found = network(images)
     if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
         kind = f"[{', '.join(map(str, found.shape))}]" if isinstance(found, Tensor) else f"a {type(found).__name__}"
         raise ValueError(
@@ -54,6 +54,18 @@ def _width(network: nn.Module, name: str, image_size: int) -> int:
             "After a map belong nn.AdaptiveAvgPool2d(1) and nn.Flatten()."
         )
     return found.shape[1]
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network is in eval mode; afterwards each of its modules is in the mode that it was in."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def whole_patches(side: float, encoder: Encoder) -> int:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from algorithms.encoders.encoder import evaluating
 from algorithms.images.augment import unaugmented
 from algorithms.images.store import ImageStore
 from algorithms.parts import precision
@@ -22,14 +23,11 @@ def encode(encoder: nn.Module, images: ImageStore, index: Tensor | None = None) 
     device = images.device
     encoder.to(device=device)
     encoder.to(memory_format=torch.channels_last)
-    modes = [(module, module.training) for module in encoder.modules()]
-    encoder.eval()
     bfloat16 = precision.computes_bfloat16(device)
     rows = []
-    for part in (torch.arange(len(images), device=device) if index is None else index).split(BATCH):
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            found = encoder(unaugmented(images.gather(part)))
-        rows.append(F.normalize(found.float().flatten(1), dim=1))
-    for module, training in modes:
-        module.training = training
+    with evaluating(encoder):
+        for part in (torch.arange(len(images), device=device) if index is None else index).split(BATCH):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                found = encoder(unaugmented(images.gather(part)))
+            rows.append(F.normalize(found.float().flatten(1), dim=1))
     return torch.cat(rows)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from bench.commands.options import SETTINGS
 from bench.errors import UserError
 from bench.output import readerless
 
@@ -36,7 +37,7 @@ ssl_bench = Subcommands(
     help="Which self-supervised method should I use on my images, tuned fairly, for the compute I have?",
     epilog='Your shell completes commands, options and names after: eval "$(_SSL_BENCH_COMPLETE=bash_source ssl-bench)"'
     " (or zsh_source).",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    context_settings=SETTINGS,
 )
 
 

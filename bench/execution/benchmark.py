@@ -69,7 +69,7 @@ class Prepared:
     settings: TrainingSettings
     run_dir: Path
     facts: dict[str, Any]
-    """What goes on record of the images."""
+    """What goes on record of the machine and of the images."""
 
     def save(self) -> None:
         """Write the images to where trainings read them, once."""
@@ -208,6 +208,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
     if encoder_door:
         check_encoder(settings, [brought.method(settings, name) for name in spaces])
     facts = {
+        **machine_facts(on_gpu),
         "dataset_note": dataset.note,
         "remarks": list(dataset.remarks),
         "images": {
@@ -230,7 +231,7 @@ def check_encoder(settings: TrainingSettings, methods: Iterable[type[Method]]) -
 
 def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> Plan:
     """The plan of the run, printed in words. Raises UserError."""
-    run_dir, machine = prepared.run_dir, machine_facts(configuration.on_gpu())
+    run_dir = prepared.run_dir
     before = Fold() if configuration.fresh else read(run_dir / "ledger.jsonl")
     share = configuration.budget.seconds / len(prepared.spaces)
     compiled = compiling(configuration.compile, before.settings, configuration.on_gpu(), share)
@@ -253,11 +254,11 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
         calibrate=calibrate,
         run_dir=run_dir,
         fresh=configuration.fresh,
-        facts=machine,
+        facts=prepared.facts,
         keep=configuration.dry_run,
         prepare=prepared.save,
     )
-    if mixture := planning.mixture(before, machine):
+    if mixture := planning.mixture(before, prepared.facts):
         print(f"warning: {mixture}", file=sys.stderr)
     print(describe(made, before.charged))
     return made
@@ -272,7 +273,6 @@ def train_all(
 ) -> int:
     """Carry the plan out, the Parquet files always up to date; the exit status. Raises UserError."""
     facts = {
-        **machine_facts(configuration.on_gpu()),
         **prepared.facts,
         "commit": commit(),
         "command": command,

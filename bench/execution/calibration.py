@@ -14,6 +14,7 @@ from typing import Any
 from bench.errors import UserError
 from bench.execution import factory, interpreter
 from bench.execution.factory import Calibration
+from bench.execution.failures import kind_of_error
 from bench.search.description import duration
 from bench.search.experiment import Experiment
 from bench.search.job import Job
@@ -48,7 +49,7 @@ def calibrate(experiment: Experiment) -> dict[str, Any]:
         "factory": experiment.factory,
         "settings": experiment.settings.to_json(),
         "jobs": [job.to_json() for job in jobs],
-        "choices": {method: getattr(space, "choices", {}) for method, space in experiment.spaces.items()},
+        "choices": {method: space.choices for method, space in experiment.spaces.items()},
         "recipes": {method: space.recipes for method, space in experiment.spaces.items()},
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +103,7 @@ def _calibration_process(answer: str) -> None:
         try:
             found = measure(job)
         except Exception as error:
-            if not _out_of_memory(error):
+            if kind_of_error(error) != "memory":
                 raise
         if found is None:  # here, where the error no longer keeps what filled the memory
             halved.append(method)
@@ -117,12 +118,6 @@ def _calibration_process(answer: str) -> None:
         device_memory = max(device_memory, ours.device_memory)
     content = {"calibration": calibration, "startup": startup, "choices": choices, "halved": halved}
     Path(answer).write_text(json.dumps(content | {"memory": memory, "device_memory": device_memory}))
-
-
-def _out_of_memory(error: Exception) -> bool:
-    from bench.execution.failures import kind_of_error  # with PyTorch, whose import is part of no start
-
-    return kind_of_error(error) == "memory"
 
 
 def _distinct(

@@ -21,8 +21,8 @@ class Trainer(Protocol):
     def __iter__(self) -> Iterator[EpochReport]: ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values: `torch.load(weights_only=True)` reads them. Empty
-        where it begins anew at once: then there are no checkpoints."""
+        """Tensors and plain values: `torch.load(weights_only=True)` reads them. Empty where it begins
+        anew at once: then there are no checkpoints."""
 
     def load_state_dict(self, state: Any) -> None: ...
 

@@ -41,10 +41,10 @@ def train(
 
     The hyper-parameters are those that won the search of the run in `run_dir`, else our recipe in `space`. In
     `run_dir`/trained/METHOD: `encoder.pt`, the state dict of the encoder that was judged; `training.json`, what was
-    trained and how well it does; `checkpoint.pt` while it trains,
-    from which the same call continues. `fresh` begins anew. A winner of a run on other images, of another size or with
-    another encoder is taken, and told. Raises UserError where the folder holds a training with other settings or a
-    damaged one, where what won is of a version with other hyper-parameters, and where the loss is no number.
+    trained and how well it does; `checkpoint.pt` while it trains, from which the same call continues. `fresh` begins
+    anew. A winner of a run on other images, of another size or with another encoder is taken, and told. Raises
+    UserError where the folder holds a training with other settings or a damaged one, where what won is of a version
+    with other hyper-parameters, and where the loss is no number.
     """
     method = space.method
     hyperparameters, halved = _chosen(space, settings, run_dir, epochs)

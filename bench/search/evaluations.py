@@ -22,6 +22,7 @@ def left_out(plan: Plan, fold: Fold) -> list[str]:
     """When a run has ended: a line for each reason for which protocols have not judged what they should have."""
     protocols, lines = plan.experiment.protocols, []
     trainings = [training for method in fold.by_method for training in judged(fold, method)]
+    kept = [trial for trial in trainings if has_encoder(trial)]
     without = [trial.uid for trial in trainings if not has_encoder(trial)]
     if protocols and without:
         lines.append(
@@ -29,7 +30,6 @@ def left_out(plan: Plan, fold: Fold) -> list[str]:
             "kept no encoders"
         )
     for protocol in protocols:
-        kept = [trial for trial in trainings if has_encoder(trial)]
         done = sum(_final(fold, uid(trial, protocol)) for trial in kept)
         if done < len(kept):
             lines.append(

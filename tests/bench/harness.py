@@ -40,6 +40,7 @@ class FaultySpace:
     fault: str | None = None
     hash: str = "fake"
     defaults: dict[str, Any] = field(default_factory=lambda: {"learning_rate": 0.05, "quality": 0.6})
+    choices: dict[str, list] = field(default_factory=dict)
 
     def distributions(self):
         return {"learning_rate": FloatDistribution(0.001, 1.0, log=True)}

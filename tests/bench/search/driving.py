@@ -12,7 +12,7 @@ from algorithms.training.report import EpochReport
 from bench.search.budget import Budget
 from bench.search.plan import Costs
 from bench.search.schedulers import Asha
-from bench.search.simulate import Space, plan_for, synthetic
+from bench.search.simulate import MemoryLedger, Space, plan_for, synthetic
 
 slow = settings(max_examples=25)
 
@@ -69,6 +69,18 @@ def with_baselines(plan, *names):
     cost = dict.fromkeys(names, Costs(1.0, 0.0))
     experiment = dataclasses.replace(plan.experiment, baselines=names)
     return dataclasses.replace(plan, experiment=experiment, calibration=plan.calibration | cost)
+
+
+def replayed(events):
+    """A ledger with these events, in which a new driver has found what was running."""
+    ledger = MemoryLedger(keep=True)
+    for event in events:
+        ledger.events.append(event)
+        ledger.fold.apply(event)
+    for trial in list(ledger.fold.open.values()):
+        if trial.state == "running":
+            ledger.append("cut", uid=trial.uid, held=trial.held, reason="its driver died")
+    return ledger
 
 
 def replayed_decisions(events, plan):

@@ -14,7 +14,7 @@ from bench.search.job import Failure
 from bench.search.plan import CONFIRM_IMAGES, Costs
 from bench.search.search import Search
 from bench.search.simulate import MemoryLedger, simulate
-from tests.bench.search.driving import PUBLISHED, next_trial, peak, small, with_baselines, with_budget
+from tests.bench.search.driving import PUBLISHED, next_trial, peak, replayed, small, with_baselines, with_budget
 
 slow = settings(max_examples=20)
 TRAINED = ("confirm", "published", "ours", "baseline")
@@ -59,18 +59,6 @@ def to_judge(fold, protocols):
         for protocol in protocols
         if fold.stage(trial) in TRAINED and trial.state == "complete" and trial.method != "pixels"
     }
-
-
-def replayed(events):
-    """A ledger with these events, in which a new driver has found what was running."""
-    ledger = MemoryLedger(keep=True)
-    for event in events:
-        ledger.events.append(event)
-        ledger.fold.apply(event)
-    for trial in list(ledger.fold.open.values()):
-        if trial.state == "running":
-            ledger.append("cut", uid=trial.uid, held=trial.held, reason="its driver died")
-    return ledger
 
 
 @given(
@@ -211,6 +199,16 @@ def test_an_evaluation_whose_workers_die_is_tried_again_and_fails_alone_at_last(
     assert not search.tallies["method00"].unconfirmed
 
 
+def before_an_evaluation() -> Search:
+    """A search of which all that is left is to be judged."""
+    plan, curve = small(methods=1, slots=1, trials=60)
+    plan = with_protocols(plan, "linear")
+    whole = MemoryLedger(keep=True)
+    simulate(plan, judging(plan, curve), whole)
+    first = next(i for i, event in enumerate(whole.events) if event.get("stage") == "evaluate")
+    return Search(plan, replayed(whole.events[: first + 1]), clock=lambda: 0.0)
+
+
 @pytest.mark.parametrize(
     ("metrics", "state", "reason"),
     [
@@ -220,12 +218,7 @@ def test_an_evaluation_whose_workers_die_is_tried_again_and_fails_alone_at_last(
     ],
 )
 def test_an_evaluation_is_complete_where_what_it_measured_is_finite(metrics, state, reason):
-    plan, curve = small(methods=1, slots=1, trials=60)
-    plan = with_protocols(plan, "linear")
-    whole = MemoryLedger(keep=True)
-    simulate(plan, judging(plan, curve), whole)
-    first = next(i for i, event in enumerate(whole.events) if event.get("stage") == "evaluate")
-    search = Search(plan, replayed(whole.events[: first + 1]), clock=lambda: 0.0)
+    search = before_an_evaluation()
     uid, assignment = next_trial(search)
     assert not search.reported(uid, assignment.attempt, EpochReport(1, math.nan, metrics))  # it has no loss
     assert (search.fold.trials[uid].state, search.fold.trials[uid].reason) == (state, reason)
@@ -303,12 +296,7 @@ def test_seeds_beyond_those_asked_for_leave_time_for_what_is_to_be_judged(second
 
 
 def test_an_evaluation_that_memory_does_not_hold_fails_at_once():
-    plan, curve = small(methods=1, slots=1, trials=60)
-    plan = with_protocols(plan, "linear")
-    whole = MemoryLedger(keep=True)
-    simulate(plan, judging(plan, curve), whole)
-    first = next(i for i, event in enumerate(whole.events) if event.get("stage") == "evaluate")
-    search = Search(plan, replayed(whole.events[: first + 1]), clock=lambda: 0.0)
+    search = before_an_evaluation()
     uid, _ = next_trial(search)
     search.failed(uid, Failure("memory", "out of memory"))
     assert search.fold.trials[uid].state == "failed"

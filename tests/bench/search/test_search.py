@@ -16,6 +16,7 @@ from tests.bench.search.driving import (
     assert_halved_alike,
     holding_half,
     next_trial,
+    replayed,
     replayed_decisions,
     slow,
     small,
@@ -121,15 +122,9 @@ def test_a_run_killed_after_any_event_and_continued_loses_nothing_and_repeats_no
     ledger, events = MemoryLedger(keep=True), whole.events
     for _ in range(data.draw(st.integers(1, 3), label="kills")):
         kept = events[: data.draw(st.integers(2, len(events)), label="events before the kill")]
-        ledger = MemoryLedger(keep=True)
-        for event in kept:
-            ledger.events.append(event)
-            ledger.fold.apply(event)
+        ledger = replayed(kept)
         before = {uid: dict(t.reports) for uid, t in ledger.fold.trials.items()}
         ended = {uid: t.state for uid, t in ledger.fold.trials.items() if t.final}
-        for trial in ledger.fold.open.values():
-            if trial.state == "running":
-                ledger.append("cut", uid=trial.uid, held=trial.held, reason="its driver died")
         fold, _ = simulate(plan, curve, ledger)
         events = ledger.events
         for uid, reports in before.items():

@@ -11,15 +11,7 @@ from bench.search.search import Search
 from bench.search.searchers import BestAndLatest
 from bench.search.simulate import MemoryLedger, simulate
 from bench.search.trials import OF_THE_MACHINE, OF_THE_RECIPE
-from tests.bench.search.driving import (
-    FINITE,
-    Choices,
-    Cube,
-    Insisting,
-    next_trial,
-    small,
-    told,
-)
+from tests.bench.search.driving import FINITE, Choices, Cube, Insisting, next_trial, replayed, small, told
 
 
 @pytest.mark.parametrize("searcher", ["tpe", "random"])
@@ -121,13 +113,7 @@ def test_every_configuration_is_searched_once_and_then_confirmed(name, searcher)
     if count == 1:
         assert fold.trials[fold.winner("method00")].published
     for kept in range(2, len(whole.events), 7):  # a continued run searches the same
-        ledger = MemoryLedger()
-        for event in whole.events[:kept]:
-            ledger.fold.apply(event)
-        for trial in list(ledger.fold.open.values()):
-            if trial.state == "running":
-                ledger.append("cut", uid=trial.uid, held=trial.held, reason="its driver died")
-        fold, _ = simulate(plan, curve, ledger)
+        fold, _ = simulate(plan, curve, replayed(whole.events[:kept]))
         assert sorted(str(trial.hyperparameters) for trial in fold.of("method00", "search")) == sorted(searched)
 
 

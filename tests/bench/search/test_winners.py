@@ -11,7 +11,7 @@ from bench.search.search import Search
 from bench.search.simulate import MemoryLedger, simulate
 from bench.search.trials import OF_THE_RECIPE
 from bench.search.winners import FAILURES
-from tests.bench.search.driving import diverging, next_trial, small, told, with_budget
+from tests.bench.search.driving import diverging, next_trial, replayed, small, told, with_budget
 
 
 def test_a_method_whose_trials_all_fail_is_given_up_at_once_and_the_others_have_their_share():
@@ -56,13 +56,7 @@ def test_a_run_that_is_killed_gives_up_what_the_uninterrupted_one_does():
     whole = MemoryLedger(keep=True)
     given_up = simulate(plan, first_diverges, whole)[0].given_up
     for kept in range(2, len(whole.events), 5):
-        ledger = MemoryLedger()
-        for event in whole.events[:kept]:
-            ledger.fold.apply(event)
-        for trial in list(ledger.fold.open.values()):
-            if trial.state == "running":
-                ledger.append("cut", uid=trial.uid, held=trial.held, reason="its driver died")
-        fold, _ = simulate(plan, first_diverges, ledger)
+        fold, _ = simulate(plan, first_diverges, replayed(whole.events[:kept]))
         assert fold.given_up == given_up
         assert len(fold.by_method["method00"]) == FAILURES
 
