@@ -131,3 +131,9 @@ _TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
 )
 _TEMPLATES.filters["text"] = lambda value, most=60: Markup(text(value, most))
+
+
+def upright(place: float, dash: str, width: float) -> dict[str, Any]:
+    """A line over the whole height of a chart."""
+    line = {"dash": dash, "width": width}
+    return {"type": "line", "x0": place, "x1": place, "y0": 0, "y1": 1, "yref": "paper", "line": line}

@@ -8,7 +8,7 @@ import pandas as pd
 
 
 class Run(TypedDict, total=False):
-    """What is true of the whole run: the ledger's own words, so `bench.search.ledger` says what each key holds. It
+    """What is true of the whole run: the ledger's own words, so `bench.search.events` says what each key holds. It
     travels as JSON, and files of earlier versions lack some keys."""
 
     name: str

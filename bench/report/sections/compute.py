@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from algorithms.evaluation.metrics import SELECTION
-from bench.report.page import LEGEND_ABOVE, PALETTE, STATE_COLORS, Chart, Page, text
+from bench.report.page import LEGEND_ABOVE, PALETTE, STATE_COLORS, Chart, Page, text, upright
 from bench.report.rows import Row
 from bench.report.run import compute_unit
 from bench.report.sections.accuracy import around, bars, measured, with_note
@@ -56,16 +56,6 @@ def _spent(page: Page, shown: list[Row]) -> Chart:
                 )
             )
     share = page.run.get("share")
-    at = (share or 0) / length
-    line = {
-        "type": "line",
-        "x0": at,
-        "x1": at,
-        "y0": 0,
-        "y1": 1,
-        "yref": "paper",
-        "line": {"dash": "dot", "width": 1.5},
-    }
     return page.chart(
         "spent",
         traces,
@@ -75,7 +65,7 @@ def _spent(page: Page, shown: list[Row]) -> Chart:
         showlegend=True,
         bargap=0.35,
         legend=LEGEND_ABOVE | {"traceorder": "normal"},
-        shapes=[line] if share else [],
+        shapes=[upright(share / length, "dot", 1.5)] if share else [],
         xaxis={"title": {"text": unit}},
         yaxis={
             "showgrid": False,

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from bench.report.page import STATE_COLORS, Chart, small
+from bench.report.page import STATE_COLORS, Chart, small, upright
 from bench.report.results import VALIDATION
 from bench.report.sections.method.axes import axis, edge
 from bench.report.sections.method.tried import Tried
@@ -70,7 +70,9 @@ def _slice(tried: Tried, drawn: pd.DataFrame, groups: list[Group], number: int, 
         height=210,
         margin={"l": 36, "r": 8, "t": 6, "b": 30},
         showlegend=False,
-        shapes=[_line(place, dash) for place, dash in _recipes(name, entry).items() if ends[0] <= place <= ends[1]],
+        shapes=[
+            upright(place, dash, 1.2) for place, dash in _recipes(name, entry).items() if ends[0] <= place <= ends[1]
+        ],
         xaxis={"range": list(ends), "tickvals": values.tickvals, "ticktext": values.ticktext},
         yaxis={"nticks": 5},
     )
@@ -82,8 +84,3 @@ def _recipes(name: str, entry: Mapping[str, Any]) -> dict[float, str]:
     """Where the recipes lie, and the dash of each one's line."""
     of = {"dash": entry["default"], "dot": entry.get("published", entry["default"])}  # of equals the dots stay
     return {float(axis(name, entry, [value]).values[0]): dash for dash, value in of.items()}
-
-
-def _line(place: float, dash: str) -> dict[str, Any]:
-    line = {"dash": dash, "width": 1.2}
-    return {"type": "line", "x0": place, "x1": place, "y0": 0, "y1": 1, "yref": "paper", "line": line}
