@@ -24,6 +24,7 @@ BELOW = {
     "bench.data": {"algorithms", "bench.search", *FLOOR},
     "bench.report": {"algorithms", "bench.search", *FLOOR},
     "bench.execution": {"algorithms", "bench.search", "bench.data", "bench.report", *FLOOR},
+    "bench.tabular": {"algorithms", "bench.search", "bench.data", *FLOOR},
     "bench.commands": {"algorithms", "bench.search", "bench.data", "bench.report", "bench.execution", *FLOOR},
 }
 """Wing -> what its files may import beside each other."""

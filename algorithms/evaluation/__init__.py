@@ -1,1 +1,1 @@
-"""What is measured of an encoder: `metrics`, `features`, `neighbours`, `knn`."""
+"""What is measured of an encoder: `metrics`, `features`, `neighbours`, `knn`; without labels: `criteria`."""

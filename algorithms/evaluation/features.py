@@ -13,10 +13,14 @@ BATCH = 1024
 """Images that are encoded at a time."""
 
 
-@torch.no_grad()
 def encode(encoder: nn.Module, images: ImageStore, index: Tensor | None = None) -> Tensor:
-    """The encoder's features of all `images`, or of those at `index` [N], in eval mode, un-augmented: float32 [N, D],
-    rows of length 1.
+    """`raw_features`, rows of length 1."""
+    return F.normalize(raw_features(encoder, images, index), dim=1)
+
+
+@torch.no_grad()
+def raw_features(encoder: nn.Module, images: ImageStore, index: Tensor | None = None) -> Tensor:
+    """The encoder's features of all `images`, or of those at `index` [N], in eval mode, un-augmented: float32 [N, D].
 
     The encoder is put where the images are, its weights channels-last, as trainings have them.
     """
@@ -29,5 +33,5 @@ def encode(encoder: nn.Module, images: ImageStore, index: Tensor | None = None) 
         for part in (torch.arange(len(images), device=device) if index is None else index).split(BATCH):
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 found = encoder(unaugmented(images.gather(part)))
-            rows.append(F.normalize(found.float().flatten(1), dim=1))
+            rows.append(found.float().flatten(1))
     return torch.cat(rows)

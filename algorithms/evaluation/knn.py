@@ -16,17 +16,23 @@ FEW = 20
 
 @torch.no_grad()
 def knn_predict(
-    queries: Tensor, bank: Tensor, labels: Tensor, classes: int, protocols: list[tuple[int, float]]
+    queries: Tensor,
+    bank: Tensor,
+    labels: Tensor,
+    classes: int,
+    protocols: list[tuple[int, float]],
+    own: Tensor | None = None,
 ) -> list[Tensor]:
     """The class of each query by a vote of its k nearest bank rows, each vote weighted by exp(cosine / T)
     (Wu 2018, arXiv 1805.01978, section 3.4), for each (k, T) of `protocols`.
 
     `queries` float32 [Q, D] and `bank` [N, D] have rows of length 1, `labels` is int64 [N]. Where the bank has fewer
-    than k rows, all vote. Returns one int64 [Q] for each protocol; the neighbours are found once.
+    than k rows, all vote; `own` int64 [Q] are the queries' rows of the bank, which do not vote on themselves. Returns
+    one int64 [Q] for each protocol; the neighbours are found once.
     """
-    most = min(max(k for k, _ in protocols), len(bank))
+    most = min(max(k for k, _ in protocols), len(bank) - (own is not None))
     predictions: list[list[Tensor]] = [[] for _ in protocols]
-    for _, near, place in neighbours(queries, bank, most):
+    for _, near, place in neighbours(queries, bank, most, own=own):
         voters = labels[place]
         for (k, temperature), found in zip(protocols, predictions, strict=True):
             # The nearest has weight 1: a common factor changes no vote, and exp(1 / 0.01) would overflow.
@@ -47,7 +53,7 @@ def purity(features: Tensor, labels: Tensor, k: int = 20) -> float | None:
     if k < 1:
         return None
     shares = []
-    for start, _, place in neighbours(features, features, k, others=True):
+    for start, _, place in neighbours(features, features, k, own=torch.arange(len(features), device=features.device)):
         shares.append((labels[place] == labels[start : start + len(place), None]).float().mean(1))
     return torch.cat(shares).mean().item()
 

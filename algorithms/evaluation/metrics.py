@@ -23,8 +23,14 @@ KNN_200 = Metric("knn_200", "kNN k=200", "%", images=("validation", "test"))
 KNN_20 = Metric("knn_20", "k=20", "%", images=("test",))
 PURITY_20 = Metric("purity_20", "purity@20", "%", images=("test",))
 FEATURE_STD = Metric("feature_std", "feature deviation", "")
+RANKME = Metric("rankme", "RankMe", "")
+ALPHA_REQ = Metric("alpha_req", "alpha-ReQ", "", higher_is_better=False)
+LIDAR = Metric("lidar", "LiDAR", "")
+CLUSTER_LEARNABILITY = Metric("cluster_learnability", "cluster learnability", "")
+CRITERIA = (FEATURE_STD, RANKME, ALPHA_REQ, LIDAR, CLUSTER_LEARNABILITY)
+"""Those that need no labels."""
 
-METRICS = {metric.name: metric for metric in (KNN_200, KNN_20, PURITY_20, FEATURE_STD)}
+METRICS = {metric.name: metric for metric in (KNN_200, KNN_20, PURITY_20, *CRITERIA)}
 """Every metric that there is."""
 SELECTION = KNN_200
 """The metric by which a run chooses, on the images of the search."""

@@ -10,20 +10,20 @@ GROUP = 8
 
 
 def neighbours(
-    queries: Tensor, bank: Tensor, k: int, *, others: bool = False, memory: int = 128 << 20
+    queries: Tensor, bank: Tensor, k: int, *, own: Tensor | None = None, memory: int = 128 << 20
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yields (first row, cosines float32 [b, k], bank rows int64 [b, k]) of the `k` nearest rows of `bank` float32
     [N, D] to each of `queries` [Q, D], the nearest first: a block of queries at a time, which takes about `memory`
     bytes.
 
-    All rows have length 1. With `others` the queries are the bank itself, and no row is its own neighbour.
+    All rows have length 1. `own` int64 [Q] is the bank's row of each query, where the queries are some of the bank: no
+    row is its own neighbour.
     """
     size = max(1, memory // (4 * len(bank)))
     for start in range(0, len(queries), size):
         similarity = queries[start : start + size] @ bank.T
-        if others:
-            itself = torch.arange(start, start + len(similarity), device=queries.device)
-            similarity.scatter_(1, itself[:, None], float("-inf"))
+        if own is not None:
+            similarity.scatter_(1, own[start : start + size, None], float("-inf"))
         yield start, *largest(similarity, k)
 
 

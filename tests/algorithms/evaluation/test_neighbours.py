@@ -70,14 +70,14 @@ def test_neighbours_are_exact_in_blocks_of_any_size(kind: str):
     bank, queries = features(kind, 400, 300, generator), features(kind, 50, 300, generator)
     for part, itself in ((queries, None), (bank, torch.arange(400))):
         for rows in (1, 17, 400):
-            blocks = list(neighbours(part, bank, 9, others=itself is not None, memory=rows * 4 * 400))
+            blocks = list(neighbours(part, bank, 9, own=itself, memory=rows * 4 * 400))
             assert [start for start, _, _ in blocks] == list(range(0, len(part), rows))
             found, place = (torch.cat(column) for column in list(zip(*blocks, strict=True))[1:])
             assert_nearest(found, place, part, bank, 9, itself)
 
 
-@pytest.mark.parametrize(("rows", "others"), [(1, True), (1, False), (60, True)])
-def test_a_search_for_no_neighbours_finds_none(rows: int, others: bool):
+@pytest.mark.parametrize(("rows", "among"), [(1, True), (1, False), (60, True)])
+def test_a_search_for_no_neighbours_finds_none(rows: int, among: bool):
     bank = F.normalize(torch.randn(rows, 4), dim=1)
-    ((start, cosines, places),) = neighbours(bank, bank, 0, others=others)
+    ((start, cosines, places),) = neighbours(bank, bank, 0, own=torch.arange(rows) if among else None)
     assert (start, cosines.shape, places.shape) == (0, (rows, 0), (rows, 0))
