@@ -40,8 +40,8 @@ MOVED = {"--train": "train", "--profile": "profile"}
 @option("--address", "Of a Ray cluster, 'auto' for the one on this machine; default: this machine alone.")
 @option(
     "--searcher",
-    "tpe (default), random, package.module:function or file.py:function.",
-    known=("tpe", "random"),
+    "tpe (default), random, none (recipes alone, with --seeds seeds), package.module:function or file.py:function.",
+    known=("tpe", "random", "none"),
     default="tpe",
 )
 @option(

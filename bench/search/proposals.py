@@ -53,6 +53,12 @@ class Proposals:
                 return trial
         return self._propose(method) if self._may_propose(method, room) else None
 
+    def published(self, method: str) -> Trial:
+        """The search trial of the published recipe, which is there from now on; whether it is trained is not said."""
+        if not self._tallies[method].suggested and (trial := self._propose(method)):
+            self.wait(trial)
+        return self._fold.trials[search_uid(method, 0)]
+
     def _may_propose(self, method: str, room: float) -> bool:
         """Whether the method's search goes on, and a new trial has room."""
         tally, epochs = self._tallies[method], self._plan.epochs

@@ -141,7 +141,9 @@ class Search:
                     return trial
         chosen = []
         for method in sorted(self.spaces, key=self.shares.used.__getitem__):
-            if not self.winners.chosen(method):
+            if self.plan.experiment.recipes_only:
+                self.winners.take(self.proposals.published(method))
+            elif not self.winners.chosen(method):
                 if trial := self._pick_to_choose(method):
                     return trial
                 if not self.winners.chosen(method):

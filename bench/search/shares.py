@@ -10,7 +10,6 @@ from bench.search.plan import Plan
 from bench.search.tally import Tally
 from bench.search.trials import RECIPES, Suggestion, Trial, search_uid
 
-
 RACE_PART = 1 / 3
 """Of what a share has beside confirming, the race for the winner has this part."""
 
