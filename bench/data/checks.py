@@ -76,6 +76,6 @@ def check_enough(dataset: Dataset) -> None:
     if told < LEAST_TO_SEARCH or test < LEAST_TO_SEARCH:
         raise UserError(
             f"there are too few images to search with: {told} of {amount(int(counts.sum()), 'labelled training image')}"
-            f" {'has' if told == 1 else 'have'} another of the same class, and there are {test} for testing; "
+            f" have another of the same class, and there are {test} for testing; "
             f"{LEAST_TO_SEARCH} of each are the least"
         )
