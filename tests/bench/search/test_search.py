@@ -74,7 +74,7 @@ def test_memory_that_is_out_with_half_the_batch_too_is_a_failure_and_the_method_
     ledger = MemoryLedger(keep=True)
     fold, _ = simulate(plan, never, ledger)
     assert [event["uid"] for event in ledger.events if event["event"] == "halved"] == ["method00-0000"]
-    own = fold.by_method["method00"]
+    own = list(fold.of("method00", "search"))
     assert [(trial.state, trial.kind, trial.halved) for trial in own] == [("failed", "memory", True)] * FAILURES
     assert [trial.attempts for trial in own] == [2] + [1] * (FAILURES - 1)
     assert fold.given_up.keys() == {"method00"}

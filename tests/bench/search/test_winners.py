@@ -19,9 +19,10 @@ def test_a_method_whose_trials_all_fail_is_given_up_at_once_and_the_others_have_
     first_diverges = diverging(curve, "method00")
     ledger = MemoryLedger(keep=True)
     fold, _ = simulate(plan, first_diverges, ledger)
-    own = list(fold.by_method["method00"])
+    own = list(fold.of("method00", "search"))
     assert FAILURES <= len(own) < FAILURES + plan.slots
-    assert {trial.stage for trial in own} == {"search"}  # nothing confirms it
+    confirming = [trial for trial in fold.by_method["method00"] if trial.stage != "search"]
+    assert [(trial.stage, trial.state) for trial in confirming] == [("published", "failed")] * 3  # its recipe alone
     assert fold.winner("method00") is None
     assert fold.given_up.keys() == {"method00"}
     assert fold.given_up["method00"].endswith(f"{own[-1].uid}: loss is nan at epoch 1")
@@ -38,7 +39,9 @@ def test_a_run_in_which_all_trials_fail_ends_soon_and_says_why_in_a_line(slots):
     plan, _ = small(methods=4, slots=slots, trials=300)
     ledger = MemoryLedger(keep=True)
     fold, _ = simulate(plan, lambda trial, epoch: (math.nan, 1.0), ledger)
-    assert 4 * FAILURES <= len(fold.trials) < 4 * FAILURES + 2 * slots
+    searched = [trial for trial in fold.trials.values() if trial.stage == "search"]
+    assert 4 * FAILURES <= len(searched) < 4 * FAILURES + 2 * slots
+    assert len(fold.trials) == len(searched) + 4 * plan.experiment.seeds  # the recipes
     assert fold.charged < 0.1 * plan.budget.seconds
     assert fold.given_up.keys() == plan.experiment.spaces.keys()
     stream = io.StringIO()
@@ -58,7 +61,7 @@ def test_a_run_that_is_killed_gives_up_what_the_uninterrupted_one_does():
     for kept in range(2, len(whole.events), 5):
         fold, _ = simulate(plan, first_diverges, replayed(whole.events[:kept]))
         assert fold.given_up == given_up
-        assert len(fold.by_method["method00"]) == FAILURES
+        assert len(list(fold.of("method00", "search"))) == FAILURES
 
 
 def test_that_a_method_is_given_up_is_said_once_as_soon_as_it_is():

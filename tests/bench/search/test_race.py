@@ -1,0 +1,141 @@
+"""The race for the winner."""
+
+import math
+import random
+import statistics
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.search.race import DOUBT, estimates
+from bench.search.shares import RACE_PART
+from bench.search.simulate import MemoryLedger, simulate
+from tests.bench.search.driving import peak, replayed, small, with_budget
+
+FIGURES = st.dictionaries(
+    st.text("abcdefgh", min_size=1, max_size=3),
+    st.lists(st.floats(0, 1), min_size=1, max_size=6),
+    min_size=1,
+    max_size=12,
+)
+
+
+def noisy(curve, spread, best=None):
+    """The curve with noise of this standard deviation, of its own in every training."""
+
+    def with_noise(trial, epoch):
+        accuracy, seconds = curve(trial, epoch)
+        luck = random.Random(f"{trial.uid}/{trial.seed}").gauss(0, spread)
+        return accuracy + luck, seconds
+
+    return with_noise
+
+
+@given(FIGURES)
+def test_estimates_lie_between_the_mean_of_the_seeds_and_the_middle_of_all(figures):
+    found, middle = estimates(figures, set()), statistics.median(each[0] for each in figures.values())
+    for uid, each in figures.items():
+        low, high = sorted((middle, statistics.fmean(each)))
+        assert low - 1e-9 <= found.of[uid].mean <= high + 1e-9
+        assert found.of[uid].variance >= 0
+
+
+@given(FIGURES, st.data())
+def test_one_of_two_is_better_and_more_seeds_of_the_same_make_it_surer(figures, data):
+    found = estimates(figures, set())
+    first, second = (data.draw(st.sampled_from(sorted(figures))) for _ in range(2))
+    assert found.better(first, second) == pytest.approx(1 - found.better(second, first))
+    assert 0 <= found.better(first, second) <= 1
+
+
+def test_a_recipe_is_not_drawn_towards_the_others():
+    figures = {"recipe": [0.9], "other": [0.9], "a": [0.5], "b": [0.4], "c": [0.6]}
+    found = estimates(figures, {"recipe"}).of
+    assert found["recipe"].mean == 0.9
+    assert found["other"].mean < 0.9
+
+
+def test_what_failed_to_learn_does_not_hide_how_near_the_good_ones_are():
+    good = {f"good{n}": [0.7 + n / 1000] for n in range(8)}
+    bad = {f"bad{n}": [0.1] for n in range(7)}
+    alone, among = estimates(good, set()), estimates(good | bad, set())
+    assert among.of["good7"].variance < 4 * alone.of["good7"].variance
+
+
+@pytest.mark.parametrize("slots", [1, 2, 6])
+def test_a_configuration_that_is_better_by_little_does_not_replace_the_recipe_without_further_seeds(slots):
+    wins, worse = 0, 0
+    for seed in range(12):
+        plan, _ = small(methods=1, slots=slots, trials=40, seed=seed)
+        flat = noisy(lambda trial, epoch: (0.5 * epoch / trial.epochs, 1.0), 0.02)
+        ledger = MemoryLedger(keep=True)
+        fold, _ = simulate(plan, flat, ledger)
+        chosen = fold.chosen["method00"]
+        if not fold.trials[chosen["winner"]].published:
+            wins += 1
+            assert chosen["better"] > 1 - DOUBT
+        worse += fold.trials[chosen["winner"]].accuracy is None
+    assert wins <= 4  # all are the same: what wins does so by luck
+    assert not worse
+
+
+def test_what_is_clearly_better_wins_and_is_raced_with_the_recipe_on_the_same_seeds():
+    plan, _ = small(methods=2, trials=80)
+    fold, _ = simulate(plan, noisy(peak(0.9), 0.02))
+    for method in plan.experiment.spaces:
+        assert abs(fold.trials[fold.winner(method)].hyperparameters["x"] - 0.9) < 0.15
+        assert fold.chosen[method]["better"] > 1 - DOUBT
+        raced = list(fold.of(method, "race"))
+        assert all(trial.evaluate_at == [plan.epochs] and trial.of for trial in raced)
+        fresh = {trial.seed for trial in fold.confirming(method)}
+        assert not fresh & {trial.seed for trial in [*raced, *fold.of(method, "search")]}
+
+
+@given(st.integers(0, 30), st.integers(1, 6), st.sampled_from([0.0, 0.02, 0.2]))
+@settings(max_examples=15)
+def test_a_race_takes_no_more_than_its_part_and_a_training_and_shares_stay_even(seed, slots, spread):
+    plan, curve = small(methods=3, slots=slots, trials=120, epochs=9, seed=seed)
+    fold, _ = simulate(plan, noisy(curve, spread))
+    assert fold.charged <= 1.02 * plan.budget.seconds
+    for method in plan.experiment.spaces:
+        assert fold.winner(method)
+        assert fold.spent[method] <= 1.02 * plan.share
+        held = sum(trial.held for trial in fold.of(method, "race"))
+        choosing = plan.share - plan.confirming(method)
+        assert held <= RACE_PART * choosing + (slots + 2) * 2 * plan.training(method)
+
+
+def test_a_race_that_is_killed_goes_on_to_the_same_winner():
+    plan, curve = small(methods=2, slots=1, trials=60)
+    curve = noisy(curve, 0.02)
+    whole = MemoryLedger(keep=True)
+    fold, _ = simulate(plan, curve, whole)
+    assert any(trial.stage == "race" for trial in fold.trials.values())
+    first = next(n for n, event in enumerate(whole.events) if event.get("stage") == "race")
+    for kept in range(first, len(whole.events), 7):
+        again, _ = simulate(plan, curve, replayed(whole.events[:kept]))
+        assert {m: again.winner(m) for m in plan.spaces} == {m: fold.winner(m) for m in plan.spaces}
+
+
+def test_a_larger_budget_races_on_with_the_seeds_there_were():
+    plan, curve = small(methods=1, slots=2, trials=40)
+    ledger = MemoryLedger()
+    before, _ = simulate(plan, noisy(curve, 0.02), ledger)
+    count = len(list(before.of("method00", "race")))
+    fold, _ = simulate(with_budget(plan, 3), noisy(curve, 0.02), ledger)
+    assert len(list(fold.of("method00", "race"))) >= count
+    assert fold.winner("method00")
+
+
+def test_a_configuration_of_which_a_further_seed_fails_is_out():
+    plan, _ = small(methods=1, slots=2, trials=60)
+
+    def fails(trial, epoch):
+        accuracy, seconds = noisy(peak(0.9), 0.02)(trial, epoch)
+        return (math.nan if trial.stage == "race" and trial.hyperparameters["x"] > 0.8 else accuracy), seconds
+
+    fold, _ = simulate(plan, fails)
+    failed = {trial.of for trial in fold.of("method00", "race") if trial.state == "failed"}
+    assert failed
+    assert fold.winner("method00") not in failed
