@@ -16,8 +16,8 @@ from bench.search.winners import Winners
 
 class Proposals:
     """A new trial starts where a whole training has room: one that cannot reach its last epoch cannot win. Only when
-    none runs that can win, the rest of a share, too short for that, goes to trials that get as far as they can: so that
-    all methods have the same device time, to a milestone's."""
+    the race is over too (`Tally.filling`), the rest of a share, too short for that, goes to trials that get as far as
+    they can: so that all methods have the same device time, to a milestone's."""
 
     def __init__(
         self,
@@ -62,8 +62,6 @@ class Proposals:
             return False
         if self._paces.cost(method, "search", 0, epochs) <= room:
             return True
-        if not tally.running:
-            tally.filling = True
         first = [*self._schedulers[method].milestones, epochs][0]
         return tally.filling and self._paces.cost(method, "search", 0, first) <= room
 
