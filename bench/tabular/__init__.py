@@ -3,4 +3,5 @@ every way, so that whole searches can be replayed in no time.
 
 Made           `record`
 Replayed       `replay`
+Searched       `regret`, by our search and by `peers`
 """
