@@ -2,6 +2,6 @@
 every way, so that whole searches can be replayed in no time.
 
 Made           `record`
-Replayed       `replay`
+Replayed       `replay`, in its `space`
 Searched       `regret`, by our search and by `peers`
 """

@@ -20,7 +20,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from bench.tabular.replay import Method, Table
+from bench.tabular.replay import Method
+from bench.tabular.space import TableSpace
 
 NO_CLUSTER: Any = None
 """In the place of Ray Tune's controller, which ASHA is given and does not look at."""
@@ -39,7 +40,7 @@ class Work(NamedTuple):
 class Peer(Protocol):
     """Made of a search space, the epochs of a training and a seed."""
 
-    def __init__(self, space: Table, epochs: int, seed: int) -> None: ...
+    def __init__(self, space: TableSpace, epochs: int, seed: int) -> None: ...
 
     def ask(self) -> Work: ...
 
@@ -50,7 +51,7 @@ class Peer(Protocol):
 class RandomSearch:
     """Uniform in the search space, whole trainings."""
 
-    def __init__(self, space: Table, epochs: int, seed: int) -> None:
+    def __init__(self, space: TableSpace, epochs: int, seed: int) -> None:
         self._distributions, self._epochs = space.distributions(), epochs
         self._study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
 
@@ -66,7 +67,7 @@ class OptunaWithAsha:
     """`OptunaSearch` (TPE) and `ASHAScheduler` of Ray Tune. What ASHA stops, Ray tells Optuna as complete, with its
     last figure."""
 
-    def __init__(self, space: Table, epochs: int, seed: int) -> None:
+    def __init__(self, space: TableSpace, epochs: int, seed: int) -> None:
         self._search = OptunaSearch(space.distributions(), metric="figure", mode="max", seed=seed)
         self._asha = ASHAScheduler(metric="figure", mode="max", max_t=epochs)
         rungs = {int(rung) for bracket in self._asha._brackets for rung, _ in bracket._rungs}
@@ -102,7 +103,7 @@ def _trial(name: str) -> Any:
 class PriorBand:
     """Of NePS (2306.12370), about our recipe with `medium` confidence; it draws from the generators of the process."""
 
-    def __init__(self, space: Table, epochs: int, seed: int) -> None:
+    def __init__(self, space: TableSpace, epochs: int, seed: int) -> None:
         neps = import_module("neps")
         random.seed(seed)
         np.random.seed(seed)

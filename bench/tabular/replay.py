@@ -11,34 +11,29 @@ seeds diverged, the same part of its replayed trainings does, as one of those di
 that mean. In the world that was recorded it is a mean of few seeds, so the best of a table is a little luckier than it
 is good; the regret of every strategy is larger by the same.
 
-**Off the table**, a proposal stands for the nearest configuration by Gower's distance (1971): of every hyper-parameter
-that is searched, the difference as a part of its range, on its scale, or 1 where a choice differs; their sum. A
-searcher is told what it proposed, not what that stood for: to it the table is a function of the whole search space, and
-no two proposals are the same by force.
+What is proposed off the table stands for the nearest configuration (`space`).
 """
 
 import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from bench.errors import UserError, one_line
 from bench.search import space as search_space
 from bench.search.job import Job
 from bench.search.plan import Costs
 from bench.search.simulate import Curve
-from bench.search.space import SearchSpace
 from bench.search.trials import CONFIRMING
+from bench.tabular.space import TableSpace
 
 TEST = "test_knn_200"
 """The column of the truth."""
@@ -68,6 +63,8 @@ def read(path: str | Path) -> pd.DataFrame:
     for name in ("epochs", "image_size"):
         if table[name].nunique() > 1:
             raise UserError(f"{path} has trainings of several {name}; a table has one")
+    if not table["epoch"].between(1, table["epochs"]).all():
+        raise UserError(f"{path} is damaged: it has an epoch beyond its epochs")
     if twice := int(table.duplicated(list(KEYS)).sum()):
         raise UserError(f"{path} is damaged: {twice} epochs are there twice")
     return table
@@ -77,7 +74,7 @@ def read(path: str | Path) -> pd.DataFrame:
 class Method:
     """The configurations of one method: published recipe, ours where it is another one, and those that were drawn."""
 
-    space: "Table"
+    space: TableSpace
     truth: Figures
     """Of every configuration; 0 where all of its trainings diverged."""
     seconds: Figures
@@ -132,7 +129,7 @@ class Replay:
         return {name: method.costs for name, method in self.methods.items()}
 
     @property
-    def spaces(self) -> dict[str, "Table"]:
+    def spaces(self) -> dict[str, TableSpace]:
         return {name: method.space for name, method in self.methods.items()}
 
     def curve(self, judge: str = LEAVE_ONE_OUT) -> Curve:
@@ -175,14 +172,17 @@ def _method(path: str | Path, name: str, rows: pd.DataFrame, columns: list[str])
     by_configuration = [each for _, each in rows.groupby("configuration")]
     if [int(each["configuration"].iloc[0]) for each in by_configuration] != list(range(len(by_configuration))):
         raise UserError(f"{path} is damaged: the configurations of {name} should be numbered from 0 without a gap")
+    if rows.groupby("configuration")["hyperparameters"].nunique().max() > 1:
+        raise UserError(f"{path} is damaged: a configuration of {name} has different hyperparameters by seed")
     try:
         hyperparameters = [dict(json.loads(each["hyperparameters"].iloc[0])) for each in by_configuration]
     except (ValueError, TypeError):
         raise UserError(f"{path} is damaged: hyperparameters of {name} are no JSON of names and values") from None
-    if rows.groupby("configuration")["hyperparameters"].nunique().max() > 1:
-        raise UserError(f"{path} is damaged: a configuration of {name} has different hyperparameters by seed")
     kinds = [str(each["kind"].iloc[0]) for each in by_configuration]
-    space = Table(search_space.load(name, size), hyperparameters, 1 + ("ours" in kinds))
+    try:
+        space = TableSpace(search_space.load(name, size), hyperparameters, 1 + ("ours" in kinds))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     means, residuals, of, diverged, risk = [], [], [], [], []
     for number, each in enumerate(by_configuration):
         whole: list[Figures] = []
@@ -223,106 +223,6 @@ def _similar(truth: Figures, number: int, of: list[int]) -> list[int]:
     having = sorted(set(of), key=lambda other: (abs(truth[other] - truth[number]), other))
     near = set(having[: math.ceil(len(having) / 3)])
     return [place for place, other in enumerate(of) if other in near]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A search space (`bench.search.experiment.Searchable`) of which a table's configurations are all that is
-    trained; `real` is that which they were drawn from."""
-
-    real: SearchSpace
-    configurations: Sequence[dict[str, Any]]
-    """The hyper-parameters of each."""
-    recorded: int = 1
-    """How many of the first are recipes."""
-    choices: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        names = {frozenset(each) for each in (*self.configurations, self.real.defaults)}
-        if len(names) > 1 or not self.real.proposes(self.defaults):
-            raise UserError(f"the table was recorded with another search space of {self.real.method}; record it again")
-
-    @property
-    def hash(self) -> str:
-        return self.real.hash
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        return self.recipes[-1]
-
-    @property
-    def recipes(self) -> list[dict[str, Any]]:
-        return list(self.configurations[: self.recorded])
-
-    def narrowed(self, choices: Mapping[str, list[Any]]) -> Self:
-        return self
-
-    def proposes(self, hyperparameters: dict[str, Any]) -> bool:
-        return self.real.proposes(hyperparameters)
-
-    def distributions(self) -> dict[str, BaseDistribution]:
-        return self._distributions
-
-    def to_params(self, hyperparameters: dict[str, Any]) -> dict[str, Any]:
-        return self.real.to_params(hyperparameters)
-
-    def from_params(self, params: dict[str, Any]) -> dict[str, Any]:
-        """The hyper-parameters of the nearest configuration; of equally near ones the first."""
-        return self.configurations[self.nearest(params)]
-
-    def nearest(self, params: dict[str, Any]) -> int:
-        """The number of the nearest configuration of those that a search may propose."""
-        numbers, choices = self._places
-        distance = np.zeros(len(self._inside))
-        for name, unit in self._units.items():
-            distance += np.abs(numbers[name] - unit(params[name]))
-        for name, theirs in choices.items():
-            distance += np.array([choice != params[name] for choice in theirs], dtype=float)
-        return self._inside[int(distance.argmin())]
-
-    def number(self, hyperparameters: Mapping[str, Any]) -> int:
-        """That of the configuration which has them."""
-        return self._numbers[_key(hyperparameters)]
-
-    @cached_property
-    def _distributions(self) -> dict[str, BaseDistribution]:
-        return self.real.distributions()
-
-    @cached_property
-    def _inside(self) -> list[int]:
-        return [number for number, each in enumerate(self.configurations) if self.real.proposes(each)]
-
-    @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {_key(each): number for number, each in reversed(list(enumerate(self.configurations)))}
-
-    @cached_property
-    def _units(self) -> dict[str, Callable[[float], float]]:
-        return {name: _unit(each) for name, each in self._distributions.items() if not _is_choice(each)}
-
-    @cached_property
-    def _places(self) -> tuple[dict[str, Figures], dict[str, list[Any]]]:
-        """Where the configurations that may be proposed are: in [0, 1] of every range, and their choices."""
-        params = [self.real.to_params(self.configurations[number]) for number in self._inside]
-        numbers = {name: np.array([unit(each[name]) for each in params]) for name, unit in self._units.items()}
-        choices = [name for name, each in self._distributions.items() if _is_choice(each)]
-        return numbers, {name: [each[name] for each in params] for name in choices}
-
-
-def _is_choice(distribution: BaseDistribution) -> bool:
-    return isinstance(distribution, CategoricalDistribution)
-
-
-def _unit(distribution: BaseDistribution) -> Callable[[float], float]:
-    """Where a value is between the ends of a range, on its scale: 0 to 1."""
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    scale: Callable[[float], float] = math.log if distribution.log else float
-    low, high = scale(distribution.low), scale(distribution.high)
-    return lambda value: (scale(value) - low) / (high - low)
-
-
-def _key(hyperparameters: Mapping[str, Any]) -> str:
-    return json.dumps(hyperparameters, sort_keys=True)
 
 
 def is_table(path: str | Path) -> bool:
