@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from algorithms import METHODS
-from bench.commands.options import SETTINGS, flag, methods, number, of_trainings, option, share
+from bench.commands.options import SETTINGS, flag, folder, methods, number, of_trainings, option, share
 from bench.errors import UserError
 from bench.execution.configuration import Configuration
 from bench.search.budget import Budget
@@ -40,9 +40,17 @@ MOVED = {"--train": "train", "--profile": "profile"}
 @option("--address", "Of a Ray cluster, 'auto' for the one on this machine; default: this machine alone.")
 @option(
     "--searcher",
-    "tpe (default), random, none (recipes alone, with --seeds seeds), package.module:function or file.py:function.",
-    known=("tpe", "random", "none"),
+    "tpe (default), prior, random, none (recipes alone, with --seeds seeds), package.module:function or "
+    "file.py:function.",
+    known=("tpe", "prior", "random", "none"),
     default="tpe",
+)
+@option(
+    "--learn-from",
+    "An earlier run, whose best configurations begin the search; may be given several times.",
+    read=folder,
+    metavar="RUN_DIR",
+    multiple=True,
 )
 @option(
     "--scheduler",

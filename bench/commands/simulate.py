@@ -13,7 +13,11 @@ COUNT = whole(1, 10**9)
 @option("--methods", "Whose curves are made up (default 16).", read=COUNT, default=16, metavar="NUMBER")
 @number("--epochs", "Of every training (default 27).", default=27)
 @option("--searcher", "tpe (default), random, package.module:function or file.py:function.", default="tpe")
-@option("--replay", "A run's epochs.parquet, whose methods, curves and epochs take the place of those made up.")
+@option(
+    "--replay",
+    "A run's epochs.parquet or a recorded table (reports/tabular), whose methods, curves and epochs take the place of "
+    "those made up.",
+)
 def command(slots: int, trials: int, methods: int, epochs: int, searcher: str, replay: str | None) -> None:
     """Runs the real search in virtual time.
 
@@ -22,8 +26,17 @@ def command(slots: int, trials: int, methods: int, epochs: int, searcher: str, r
     \b
     ssl-bench simulate --slots 1000 --trials 20000
     ssl-bench simulate --slots 8 --replay reports/cifar10-resnet18/epochs.parquet
+    ssl-bench simulate --slots 2 --trials 30 --replay reports/tabular/shapes.parquet
     """
     from bench.search.simulate import plan_for, recorded, summary, synthetic
+    from bench.tabular.replay import is_table, load
 
-    calibration, curve, epochs = recorded(replay) if replay is not None else (*synthetic(methods), epochs)
-    print(summary(plan_for(calibration, slots, trials, epochs, searcher), curve))
+    spaces = None
+    if replay is None:
+        calibration, curve = synthetic(methods)
+    elif is_table(replay):
+        table = load(replay)
+        calibration, curve, epochs, spaces = table.costs, table.curve(), table.epochs, table.spaces
+    else:
+        calibration, curve, epochs = recorded(replay)
+    print(summary(plan_for(calibration, slots, trials, epochs, searcher, spaces), curve))

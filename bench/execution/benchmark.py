@@ -44,7 +44,7 @@ from bench.machine import cores
 from bench.report import anchors, report, results, table
 from bench.report import readme as readmes
 from bench.report.text import one_line
-from bench.search import budget, evaluations, planning
+from bench.search import budget, evaluations, learning, planning
 from bench.search.description import describe
 from bench.search.experiment import Experiment
 from bench.search.fold import Fold, read
@@ -235,16 +235,19 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
     before = Fold() if configuration.fresh else read(run_dir / "ledger.jsonl")
     share = configuration.budget.seconds / len(prepared.spaces)
     compiled = compiling(configuration.compile, before.settings, configuration.on_gpu(), share)
+    settings = dataclasses.replace(prepared.settings, compile=compiled)
+    learnt, told = learning.learn(configuration.learn_from, prepared.spaces, settings.identity(), before, run_dir)
     experiment = Experiment(
         spaces=prepared.spaces,
         factory="bench.execution.training:Training",
-        settings=dataclasses.replace(prepared.settings, compile=compiled),
+        settings=settings,
         epochs=configuration.epochs,
         seeds=configuration.seeds,
         seed=configuration.seed,
         searcher=doors.absolute(configuration.searcher),
         scheduler=doors.absolute(configuration.scheduler),
         protocols=configuration.protocols,
+        learnt=learnt,
     )
     made = planning.make(
         experiment,
@@ -260,7 +263,7 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
     )
     if mixture := planning.mixture(before, prepared.facts):
         print(f"warning: {mixture}", file=sys.stderr)
-    print(describe(made, before.charged))
+    print("\n".join([describe(made, before.charged), *told]))
     return made
 
 

@@ -93,6 +93,8 @@ class Configuration(TrainingConfiguration):
     protocols: tuple[str, ...] = ()
     """Those of `bench.execution.protocols` that judge the encoders which confirming trainings keep; also of a run whose
     trainings are over."""
+    learn_from: tuple[Path, ...] = ()
+    """Folders of earlier runs, whose best configurations begin the search."""
     readme: Path | None = None
     """A file that gets the table between the markers of its encoder."""
 

@@ -23,7 +23,8 @@ from bench.files import write_atomically
 from bench.machine import cores
 from bench.search.decisions import COLLAPSED
 from bench.search.events import plain
-from bench.search.fold import Fold, read
+from bench.search.experiment import otherwise
+from bench.search.fold import read
 from bench.search.job import Job
 from bench.search.space import SearchSpace
 
@@ -100,7 +101,7 @@ def _chosen(space: SearchSpace, settings: TrainingSettings, run_dir: Path, epoch
             "give another --run-dir to train it by its recipe"
         )
     print(f"{method}, {epochs} epochs, " + (f"as it won in {run_dir}" if winner else recipe_words(space)), flush=True)
-    if winner and (differing := _otherwise(fold, settings)):
+    if winner and (differing := otherwise(fold.settings, settings.identity())):
         print(f"note: the run there was {differing}", flush=True)
     return hyperparameters, bool(winner and winner.halved)
 
@@ -130,20 +131,6 @@ def recipe_words(space: SearchSpace) -> str:
     if len(space.recipes) > 1:
         return "by our recipe, which is not the published one"
     return "as published" + (f", adapted: {space.recipe['adapted']}" if "adapted" in space.recipe else "")
-
-
-def _otherwise(fold: Fold, settings: TrainingSettings) -> str | None:
-    """In which of its images, their size and its encoder a run differs from these settings; None if in nothing."""
-    there, parts = fold.settings, []
-    if there.get("dataset") != settings.dataset:
-        parts.append(f"on {there.get('dataset')}")
-    elif there.get("dataset_fingerprint") != settings.dataset_fingerprint:
-        parts.append(f"on other images called {there.get('dataset')}")
-    if there.get("image_size") != settings.image_size:
-        parts.append(f"at {there.get('image_size')} px")
-    if there.get("encoder") != settings.encoder:
-        parts.append(f"with {there.get('encoder')}")
-    return " ".join(parts) or None
 
 
 def _read_result(path: Path) -> dict[str, Any]:

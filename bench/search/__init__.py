@@ -7,6 +7,7 @@ Choosing           `search`, which puts together `proposals`, `race`, `confirmat
                    `decisions`, `selection`
 Accounts           `meter`, `paces`, `shares`, `tally`
 Plugged in         `searchers`, `schedulers`, `plugins`, `studies`
+Proposing          `prior`, by a `gaussian_process`; `learning` from earlier runs
 Given out          `job`
 Without a worker   `simulate`
 """

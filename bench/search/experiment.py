@@ -1,7 +1,7 @@
 """What is asked of a run, whatever the budget and the machine; whether a run that there is was asked for the same."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -61,6 +61,20 @@ class Searchable(Protocol):
 
 
 @dataclass(frozen=True)
+class Learnt:
+    """What a run begins with beside the recipes (`bench.search.learning`)."""
+
+    sources: tuple[str, ...] = ()
+    """The folders of the runs that were learnt from."""
+    configurations: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)
+    """By method hyper-parameters, the best first."""
+
+    def identity(self) -> dict[str, Any]:
+        """What the ledger keeps, so that a run goes on with what it began with; nothing where nothing was asked."""
+        return {"learn_from": list(self.sources), "learnt": dict(self.configurations)} if self.sources else {}
+
+
+@dataclass(frozen=True)
 class Experiment:
     """What is asked of a run, whatever the budget and the machine.
 
@@ -82,6 +96,7 @@ class Experiment:
     scheduler: str = "asha"
     patience: float = 360.0
     protocols: tuple[str, ...] = ()
+    learnt: Learnt = Learnt()
 
     @property
     def recipes_only(self) -> bool:
@@ -108,6 +123,7 @@ class Experiment:
                 "scheduler": self.scheduler,
             }
             | ({"sources": sources} if sources else {})
+            | self.learnt.identity()
         )
         return identity
 
@@ -135,6 +151,21 @@ def check_identity(fold: Fold, experiment: Experiment, budget: Budget, run_dir: 
                 f"{run_dir} holds a run with {key} {_short(before)}, not {_short(now)}; "
                 "use --fresh to begin it anew or --run-dir for another place"
             )
+
+
+def otherwise(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
+    """In which of its images, their size and its encoder a run with the settings `there` differs from one with those
+    `here`; None if in nothing."""
+    parts = []
+    if there.get("dataset") != here.get("dataset"):
+        parts.append(f"on {there.get('dataset')}")
+    elif there.get("dataset_fingerprint") != here.get("dataset_fingerprint"):
+        parts.append(f"on other images called {there.get('dataset')}")
+    if there.get("image_size") != here.get("image_size"):
+        parts.append(f"at {there.get('image_size')} px")
+    if there.get("encoder") != here.get("encoder"):
+        parts.append(f"with {there.get('encoder')}")
+    return " ".join(parts) or None
 
 
 def _short(value: Any) -> str:

@@ -152,7 +152,7 @@ def fold_events(events: list[dict[str, Any]], path: str | Path) -> Fold:
     for number, event in enumerate(events, 1):
         try:
             fold.apply(event)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{path}: line {number} is no event of a run ({type(error).__name__}: {error}); "
                 "restore the file, or use --fresh or another --run-dir"

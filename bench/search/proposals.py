@@ -72,12 +72,14 @@ class Proposals:
         return tally.filling and self._paces.cost(method, "search", 0, first) <= room
 
     def _propose(self, method: str) -> Trial | None:
-        """A new search trial: the recipes first, then what Optuna asks for; None where that is nothing new."""
+        """A new search trial: the recipes first, then what earlier runs taught, then what Optuna asks for; None where
+        that is nothing new."""
         number, epochs = self._tallies[method].suggested, self._plan.epochs
         recipe = number < len(self._recipes[method])
+        given = [*self._recipes[method], *self.studies.learnt[method]]
         parameters: dict[str, Any] | None
-        if recipe:
-            hyperparameters = self._recipes[method][number]
+        if number < len(given):
+            hyperparameters = given[number]
             parameters = self.studies.add(method, hyperparameters)
         else:
             parameters = self.studies.ask(method, number)

@@ -1,7 +1,8 @@
 """Searchers: Optuna samplers, which propose the configurations of a method.
 
 **To plug one in**: `--searcher package.module:function` or `file.py:function`, called as `function(seed)` for each
-proposal, gives an `optuna.samplers.BaseSampler`.
+proposal, gives an `optuna.samplers.BaseSampler`. What is believed before any trial is the study's user attribute
+`bench.search.prior.CENTRES`.
 """
 
 import copy
@@ -13,6 +14,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from bench.search.prior import PriorSampler, searched
 from bench.search.selection import merit
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells every study and trial, which we tell ourselves
@@ -23,9 +25,7 @@ FEW = 10
 
 class _Tpe(optuna.samplers.TPESampler):
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """What the first trial has: here all trials of a study have the same parameters, and none needs a look."""
-        names = study.get_trials(deepcopy=False)[0].distributions
-        return {name: names[name] for name in sorted(names) if not names[name].single()}
+        return searched(study)
 
 
 def tpe(seed: int) -> optuna.samplers.BaseSampler:
@@ -42,12 +42,16 @@ def random(seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.RandomSampler(seed=seed)
 
 
-SEARCHERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {"tpe": tpe, "random": random}
+SEARCHERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
+    "prior": PriorSampler,
+    "tpe": tpe,
+    "random": random,
+}
 
 
 class BestAndLatest(optuna.storages.InMemoryStorage):
-    """One study, of which samplers see what runs, the best and the latest trials: where TPE takes time in proportion
-    to the trials that it sees, proposals take the same time in a study of any length.
+    """One study, of which samplers see what runs, the best and the latest trials: where a model takes time by the
+    trials that it sees, proposals take the same time in a study of any length.
 
     TPE calls a tenth of what it sees good, so the best are as many. What it sees depends on how trials ended and not
     on the order in which they did, so that a continued run sees the same. Alone in its storage, a trial's number is

@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 
 from algorithms.evaluation import metrics
 from algorithms.training.report import EpochReport
+from bench.errors import UserError
 from bench.search.budget import Budget
 from bench.search.events import FORMAT
 from bench.search.experiment import Experiment, Searchable
@@ -159,11 +160,15 @@ def synthetic(methods: int, seed: int = 0) -> tuple[dict[str, Costs], Curve]:
 def recorded(path: str) -> tuple[dict[str, Costs], Curve, int]:
     """The curves of a run's epochs.parquet, drawn by a trial's seed; (calibration, curve, epochs).
 
-    Only search trials that reached the last epoch have a whole curve; they stand for all.
+    Only search trials that reached the last epoch have a whole curve; they stand for all. Raises UserError where the
+    file has other columns.
     """
     import pandas
 
     table = pandas.read_parquet(path)
+    needed = ("stage", "method", "uid", "epoch", "seconds", "evaluation_seconds", metrics.SELECTION.name)
+    if missing := [name for name in needed if name not in table]:
+        raise UserError(f"{path} is no epochs.parquet of a run: it lacks {', '.join(missing)}")
     table = table[table["stage"] == "search"]
     epochs = int(table["epoch"].max())
     curves: dict[str, list[tuple[dict[Any, float], float]]] = {}

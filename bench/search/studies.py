@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 from bench.search import plugins
 from bench.search.fold import Fold
 from bench.search.plan import Plan
-from bench.search.searchers import BestAndLatest, tpe
+from bench.search.prior import CENTRES
+from bench.search.searchers import SEARCHERS, BestAndLatest
 from bench.search.selection import direction, figure
 from bench.search.trials import OF_THE_RECIPE, Trial
 
@@ -31,6 +32,8 @@ class Studies:
         self._storages: dict[str, optuna.storages.InMemoryStorage] = {}
         self.tried = {m: {_key(trial.parameters) for trial in fold.of(m, "search")} for m in plan.spaces}
         """The configurations of each method that were."""
+        self.learnt = {method: self._learnt(method) for method in plan.spaces}
+        """Hyper-parameters of each method that earlier runs taught and the recipes are not, the best first."""
 
     def ask(self, method: str, number: int) -> dict[str, Any] | None:
         """The parameters of a configuration that was not tried, which the study has then as a running trial: as the
@@ -60,7 +63,7 @@ class Studies:
         return parameters
 
     def add(self, method: str, hyperparameters: dict[str, Any]) -> dict[str, Any]:
-        """Put a recipe among the trials that run; its parameters."""
+        """Put a recipe, or what was learnt, among the trials that run; its parameters."""
         space = self._plan.spaces[method]
         parameters = space.to_params(hyperparameters if space.proposes(hyperparameters) else space.defaults)
         self._add(self.study(method), method, parameters, hyperparameters)
@@ -76,15 +79,28 @@ class Studies:
         """The method's study."""
         if method not in self._studies:
             # A searcher of a user sees all trials: it may count them, or look for its own marks on them.
-            make_storage = BestAndLatest if self.sampler is tpe else optuna.storages.InMemoryStorage
+            ours = self.sampler in SEARCHERS.values()
+            make_storage = BestAndLatest if ours else optuna.storages.InMemoryStorage
             storage = self._storages[method] = make_storage()
             study = optuna.create_study(direction=direction(), study_name=method, storage=storage)
+            space = self._plan.spaces[method]
+            believed = [space.defaults, *self.learnt[method]]
+            study.set_user_attr(CENTRES, [space.to_params(hyperparameters) for hyperparameters in believed])
             for trial in self._fold.of(method, "search"):
                 self._add(study, method, trial.parameters, trial.hyperparameters)
                 if trial.final:
                     self._tell(study, trial)
             self._studies[method] = study  # in memory and alone in its storage, a trial's number is its id
         return self._studies[method]
+
+    def _learnt(self, method: str) -> list[dict[str, Any]]:
+        space = self._plan.spaces[method]
+        known = {_key(space.to_params(recipe)) for recipe in space.recipes if space.proposes(recipe)}
+        found: dict[tuple[tuple[str, Any], ...], dict[str, Any]] = {}
+        for hyperparameters in self._plan.experiment.learnt.configurations.get(method, ()):
+            if space.proposes(hyperparameters) and (key := _key(space.to_params(hyperparameters))) not in known:
+                found.setdefault(key, hyperparameters)
+        return list(found.values())
 
     def _add(
         self, study: optuna.Study, method: str, parameters: dict[str, Any], hyperparameters: dict[str, Any]

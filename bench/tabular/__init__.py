@@ -2,4 +2,7 @@
 every way, so that whole searches can be replayed in no time.
 
 Made           `record`
+Replayed       `replay`, in its `space`
+Searched       `regret`, by our search and by `peers`
+Judges         `judges`, which ranks as the test images do
 """

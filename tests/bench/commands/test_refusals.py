@@ -1,6 +1,7 @@
 """What `ssl-bench run` refuses: in one line, with status 2, and nothing is left behind."""
 
 import re
+import shutil
 from pathlib import Path
 
 import click
@@ -45,6 +46,12 @@ def readme_without_the_encoder(folder: Path) -> list[str]:
     return ["--dataset", str(images), "--encoder", "vit_tiny", "--update-readme"]
 
 
+def a_run_of_other_methods(folder: Path) -> list[str]:
+    (folder / "earlier").mkdir()
+    shutil.copy(ROOT / "tests/bench/search/interrupted.jsonl", folder / "earlier" / "ledger.jsonl")
+    return ["--methods", "barlow", "--dataset", "shapes", "--limit", "100", "--learn-from", str(folder / "earlier")]
+
+
 BAD = {
     "unknown method": (lambda _: ["--methods", "simclrr"], r"no method 'simclrr'.*simclr"),
     "unreadable budget": (lambda _: ["--budget", "8 apples"], r"budget '8 apples'.*8gpu-hours"),
@@ -71,6 +78,11 @@ BAD = {
     "share of a GPU that is not a number": (lambda _: ["--gpus-per-trial", "nan"], r"'nan' is not a share.*up to 1"),
     "share of a GPU that is nearly none": (lambda _: ["--gpus-per-trial", "1e-300"], r"is not a share.*from 0.01"),
     "unknown searcher": (lambda _: ["--searcher", "grid"], r"no searcher 'grid'.*tpe"),
+    "no run to learn from": (
+        lambda folder: ["--dataset", "shapes", "--limit", "100", "--learn-from", str(folder / "earlier")],
+        r"there is no run in .*earlier; --learn-from takes the folder of one",
+    ),
+    "a run of other methods to learn from": (a_run_of_other_methods, r"has none of barlow, but byol, sela, simclr;"),
     "unknown scheduler": (lambda _: ["--scheduler", "hyper"], r"no scheduler 'hyper'.*asha"),
     "README's table of a plan": (lambda _: ["--dry-run", "--update-readme"], r"--update-readme needs a run"),
     "README's table of other images": (readme_for_other_images, r"README.md are of runs on cifar10.*on shapes"),

@@ -35,7 +35,8 @@ VALUES = {
     "--seeds": ["2", *NUMBERS],
     "--gpus-per-trial": ["0.5", "0.3", "1e-30", "2", *NUMBERS],
     "--compile": ["on", "off", "maybe", *NAMES],
-    "--searcher": ["tpe", "random", "optuna:no", "no.such:thing", "bench.search.searchers:tpe", *NAMES],
+    "--learn-from": ["/no/such/folder", "/dev/null", *NAMES],
+    "--searcher": ["tpe", "prior", "random", "optuna:no", "no.such:thing", "bench.search.searchers:tpe", *NAMES],
     "--scheduler": ["asha", "full", "bench.search.schedulers:Asha", "bench.search.schedulers:NOTHING", *NAMES],
 }
 """What each option may be given. `--address` is not among them: it would look for a cluster, for a while."""
