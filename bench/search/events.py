@@ -57,10 +57,11 @@ from typing import Any
 
 from bench.errors import UserError
 
-FORMAT = 3
-READABLE = (1, 2, 3)
-"""Runs of formats 1 and 2 can be read, but not continued: their methods had other recipes and heads, and one recipe
-each, where ours may stand beside the published one; format 1, that of version 0.1, also recorded batch sizes, effective
+FORMAT = 4
+READABLE = (1, 2, 3, 4)
+"""Runs of formats 1 to 3 can be read, but not continued: their trials were trained on nine tenths of the training
+images and judged on the others. The methods of formats 1 and 2 had other recipes and heads, and one recipe each, where
+ours may stand beside the published one; format 1, that of version 0.1, also recorded batch sizes, effective
 hyper-parameters and failures otherwise."""
 
 
@@ -117,8 +118,8 @@ def read_own_events(path: str | Path) -> tuple[list[dict[str, Any]], int]:
     events, good = read_events(path)
     if events and (found := events[0]["format"]) != FORMAT:
         raise UserError(
-            f"{Path(path).parent} holds a run that an earlier version began (format {found}), and recipes and heads "
-            "are others now; continue it with that version, or use --fresh to begin it anew, or --run-dir for another "
-            "place"
+            f"{Path(path).parent} holds a run that an earlier version began (format {found}) and whose trials "
+            "were judged on images held out; continue it with that version, or use --fresh to begin it anew, or "
+            "--run-dir for another place"
         )
     return events, good

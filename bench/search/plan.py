@@ -13,8 +13,6 @@ from bench.search import plugins
 from bench.search.budget import Budget
 from bench.search.experiment import Experiment, Searchable
 
-CONFIRM_IMAGES = 10 / 9
-"""Confirming trains on train + validation, and validation is a tenth."""
 BOTH_RECIPES_PART = 0.5
 """Our recipe is confirmed beside winner and published recipe where all three take at most this part of a share."""
 UNTRAINED = ("pixels", "random")
@@ -30,7 +28,7 @@ class Costs:
     """What a method's trainings take on one slot, in seconds."""
 
     epoch: float
-    """Of our recipe, on the images of the search."""
+    """Of our recipe."""
     evaluation: float
     start: float = 0.0
     """To begin a trial in a warm worker."""
@@ -105,12 +103,11 @@ class Plan:
         if stage == "evaluate":
             return self.rate * (costs.start + costs.evaluation)
         if stage == "search":
-            training, evaluations = 1.0, sum(first < m <= last for m in [*self.milestones, self.epochs])
+            evaluations = sum(first < m <= last for m in [*self.milestones, self.epochs])
         else:
-            training = 1.0 if method in UNTRAINED else CONFIRM_IMAGES
             evaluations = last >= (1 if method in UNTRAINED else self.epochs)
         start = costs.start if first == 0 else 0.0
-        return self.rate * (start + (last - first) * training * costs.epoch + evaluations * costs.evaluation)
+        return self.rate * (start + (last - first) * costs.epoch + evaluations * costs.evaluation)
 
     @cached_property
     def allowance(self) -> float:

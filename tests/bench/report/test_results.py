@@ -91,13 +91,13 @@ def test_every_trial_of_the_ledger_is_a_row_in_the_order_of_suggestion(told):
 
 def test_accuracies_stand_in_the_column_of_the_split_that_they_were_measured_on(told):
     trials = told[2].trials.set_index("uid")
-    assert trials.validation_knn_200["second"] == 0.7
+    assert trials.train_knn_200["second"] == 0.7
     assert trials[trials.stage == "search"].test_knn_200.isna().all()
     assert trials.test_knn_200["sure"] == 0.65
-    assert trials[trials.stage != "search"].validation_knn_200.isna().all()
+    assert trials[trials.stage != "search"].train_knn_200.isna().all()
     assert math.isnan(trials.test_knn_200["open"])
     epochs = told[2].epochs
-    assert set(epochs[epochs.stage == "search"].split) == {"validation"}
+    assert set(epochs[epochs.stage == "search"].split) == {"train"}
     assert set(epochs[epochs.stage != "search"].split) == {"test"}
 
 
