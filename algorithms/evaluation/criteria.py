@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.encoders.encoder import evaluating
-from algorithms.evaluation.metrics import ALPHA_REQ, CLUSTER_LEARNABILITY, LIDAR, RANKME
+from algorithms.evaluation.metrics import (
+    ALPHA_REQ,
+    CLUSTER_LEARNABILITY,
+    INSTANCE_ACCURACY,
+    INSTANCE_RANK,
+    LIDAR,
+    RANKME,
+)
 from algorithms.images.augment import augment
 from algorithms.images.store import ImageStore
 from algorithms.images.view import View
@@ -21,11 +28,12 @@ WITHIN_EPSILON = 1e-4
 """LiDAR's delta, added to the diagonal of the covariance within images (section 4)."""
 POWER_LAW = (10, 100)
 """The places, from 0, of the eigenvalues to which alpha-ReQ fits its law: less the first ten, up to the hundredth."""
-CLUSTERS = 50
-LEARNT = 2_000
-"""Images that cluster learnability looks at, at most."""
+LEARNT, CLUSTERINGS = 1_000, 2
+"""Images that cluster learnability and the instance rank look at, at most, and how often it clusters them: one
+clustering alone is noisy."""
 SAMPLES, VIEWS = 100, 10
-"""LiDAR's images, at most, and the views that each of them has."""
+"""Images of which views are looked at, at most, and the views that each of them has: for LiDAR, 10 are as good as 50
+(its section 4)."""
 
 
 def effective_rank(spectrum: Tensor) -> float:
@@ -74,24 +82,30 @@ def lidar(features: Tensor) -> float:
     return effective_rank(torch.linalg.eigvalsh(root @ between @ root).clamp(min=0))
 
 
-def cluster_learnability(features: Tensor, clusters: int = CLUSTERS) -> float:
-    """How well the nearest earlier image tells the cluster of the next one, from 0 to 1: the images' clusters by
-    k-means are learnt one after the other (Lu 2022, arXiv 2206.01251, section 3.2). The more the better."""
-    features = features.float()
-    clusters = min(clusters, len(features) // 2)
-    if clusters < 2:
+def cluster_learnability(features: Tensor) -> float:
+    """How well the nearest image of one half of the images tells the cluster of an image of the other, from 0 to 1: the
+    images are clustered by k-means, in sqrt(N) clusters, by cosine (Lu 2022, arXiv 2206.01251, section 3.2, in its last
+    version: the first learnt image after image instead). The mean over both halves and `CLUSTERINGS` clusterings. The
+    more the better."""
+    count = len(features)
+    if count < 4:
         return 0.0
-    labels = k_means(features, clusters)
-    distance = torch.cdist(features, features)
-    later = torch.ones_like(distance, dtype=torch.bool).triu()
-    nearest = distance.masked_fill(later, math.inf)[1:].argmin(1)
-    return (labels[nearest] == labels[1:]).float().mean().item()
+    features = nn.functional.normalize(features.float(), dim=1)
+    similarity = features @ features.T
+    learnt = []
+    for seed in range(CLUSTERINGS):
+        generator = torch.Generator().manual_seed(seed)
+        cluster = k_means(features, round(math.sqrt(count)), generator)
+        halves = torch.randperm(count, generator=generator).to(features.device).tensor_split(2)
+        for known, asked in (halves, halves[::-1]):
+            nearest = known[similarity[asked][:, known].argmax(1)]
+            learnt.append((cluster[nearest] == cluster[asked]).float().mean().item())
+    return sum(learnt) / len(learnt)
 
 
-def k_means(features: Tensor, clusters: int, *, rounds: int = 20) -> Tensor:
-    """The cluster of each row, int64 [N]: Lloyd's algorithm from rows that lie far from each other (k-means++), chosen
-    by a fixed generator."""
-    generator = torch.Generator().manual_seed(0)
+def k_means(features: Tensor, clusters: int, generator: torch.Generator, *, rounds: int = 20) -> Tensor:
+    """The cluster of each row, int64 [N]: Lloyd's algorithm from rows that lie far from each other (k-means++), which
+    the `generator`, of the CPU, chooses."""
     centres = features[torch.randint(len(features), (1,), generator=generator).to(features.device)]
     squared = (features - centres).square().sum(1)
     for _ in range(clusters - 1):
@@ -107,13 +121,36 @@ def k_means(features: Tensor, clusters: int, *, rounds: int = 20) -> Tensor:
     return torch.cdist(features, centres).argmin(1)
 
 
+def instance_accuracy(views: Tensor) -> float:
+    """The share of views whose nearest other view by cosine is of the same image, of features [n, q, D] of q views of
+    each of n images: leave-one-out 1-NN with each image as a class of its own, which is what instance discrimination
+    trains (Wu 2018, arXiv 1805.01978). The more the better."""
+    count, each = views.shape[:2]
+    if count < 2 or each < 2:
+        return 0.0
+    rows = nn.functional.normalize(views.float().flatten(0, 1), dim=1)
+    nearest = (rows @ rows.T).fill_diagonal_(-math.inf).argmax(1)
+    own = torch.arange(len(rows), device=rows.device)
+    return (nearest // each == own // each).float().mean().item()
+
+
+def instance_rank(views: Tensor, own: Tensor, bank: Tensor) -> float:
+    """The place, from 1, that the own image has before the others, by cosine to a view: its geometric mean. `views`
+    [n, q, D] are of the images with the features `own` [n, D], the others' are `bank` [N, D], with or without their
+    own. The less the better."""
+    views, own, bank = (nn.functional.normalize(each.float(), dim=-1) for each in (views, own, bank))
+    nearer = (
+        views @ bank.T > (views * own[:, None]).sum(2, keepdim=True) + 1e-6
+    )  # not the own image, which may be there
+    return (nearer.sum(2) + 1).float().log().mean().exp().item()
+
+
 @torch.no_grad()
-def view_features(encoder: nn.Module, images: ImageStore) -> Tensor:
-    """Features [n, q, D] of `VIEWS` random views of each of `SAMPLES` images, the same views of the same images at each
-    call: SimCLR's crops, flips and colours, whatever the method trains with."""
-    device, size = images.device, images.image_size
-    places = torch.linspace(0, len(images) - 1, min(SAMPLES, len(images)), device=device).long()
-    view = View(size, jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2)
+def view_features(encoder: nn.Module, images: ImageStore, places: Tensor) -> Tensor:
+    """Features [n, q, D] of `VIEWS` random views of each of the images at `places` [n], the same views at each call:
+    SimCLR's crops, flips and colours, whatever the method trains with."""
+    device = images.device
+    view = View(images.image_size, jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2)
     bfloat16 = precision.computes_bfloat16(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), evaluating(encoder):
         torch.manual_seed(0)
@@ -123,16 +160,30 @@ def view_features(encoder: nn.Module, images: ImageStore) -> Tensor:
     return torch.stack(found, 1)
 
 
+def spread(count: int, most: int, device: torch.device) -> Tensor:
+    """At most so many places of `count`, int64, evenly."""
+    return torch.linspace(0, count - 1, min(most, count), device=device).long()
+
+
 def criteria(encoder: nn.Module, images: ImageStore, features: Tensor) -> dict[str, float]:
     """All criteria of an encoder by the names of `algorithms.evaluation.metrics`, of training images and their features
     [N, D], not normalised. Those that are not finite are left out."""
-    some = torch.linspace(0, len(features) - 1, min(LEARNT, len(features)), device=features.device).long()
+    if not torch.isfinite(features).all():
+        return {}
+    places = spread(len(features), SAMPLES, features.device)
+    views = view_features(encoder, images, places)
+    some = features[spread(len(features), LEARNT, features.device)]
     found = {
         RANKME.name: rankme(features),
         ALPHA_REQ.name: alpha_req(features),
-        LIDAR.name: lidar(view_features(encoder, images)),
-        CLUSTER_LEARNABILITY.name: cluster_learnability(features[some]),
+        CLUSTER_LEARNABILITY.name: cluster_learnability(some),
     }
+    if torch.isfinite(views).all():
+        found |= {
+            LIDAR.name: lidar(views),
+            INSTANCE_ACCURACY.name: instance_accuracy(views),
+            INSTANCE_RANK.name: instance_rank(views, features[places], some),
+        }
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

@@ -28,7 +28,9 @@ RANKME = Metric("rankme", "RankMe", "")
 ALPHA_REQ = Metric("alpha_req", "alpha-ReQ", "", higher_is_better=False)
 LIDAR = Metric("lidar", "LiDAR", "")
 CLUSTER_LEARNABILITY = Metric("cluster_learnability", "cluster learnability", "")
-CRITERIA = (FEATURE_STD, RANKME, ALPHA_REQ, LIDAR, CLUSTER_LEARNABILITY)
+INSTANCE_ACCURACY = Metric("instance_accuracy", "instance accuracy", "%")
+INSTANCE_RANK = Metric("instance_rank", "instance rank", "", higher_is_better=False)
+CRITERIA = (FEATURE_STD, RANKME, ALPHA_REQ, LIDAR, CLUSTER_LEARNABILITY, INSTANCE_ACCURACY, INSTANCE_RANK)
 """Those that need no labels."""
 
 METRICS = {metric.name: metric for metric in (KNN_200, KNN_20, PURITY_20, *CRITERIA)}
