@@ -223,7 +223,7 @@ import collections, dataclasses, sys
 from bench.search.simulate import plan_for, simulate, synthetic
 
 calibration, curve = synthetic(1)
-plan = plan_for(calibration, slots=2, trials=20, epochs=8)
+plan = plan_for(calibration, slots=2, trials=30, epochs=8)
 experiment = dataclasses.replace(plan.experiment, searcher=sys.argv[1], scheduler=sys.argv[2])
 fold, _ = simulate(dataclasses.replace(plan, experiment=experiment), curve)
 search = [trial for trial in fold.trials.values() if trial.stage == "search"]

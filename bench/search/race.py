@@ -22,9 +22,10 @@ from bench.search.shares import Shares
 from bench.search.tally import Tally
 from bench.search.trials import OF_THE_RECIPE, Suggestion, Trial
 
-DOUBT = 0.05
+DOUBT = 0.2
 """A recipe gives way only where the probability that it is the better one is below this; no further seeds are trained
-where the same is said of all that could win."""
+where the same is said of all that could win. By the recorded table a recipe then gives way to what is worse in less
+than one case in twenty, and a smaller doubt costs more than it saves (docs/log.md, 2026-11-27)."""
 PRIOR_SEEDS = 3
 """Before there are further seeds, half of the spread of what was tried is taken as that of seeds, as if so many
 trainings had said so."""

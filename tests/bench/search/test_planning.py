@@ -257,7 +257,7 @@ def test_a_plugin_that_cannot_be_imported_is_told_in_one_line(calibrated, tmp_pa
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "broken_plugin.py").write_text("1 +")
     with pytest.raises(
-        UserError, match=r"searcher 'broken_plugin:f' cannot be imported \(SyntaxError.*use tpe, random"
+        UserError, match=r"searcher 'broken_plugin:f' cannot be imported \(SyntaxError.*use prior, tpe, random, none"
     ):
         make(experiment(searcher="broken_plugin:f"), Budget.parse("1cpu-hours"), slots=2)
 

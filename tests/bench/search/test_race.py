@@ -21,7 +21,7 @@ FIGURES = st.dictionaries(
 )
 
 
-def noisy(curve, spread, best=None):
+def noisy(curve, spread):
     """The curve with noise of this standard deviation, of its own in every training."""
 
     def with_noise(trial, epoch):
@@ -64,20 +64,30 @@ def test_what_failed_to_learn_does_not_hide_how_near_the_good_ones_are():
 
 
 @pytest.mark.parametrize("slots", [1, 2, 6])
-def test_a_configuration_that_is_better_by_little_does_not_replace_the_recipe_without_further_seeds(slots):
-    wins, worse = 0, 0
+def test_what_replaces_a_recipe_is_better_with_the_probability_that_is_asked(slots):
+    replaced = 0
     for seed in range(12):
         plan, _ = small(methods=1, slots=slots, trials=40, seed=seed)
-        flat = noisy(lambda trial, epoch: (0.5 * epoch / trial.epochs, 1.0), 0.02)
-        ledger = MemoryLedger(keep=True)
-        fold, _ = simulate(plan, flat, ledger)
+        fold, _ = simulate(plan, noisy(peak(0.6), 0.02))
         chosen = fold.chosen["method00"]
         if not fold.trials[chosen["winner"]].published:
-            wins += 1
+            replaced += 1
             assert chosen["better"] > 1 - DOUBT
-        worse += fold.trials[chosen["winner"]].accuracy is None
-    assert wins <= 4  # all are the same: what wins does so by luck
-    assert not worse
+            assert abs(fold.trials[chosen["winner"]].hyperparameters["x"] - 0.6) < 0.1
+    assert replaced  # the recipe is the worse one by five times the spread of seeds
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+def test_a_recipe_that_is_the_best_by_more_than_seeds_differ_keeps_its_place(slots):
+    def alone(trial, epoch):  # all others are worse by the spread of seeds
+        return (0.5 + 0.02 * (trial.hyperparameters["x"] == 0.5)) * epoch / trial.epochs, 1.0
+
+    kept = 0
+    for seed in range(20):
+        plan, _ = small(methods=1, slots=slots, trials=40, seed=seed)
+        fold, _ = simulate(plan, noisy(alone, 0.01))
+        kept += fold.trials[fold.winner("method00")].published
+    assert kept >= 19
 
 
 def test_what_is_clearly_better_wins_and_is_raced_with_the_recipe_on_the_same_seeds():
@@ -100,7 +110,8 @@ def test_a_race_takes_no_more_than_its_part_and_a_training_and_shares_stay_even(
     assert fold.charged <= 1.02 * plan.budget.seconds
     for method in plan.experiment.spaces:
         assert fold.winner(method)
-        assert fold.spent[method] <= 1.02 * plan.share
+        late = 0.05 * plan.training(method)  # so much longer than planned may a training take here
+        assert fold.spent[method] <= 1.02 * plan.share + late
         held = sum(trial.held for trial in fold.of(method, "race"))
         choosing = plan.share - plan.confirming(method)
         assert held <= RACE_PART * choosing + (slots + 2) * 2 * plan.training(method)
