@@ -16,8 +16,7 @@ from bench.execution.attempt_folder import AttemptFolder
 from bench.execution.factory import Trainer, Trainers
 from bench.execution.failures import failure_of, spoils_the_process
 from bench.execution.process import clean_process
-from bench.search.job import Assignment, Failure
-from bench.search.trials import CHOOSING
+from bench.search.job import CHOOSING, Assignment, Failure
 
 current: "Attempt | None" = None
 """The latest that this process has made."""

@@ -47,7 +47,7 @@ TRIALS = pa.schema(
         ("run", pa.string()),
         ("uid", pa.string()),
         ("method", pa.string()),
-        ("stage", pa.string()),  # search | confirm | published | ours | baseline | superseded | evaluate
+        ("stage", pa.string()),  # search | race | confirm | published | ours | baseline | superseded | evaluate
         ("state", pa.string()),  # complete | pruned | failed | cut | running
         ("reason", pa.string()),
         ("failure", pa.string()),  # what kind of failure it was

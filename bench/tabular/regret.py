@@ -31,12 +31,13 @@ from bench.errors import UserError
 from bench.files import write_atomically
 from bench.search.budget import Budget
 from bench.search.experiment import Experiment
+from bench.search.job import CHOOSING
 from bench.search.plan import Costs, Plan
 from bench.search.race import Race
 from bench.search.searchers import SEARCHERS
 from bench.search.simulate import NoSettings, simulate
 from bench.search.tally import standing
-from bench.search.trials import CHOOSING, Suggestion, Trial
+from bench.search.trials import Suggestion, Trial
 from bench.tabular.peers import PEERS, PRIORBAND, search
 from bench.tabular.replay import HELD_OUT, LEAVE_ONE_OUT, Method, Replay, load
 

@@ -27,13 +27,14 @@ def section(page: Page) -> Markup:
 def _purposes(page: Page) -> list[tuple[str, pd.DataFrame, str]]:
     """What compute was spent for: its name, its trials, its colour."""
     trials = page.results.trials
-    search, judging = trials.stage == "search", trials.stage == "evaluate"
+    search, race, judging = (trials.stage == stage for stage in ("search", "race", "evaluate"))
     return [
         *(
             (f"search, {state}", trials[search & (trials.state == state)], color)
             for state, color in STATE_COLORS.items()
         ),
-        ("confirming with fresh seeds", trials[~search & ~judging], PALETTE[0]),
+        ("race on further seeds", trials[race], PALETTE[4]),
+        ("confirming with fresh seeds", trials[~search & ~race & ~judging], PALETTE[0]),
         ("judging encoders", trials[judging], PALETTE[6]),
     ]
 

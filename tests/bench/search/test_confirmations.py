@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.search.job import CHOOSING
 from bench.search.search import Search
 from bench.search.simulate import MemoryLedger, simulate
-from bench.search.trials import CHOOSING
 from tests.bench.search.driving import (
     peak,
     small,
