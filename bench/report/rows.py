@@ -98,7 +98,9 @@ def _rank(row: Row) -> tuple[Any, ...]:
 
 
 def _row(method: str, trials: pd.DataFrame, run: Run, charged: float) -> Row:
-    search, complete = trials[trials.stage == "search"], trials[trials.state == "complete"]
+    # The trial of a recipe that is confirmed without a search is there, but was never begun.
+    search = trials[(trials.stage == "search") & (trials.attempts > 0)]
+    complete = trials[trials.state == "complete"]
     baseline = bool((trials.stage == "baseline").all())
     winner = winning_trial(trials, run)
     won = None if winner is None else recipe_of(winner)

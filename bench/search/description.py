@@ -34,6 +34,9 @@ def describe(plan: Plan, spent: float = 0.0) -> str:
             f"{duration(plan.training(method)):>9} {plan.reserve(method) / plan.share:>11.0%} "
             f"{f'~{plan.trials(method):.0f}':>7}"
         )
+    if experiment.recipes_only:
+        lines += ["", "Published recipes alone: nothing is searched. With a --searcher the same run goes on."]
+        return "\n".join(lines)
     two = [method for method in experiment.spaces if plan.recipes(method) > 1]
     if two:
         lines += ["", f"Trial 0 is the published recipe; trial 1 is ours, where ours is another one: {', '.join(two)}."]
