@@ -213,6 +213,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         "remarks": list(dataset.remarks),
         "images": {
             "train": len(dataset.train.labels),
+            "labelled": int((dataset.train.labels >= 0).sum()),
             "test": len(dataset.test.labels),
             "left_out": len(dataset.skipped),
         },
@@ -260,7 +261,7 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
     )
     if mixture := planning.mixture(before, prepared.facts):
         print(f"warning: {mixture}", file=sys.stderr)
-    print(describe(made, before.charged))
+    print(describe(made, before.charged, prepared.facts["images"]["labelled"]))
     return made
 
 

@@ -2,4 +2,5 @@
 every way, so that whole searches can be replayed in no time.
 
 Made           `record`
+Read           `criteria_regret`
 """
