@@ -7,7 +7,7 @@ from algorithms.evaluation.metrics import INSTANCE_ACCURACY, JUDGED, KNN_200
 
 ENOUGH = 1_000
 """Labelled images from which their leave-one-out alone chooses as well as anything (docs/log.md, 2026-11-27)."""
-SCALE = 10.0
+SCALE = 40.0
 """How much the instance accuracy counts beside the leave-one-out of one labelled image. That is noisy by the root of
 the images, so beside more of them it counts less."""
 

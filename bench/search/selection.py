@@ -9,7 +9,8 @@ from algorithms.evaluation import metrics
 def figure(measured: Mapping[str, Any]) -> float | None:
     """That by which a run selects, of what was measured; None where it was not. Where labels are few or none, there is
     `judged` (`algorithms.evaluation.choosing`), else leave-one-out alone."""
-    return measured.get(metrics.JUDGED.name, measured.get(metrics.SELECTION.name))
+    found: float | None = measured.get(metrics.JUDGED.name, measured.get(metrics.SELECTION.name))
+    return found
 
 
 def merit(figure: float) -> float:

@@ -32,7 +32,7 @@ CHOICES = 400
 """Random offers of a figure."""
 RESAMPLES = 200
 """Of configurations and methods, for an interval."""
-SCALES = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0)
+SCALES = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 """Weights of a criterion among few labels, for one labelled image: they fall with the root of their number."""
 
 
@@ -45,13 +45,13 @@ class Recorded:
     truth: Array
 
 
-def read(path: Path) -> dict[str, Recorded]:
-    """The methods of a table whose recipe and ten configurations have been trained."""
+def read(path: Path, methods: set[str] | None = None) -> dict[str, Recorded]:
+    """The `methods` of a table, by default all, whose recipe and ten configurations have been trained."""
     table = pd.read_parquet(path)
     classes = 8 if table.dataset.iloc[0] == "shapes" else 10
     last = table[table.epoch == table.epochs]
     found = {}
-    for method, rows in last.groupby("method"):
+    for method, rows in last[last.method.isin(methods or set(last.method))].groupby("method"):
         complete = rows.groupby("seed").configuration.nunique()
         rows = rows[rows.seed.isin(complete[complete >= 0.9 * complete.max()].index) & rows[TARGET].notna()]
         if rows.configuration.nunique() > 10 and (rows.configuration == 0).any():
@@ -93,16 +93,19 @@ def recorded(rows: pd.DataFrame, classes: int) -> Recorded:
             merits[f"{labels} labels + {metric.name}"] = _standard(few) + _standard(value)
         for scale in SCALES:
             merits[_scaled(labels, scale)] = few + scale / math.sqrt(labels * classes) * instance[None]
+    there = {name: value[:, np.isfinite(value).any((0, 2))] for name, value in merits.items()}  # its own seeds
     return Recorded(
-        {name: np.nan_to_num(value, nan=-np.inf) for name, value in merits.items() if np.isfinite(value).any()},
+        {name: np.nan_to_num(value, nan=-np.inf) for name, value in there.items() if value.size},
         100 * np.nanmean(truth, 0),
     )
 
 
 def _standard(value: Array) -> Array:
     """Of mean 0 and deviation 1 within a method's trainings of a seed."""
-    spread: Array = np.nanstd(value, -1, keepdims=True)
-    return (value - np.nanmean(value, -1, keepdims=True)) / np.where(spread > 0, spread, 1)
+    seen = np.ma.masked_invalid(value)
+    centred = seen - seen.mean(-1, keepdims=True)
+    found: Array = (centred / np.ma.maximum(seen.std(-1, keepdims=True), 1e-9)).filled(np.nan)
+    return found
 
 
 def _scaled(labels: int, scale: float) -> str:
@@ -136,10 +139,9 @@ def left_out(table: pd.DataFrame) -> pd.DataFrame:
         names = [_scaled(labels, scale) for scale in SCALES if _scaled(labels, scale) in table.index]
         if names:
             ours = table.loc[names]
-            total = ours.sum(axis=1)
-            rows[f"{labels} labels, scale of the others"] = pd.Series(
-                {method: ours.loc[(total - ours[method]).idxmin(), method] for method in table.columns}
-            )
+            places = [int(ours.drop(columns=method).sum(axis=1).to_numpy().argmin()) for method in table.columns]
+            found = ours.to_numpy()[places, range(len(places))]
+            rows[f"{labels} labels, scale of the others"] = pd.Series(found, table.columns)
     return pd.DataFrame(rows).T
 
 
@@ -191,10 +193,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="tables of bench.tabular.record")
     parser.add_argument("--out", type=Path, required=True, help="a folder")
+    parser.add_argument("--methods", help="names, with commas; a judge that has not seen all of them is left out")
     options = parser.parse_args()
     frames = []
     for path in options.files:
-        methods = read(path)
+        methods = read(path, set(options.methods.split(",")) if options.methods else None)
         for offered in OFFERED:
             frames.append(measure(methods, offered).assign(table=path.stem, offered=offered))
     found = pd.concat(frames, ignore_index=True)

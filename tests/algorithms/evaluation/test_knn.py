@@ -242,7 +242,7 @@ def test_few_labels_are_judged_together_with_how_well_views_find_their_image():
     labels = torch.full((60,), -1)
     labels[:16] = torch.arange(16) % 3
     found = leave_one_out(labels)(judged().judged_encoder)
-    assert found["judged"] == pytest.approx((4 * found["knn_200"] + 10 * found["instance_accuracy"]) / 14)
+    assert found["judged"] == pytest.approx((4 * found["knn_200"] + 40 * found["instance_accuracy"]) / 44)
 
 
 def test_without_labels_the_views_alone_judge():
