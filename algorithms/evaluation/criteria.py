@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.encoders.encoder import evaluating
+from algorithms.evaluation.features import evenly
 from algorithms.evaluation.metrics import (
     ALPHA_REQ,
     CLUSTER_LEARNABILITY,
@@ -160,19 +161,14 @@ def view_features(encoder: nn.Module, images: ImageStore, places: Tensor) -> Ten
     return torch.stack(found, 1)
 
 
-def spread(count: int, most: int, device: torch.device) -> Tensor:
-    """At most so many places of `count`, int64, evenly."""
-    return torch.linspace(0, count - 1, min(most, count), device=device).long()
-
-
-def criteria(encoder: nn.Module, images: ImageStore, features: Tensor) -> dict[str, float]:
+def criteria(encoder: nn.Module, images: ImageStore, features: Tensor, index: Tensor | None = None) -> dict[str, float]:
     """All criteria of an encoder by the names of `algorithms.evaluation.metrics`, of training images and their features
-    [N, D], not normalised. Those that are not finite are left out."""
+    [N, D], not normalised: all `images`, or those at `index` [N]. Criteria that are not finite are left out."""
     if not torch.isfinite(features).all():
         return {}
-    places = spread(len(features), SAMPLES, features.device)
-    views = view_features(encoder, images, places)
-    some = features[spread(len(features), LEARNT, features.device)]
+    count, device = len(features), features.device
+    some, seen = features[evenly(count, LEARNT, device)], evenly(count, SAMPLES, device)
+    views = view_features(encoder, images, seen if index is None else index[seen])
     found = {
         RANKME.name: rankme(features),
         ALPHA_REQ.name: alpha_req(features),
@@ -182,7 +178,7 @@ def criteria(encoder: nn.Module, images: ImageStore, features: Tensor) -> dict[s
         found |= {
             LIDAR.name: lidar(views),
             INSTANCE_ACCURACY.name: instance_accuracy(views),
-            INSTANCE_RANK.name: instance_rank(views, features[places], some),
+            INSTANCE_RANK.name: instance_rank(views, features[seen], some),
         }
     return {name: value for name, value in found.items() if math.isfinite(value)}
 

@@ -13,6 +13,11 @@ BATCH = 1024
 """Images that are encoded at a time."""
 
 
+def evenly(count: int, most: int, device: torch.device) -> Tensor:
+    """At most so many of `count` places, at even distances, int64."""
+    return torch.arange(min(count, most), device=device) * count // max(1, min(count, most))
+
+
 def encode(encoder: nn.Module, images: ImageStore, index: Tensor | None = None) -> Tensor:
     """`raw_features`, rows of length 1."""
     return F.normalize(raw_features(encoder, images, index), dim=1)

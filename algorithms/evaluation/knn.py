@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from algorithms.evaluation.choosing import judged
 from algorithms.evaluation.criteria import criteria
-from algorithms.evaluation.features import encode, raw_features
+from algorithms.evaluation.features import encode, evenly, raw_features
 from algorithms.evaluation.metrics import FEATURE_STD, KNN_20, KNN_200, PURITY_20
 from algorithms.evaluation.neighbours import neighbours
 from algorithms.images.store import ImageStore
@@ -128,7 +129,7 @@ class LeaveOneOut:
         leaves room for."""
         labelled, others = (self.labels >= 0).nonzero()[:, 0], (self.labels < 0).nonzero()[:, 0]
         room = max(0, SEEN - len(labelled))
-        return torch.cat([labelled, others[_evenly(len(others), room, others.device)]])
+        return torch.cat([labelled, others[evenly(len(others), room, others.device)]])
 
     @property
     def sizes(self) -> tuple[int]:
@@ -137,26 +138,26 @@ class LeaveOneOut:
 
     def __call__(self, encoder: nn.Module) -> dict[str, float]:
         """`knn_200` and `knn_20` as of `Evaluation`, `feature_std` of the images that are looked at, and the criteria
-        without labels (`algorithms.evaluation.criteria`) of at most `SEEN` of them. Features that are not finite give
-        0, and no criteria."""
+        without labels (`algorithms.evaluation.criteria`) of at most `SEEN` of them. Where labels are few, also `judged`
+        (`algorithms.evaluation.choosing`), by which a search then chooses; where there are none, no kNN. Features that
+        are not finite give 0, and no criteria."""
         return self.figures(encoder, raw_features(encoder, self.images, self.encoded))
 
     @torch.no_grad()
     def figures(self, encoder: nn.Module, features: Tensor) -> dict[str, float]:
         """What a call gives, of features [M, D] of the `encoded` images."""
-        if not torch.isfinite(features).all():
-            return dict.fromkeys((metric.name for metric in (KNN_200, KNN_20, FEATURE_STD)), 0.0)
-        rows = F.normalize(features, dim=1)
         labels = self.labels[self.encoded]
         labels = labels[labels >= 0]
-        bank, truth = rows[: len(labels)], labels[self.queries]
-        of_200, of_20 = knn_predict(bank[self.queries], bank, labels, self.classes, PROTOCOLS, own=self.queries)
-        return {
-            KNN_200.name: _accuracy(of_200, truth),
-            KNN_20.name: _accuracy(of_20, truth),
-            FEATURE_STD.name: _spread(rows),
-            **criteria(encoder, self.images, features[_evenly(len(features), SEEN, features.device)]),
-        }
+        if not torch.isfinite(features).all():
+            zeros = dict.fromkeys((metric.name for metric in (KNN_200, KNN_20, FEATURE_STD)), 0.0)
+            return zeros | judged(zeros, len(labels))
+        rows, seen = F.normalize(features, dim=1), evenly(len(features), SEEN, features.device)
+        found = {FEATURE_STD.name: _spread(rows)} | criteria(encoder, self.images, features[seen], self.encoded[seen])
+        if len(labels):
+            bank, truth = rows[: len(labels)], labels[self.queries]
+            of_200, of_20 = knn_predict(bank[self.queries], bank, labels, self.classes, PROTOCOLS, own=self.queries)
+            found |= {KNN_200.name: _accuracy(of_200, truth), KNN_20.name: _accuracy(of_20, truth)}
+        return found | judged(found, len(labels))
 
 
 def _accuracy(predictions: Tensor, labels: Tensor) -> float:
@@ -167,8 +168,3 @@ def _spread(rows: Tensor) -> float:
     """The standard deviation of rows of length 1 [N, D], times sqrt(D)."""
     spread: float = rows.std(0, correction=0).norm().item()
     return spread
-
-
-def _evenly(count: int, most: int, device: torch.device) -> Tensor:
-    """At most so many of `count` places, at even distances, int64."""
-    return torch.arange(min(count, most), device=device) * count // max(1, min(count, most))

@@ -33,7 +33,10 @@ INSTANCE_RANK = Metric("instance_rank", "instance rank", "", higher_is_better=Fa
 CRITERIA = (FEATURE_STD, RANKME, ALPHA_REQ, LIDAR, CLUSTER_LEARNABILITY, INSTANCE_ACCURACY, INSTANCE_RANK)
 """Those that need no labels."""
 
-METRICS = {metric.name: metric for metric in (KNN_200, KNN_20, PURITY_20, *CRITERIA)}
+JUDGED = Metric("judged", "few labels and instance accuracy", "%")
+"""What a search chooses by where labels are few or none (`algorithms.evaluation.choosing`)."""
+
+METRICS = {metric.name: metric for metric in (KNN_200, KNN_20, PURITY_20, *CRITERIA, JUDGED)}
 """Every metric that there is."""
 SELECTION = KNN_200
 """The metric by which a run chooses, by leave-one-out among the training images."""

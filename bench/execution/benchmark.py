@@ -213,6 +213,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         "remarks": list(dataset.remarks),
         "images": {
             "train": len(dataset.train.labels),
+            "labelled": int((dataset.train.labels >= 0).sum()),
             "test": len(dataset.test.labels),
             "left_out": len(dataset.skipped),
         },
@@ -263,7 +264,7 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
     )
     if mixture := planning.mixture(before, prepared.facts):
         print(f"warning: {mixture}", file=sys.stderr)
-    print("\n".join([describe(made, before.charged), *told]))
+    print("\n".join([describe(made, before.charged, prepared.facts["images"]["labelled"]), *told]))
     return made
 
 

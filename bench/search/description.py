@@ -1,13 +1,19 @@
 """A plan in words, for people."""
 
 import time
+from collections.abc import Collection
 
+from algorithms.evaluation.choosing import ENOUGH
 from bench.search.budget import trials_per_device
 from bench.search.plan import Plan
 
+DOUBTED = ("simclrv2",)
+"""Methods of which choosing without labels was worse than their published recipe (docs/log.md, 2026-11-27)."""
 
-def describe(plan: Plan, spent: float = 0.0) -> str:
-    """The plan in words, for people: slots, cost of each method, trials that fit, when it ends."""
+
+def describe(plan: Plan, spent: float = 0.0, labelled: int = ENOUGH) -> str:
+    """The plan in words, for people: slots, cost of each method, trials that fit, when it ends; and by what it chooses
+    where so many training images are `labelled`."""
     experiment, seconds = plan.experiment, plan.budget.seconds
     wall = max(0.0, seconds - max(spent, plan.calibration_seconds)) / (plan.slots * plan.rate)
     ends = time.strftime("%a %H:%M", time.localtime(time.time() + wall))
@@ -22,6 +28,7 @@ def describe(plan: Plan, spent: float = 0.0) -> str:
         f"Each method has {duration(plan.share)} of device time; baselines and start-up have "
         f"{duration(plan.allowance)}, calibration took {duration(plan.calibration_seconds)}.",
         f"It ends in about {duration(wall)} ({ends}).",
+        chooses_by(labelled, list(experiment.spaces)),
         "",
         f"  {'method':<12} {'s/epoch':>8} {'s/evaluation':>13} {'training':>9} {'confirming':>11} {'trials':>7}",
     ]
@@ -43,6 +50,19 @@ def describe(plan: Plan, spent: float = 0.0) -> str:
     if short := [method for method in two if plan.configurations(method) < 3]:
         lines.append(f"No time is kept back to confirm ours of {', '.join(short)} beside a winner that is no recipe.")
     return "\n".join(lines)
+
+
+def chooses_by(labelled: int, methods: Collection[str]) -> str:
+    """By what a search chooses among trainings of each of `methods`, and how far that can be trusted."""
+    among = f"leave-one-out kNN among {labelled:,} labelled training images"
+    if labelled >= ENOUGH:
+        return f"It chooses by {among}."
+    views = "how often a view's nearest other view is of the same image"
+    if labelled:
+        return f"It chooses by {among}, and by {views}: fewer than {ENOUGH:,} labels are too few alone."
+    doubted = [method for method in methods if method in DOUBTED]
+    worse = f"; it has chosen worse than the published recipe of {', '.join(doubted)}" if doubted else ""
+    return f"It chooses without labels, by {views}{worse}."
 
 
 def duration(seconds: float) -> str:

@@ -7,8 +7,10 @@ from algorithms.evaluation import metrics
 
 
 def figure(measured: Mapping[str, Any]) -> float | None:
-    """That of the metric by which a run selects, of what was measured; None where it was not."""
-    return measured.get(metrics.SELECTION.name)
+    """That by which a run selects, of what was measured; None where it was not. Where labels are few or none, there is
+    `judged` (`algorithms.evaluation.choosing`), else leave-one-out alone."""
+    found: float | None = measured.get(metrics.JUDGED.name, measured.get(metrics.SELECTION.name))
+    return found
 
 
 def merit(figure: float) -> float:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from algorithms.baselines import Pixels
-from algorithms.evaluation import knn
+from algorithms.evaluation import choosing, knn
 from algorithms.evaluation.features import encode, raw_features
 from algorithms.evaluation.knn import Evaluation, LeaveOneOut, knn_predict, purity
 from algorithms.images.store import ResidentImages
@@ -235,7 +235,26 @@ def test_leave_one_out_changes_nothing_draws_nothing_and_sees_what_is_not_finite
     assert method.training
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
     nn.init.constant_(method.encoder[0].weight, float("nan"))
-    assert judge(method.judged_encoder) == {"knn_200": 0.0, "knn_20": 0.0, "feature_std": 0.0}
+    assert judge(method.judged_encoder) == {"knn_200": 0.0, "knn_20": 0.0, "feature_std": 0.0, "judged": 0.0}
+
+
+def test_few_labels_are_judged_together_with_how_well_views_find_their_image():
+    labels = torch.full((60,), -1)
+    labels[:16] = torch.arange(16) % 3
+    found = leave_one_out(labels)(judged().judged_encoder)
+    assert found["judged"] == pytest.approx((4 * found["knn_200"] + 40 * found["instance_accuracy"]) / 44)
+
+
+def test_without_labels_the_views_alone_judge():
+    found = leave_one_out(torch.full((60,), -1))(judged().judged_encoder)
+    assert found["judged"] == found["instance_accuracy"]
+    assert "knn_200" not in found
+    assert "rankme" in found
+
+
+def test_enough_labels_judge_alone(monkeypatch):
+    monkeypatch.setattr(choosing, "ENOUGH", 60)
+    assert "judged" not in leave_one_out(torch.arange(60) % 3)(judged().judged_encoder)
 
 
 def test_a_representation_that_is_one_point_has_no_spread_among_the_training_images_either():

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.search.budget import Budget
-from bench.search.description import describe
+from bench.search.description import chooses_by, describe
 from bench.search.simulate import Space
 from tests.bench.search.planned import CALIBRATING, SPACES, experiment, make
 
@@ -34,3 +34,21 @@ def test_the_description_has_slots_costs_trials_and_the_end(calibrated):
 @pytest.mark.parametrize(("slots", "rate", "said"), [(4, 1.0, "4 slots (1 trial"), (8, 0.5, "8 slots (2 trials")])
 def test_the_description_says_how_many_trials_share_a_gpu(calibrated, slots, rate, said):
     assert f"{said} per GPU)" in describe(make(experiment(), Budget.parse("1gpu-hours"), slots, rate))
+
+
+@pytest.mark.parametrize(
+    ("labelled", "said"),
+    [
+        (1000, "It chooses by leave-one-out kNN among 1,000 labelled training images."),
+        (40, "among 40 labelled training images, and by how often a view's nearest other view is of the same image"),
+        (0, "It chooses without labels, by how often a view's nearest"),
+    ],
+)
+def test_the_description_says_by_what_it_chooses(calibrated, labelled, said):
+    assert said in describe(make(experiment(), Budget.parse("1cpu-hours"), 2), labelled=labelled)
+
+
+def test_without_labels_it_says_of_which_methods_that_is_worse_than_their_recipe(monkeypatch):
+    monkeypatch.setattr("bench.search.description.DOUBTED", ("b", "c"))
+    assert chooses_by(0, ["a", "b"]).endswith("worse than the published recipe of b.")
+    assert "worse" not in chooses_by(0, ["a"])

@@ -7,6 +7,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from algorithms.evaluation import metrics
+from bench.search import selection
 from bench.search.schedulers import Asha
 from bench.search.searchers import BestAndLatest
 from bench.search.simulate import simulate
@@ -48,3 +49,10 @@ def test_what_tpe_sees_of_a_long_study_are_those_with_the_least(less):
         trial = study.ask({"x": FloatDistribution(0, 1)})
         study.tell(trial, number / 10)
     assert [trial.number for trial in study.get_trials()] == [0, 1, 6, 7, 8]
+
+
+def test_what_few_labels_say_together_with_views_goes_before_what_they_say_alone():
+    assert selection.figure({"knn_200": 0.5, "judged": 0.3}) == 0.3
+    assert selection.figure({"judged": 0.3}) == 0.3
+    assert selection.figure({"knn_200": 0.5}) == 0.5
+    assert selection.figure({"rankme": 5.0}) is None
