@@ -14,14 +14,14 @@ from scipy.stats import binom
 from torch import Tensor
 
 from algorithms import BASELINES, METHODS
-from algorithms.evaluation.knn import Evaluation
+from algorithms.evaluation.knn import Evaluation, LeaveOneOut
 from algorithms.images.store import ResidentImages
 from algorithms.training.trainer import Trainer
-from bench.data import images, saved, splits
+from bench.data import images, saved
 from bench.data.dataset import Split
 from bench.execution.settings import TrainingSettings
 from bench.execution.training import Training
-from bench.search.job import Job
+from bench.search.job import CHOOSING, Job
 from bench.search.space import load
 
 pytestmark = pytest.mark.slow
@@ -41,12 +41,9 @@ def folders(tmp_path_factory) -> dict[str, str]:
     def permuted(split: Split) -> Split:
         return Split(split.pixels, split.labels[torch.randperm(len(split.labels), generator=generator)])
 
-    held_out = splits.validation_split(few.train.labels)
     saved.save(dataclasses.replace(few, test=every.test), found["with"])
-    with pytest.MonkeyPatch.context() as patch:  # labels decide which images are held out: those are to be the same
-        patch.setattr(saved, "validation_split", lambda labels: held_out)
-        train, test = permuted(few.train), permuted(every.test)
-        saved.save(dataclasses.replace(few, train=train, test=test, fingerprint="0" * 64), found["permuted"])
+    train, test = permuted(few.train), permuted(every.test)
+    saved.save(dataclasses.replace(few, train=train, test=test, fingerprint="0" * 64), found["permuted"])
     return found
 
 
@@ -57,6 +54,16 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def other_test_images(folders: dict[str, str], tmp_path_factory) -> str:
+    """The saved images with their labels, and other test images with other labels in the place of theirs."""
+    folder = str(tmp_path_factory.mktemp("other"))
+    there = saved.open_saved(folders["with"])
+    test = Split(255 - there.test.pixels, there.test.labels.flip(0))
+    saved.save(dataclasses.replace(there, test=test, fingerprint="1" * 64), folder)
+    return folder
 
 
 @functools.cache
@@ -79,12 +86,25 @@ def same_to_the_last_bit(one: Trainer, other: Trainer) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-def by_chance(evaluation: Evaluation) -> tuple[float, float]:
+def by_chance(evaluation: Evaluation | LeaveOneOut) -> tuple[float, float]:
     """Between what accuracies guessing lies."""
     count = len(evaluation.queries)
     return binom.ppf(RARE, count, 1 / evaluation.classes) / count, binom.isf(
         RARE, count, 1 / evaluation.classes
     ) / count
+
+
+@pytest.mark.parametrize("stage", CHOOSING)
+@pytest.mark.parametrize("method", METHODS)
+def test_no_figure_by_which_a_run_chooses_depends_on_the_test_images(
+    folders: dict[str, str], other_test_images: str, method: str, stage: str
+):
+    trainer, report = trained(folders["with"], method, stage)
+    other, same = trained(other_test_images, method, stage)
+    assert same_to_the_last_bit(trainer, other)
+    timed = ("seconds", "evaluation_seconds", "images_per_second")
+    assert [report[name] for name in report if name not in timed] == [same[name] for name in same if name not in timed]
+    assert "knn_200" in report
 
 
 @pytest.mark.parametrize("stage", ["search", "published"])
@@ -93,7 +113,8 @@ def test_no_bit_of_a_training_depends_on_labels(folders: dict[str, str], method:
     trainer, report = trained(folders["with"], method, stage)
     permuted, other = trained(folders["permuted"], method, stage)
     assert torch.equal(trainer.images.packed, permuted.images.packed)
-    assert not torch.equal(trainer.evaluation.bank_labels, permuted.evaluation.bank_labels)
+    labels, others = (saved.open_saved(folders[kind]).train.labels for kind in ("with", "permuted"))
+    assert not torch.equal(labels, others)
     assert report["loss"] == other["loss"]
     assert same_to_the_last_bit(trainer, permuted)
 
@@ -108,6 +129,26 @@ def test_labels_in_random_order_bring_every_accuracy_to_chance(folders: dict[str
     trainer, report = trained(folders["permuted"], method)
     low, high = by_chance(trainer.evaluation)
     assert {name: report[name] for name in ACCURACIES if not low <= report[name] <= high} == {}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_labels_in_random_order_are_not_told_by_the_other_training_images(folders: dict[str, str], method: str):
+    """They may be told less often than by chance: an image's own label is missing among those that vote."""
+    trainer, report = trained(folders["permuted"], method, "search")
+    assert max(report["knn_200"], report["knn_20"]) <= by_chance(trainer.evaluation)[1]
+
+
+def test_labels_in_their_order_are_told_by_the_other_training_images(folders: dict[str, str]):
+    trainer, report = trained(folders["with"], "simclr", "search")
+    assert report["knn_20"] > by_chance(trainer.evaluation)[1]
+
+
+def test_a_training_image_with_a_vote_on_itself_is_noticed(folders: dict[str, str]):
+    judge = trained(folders["permuted"], "simclr", "search")[0].evaluation
+    whole = Evaluation(judge.images, judge.labels, judge.images, judge.labels, judge.classes)
+    assert (
+        whole(trained(folders["permuted"], "simclr", "search")[0].method.judged_encoder)["knn_20"] > by_chance(judge)[1]
+    )
 
 
 @pytest.mark.parametrize("method", ["pixels", "random", "simclr", "supervised"])

@@ -1,17 +1,29 @@
 """The one protocol by which every method is judged: nearest neighbours on frozen features."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.evaluation.features import encode
+from algorithms.evaluation.criteria import criteria
+from algorithms.evaluation.features import encode, raw_features
 from algorithms.evaluation.metrics import FEATURE_STD, KNN_20, KNN_200, PURITY_20
 from algorithms.evaluation.neighbours import neighbours
 from algorithms.images.store import ImageStore
 
+Judge = Callable[[nn.Module], dict[str, float]]
+"""What judges a network from images [B, 3, S, S] to features, such as an encoder that a training has left or a method's
+`judged_encoder`: its figures, by the names of `algorithms.evaluation.metrics`."""
+
+PROTOCOLS = [(200, 0.1), (20, 0.07)]
+"""(k, T) of `knn_200` and `knn_20`."""
 FEW = 20
 """Queries below whose number their features' spread tells little of the representation."""
+SEEN = 10_000
+"""Images of which the criteria without labels are told, at most; where fewer have labels, others are encoded too."""
 
 
 @torch.no_grad()
@@ -68,23 +80,95 @@ class Evaluation:
     query_labels: Tensor
     classes: int
 
-    def __call__(self, encoder: nn.Module) -> dict[str, float]:
-        """The figures of a network from images [B, 3, S, S] to features, such as an encoder that a training has left or
-        a method's `judged_encoder`.
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Of how many images `figures` wants the features."""
+        return len(self.bank), len(self.queries)
 
-        Accuracies in [0, 1]: `knn_200` (k=200, T=0.1), `knn_20` (k=20, T=0.07), `purity_20` (not of a single query);
+    def __call__(self, encoder: nn.Module) -> dict[str, float]:
+        """Accuracies in [0, 1]: `knn_200` (k=200, T=0.1), `knn_20` (k=20, T=0.07), `purity_20` (not of a single query);
         and `feature_std`, the standard deviation of the queries' normalised features times sqrt(D): 1 when they
         are spread evenly over the sphere, 0 when the representation has collapsed to a point. Where there are fewer
-        than `FEW` queries, which may be alike, it is that of the queries and the bank."""
-        bank, queries = encode(encoder, self.bank), encode(encoder, self.queries)
+        than `FEW` queries, which may be alike, it is that of the queries and the bank. Features that are not finite
+        give 0 throughout."""
+        return self.figures(encoder, encode(encoder, self.bank), encode(encoder, self.queries))
+
+    @torch.no_grad()
+    def figures(self, encoder: nn.Module, bank: Tensor, queries: Tensor) -> dict[str, float]:
+        """What a call gives, of features [N, D] that have been computed, rows of length 1."""
         if not torch.isfinite(queries).all():
             return dict.fromkeys((metric.name for metric in (KNN_200, KNN_20, PURITY_20, FEATURE_STD)), 0.0)
-        judged = queries if len(queries) >= FEW else torch.cat([queries, bank])
-        of_200, of_20 = knn_predict(queries, bank, self.bank_labels, self.classes, [(200, 0.1), (20, 0.07)])
+        of_200, of_20 = knn_predict(queries, bank, self.bank_labels, self.classes, PROTOCOLS)
         share = purity(queries, self.query_labels)
         return {
-            KNN_200.name: (of_200 == self.query_labels).float().mean().item(),
-            KNN_20.name: (of_20 == self.query_labels).float().mean().item(),
+            KNN_200.name: _accuracy(of_200, self.query_labels),
+            KNN_20.name: _accuracy(of_20, self.query_labels),
             **({} if share is None else {PURITY_20.name: share}),
-            FEATURE_STD.name: (judged.std(0, correction=0).square().sum()).sqrt().item(),
+            FEATURE_STD.name: _spread(queries if len(queries) >= FEW else torch.cat([queries, bank])),
         }
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """The protocol among training images, which needs none beside them: labelled ones ask, and all labelled ones but
+    the one that asks are the bank. So no image has a vote on itself; a copy of it, which is another image, has one.
+
+    `labels` int64 [N] of all images, -1 for those without one, which neither ask nor vote. `queries` int64 [Q] are
+    the places among the labelled images of those that ask.
+    """
+
+    images: ImageStore
+    labels: Tensor
+    classes: int
+    queries: Tensor
+
+    @cached_property
+    def encoded(self) -> Tensor:
+        """The places of the images that are looked at, int64 [M]: the labelled ones, then as many others as `SEEN`
+        leaves room for."""
+        labelled, others = (self.labels >= 0).nonzero()[:, 0], (self.labels < 0).nonzero()[:, 0]
+        room = max(0, SEEN - len(labelled))
+        return torch.cat([labelled, others[_evenly(len(others), room, others.device)]])
+
+    @property
+    def sizes(self) -> tuple[int]:
+        """Of how many images `figures` wants the features."""
+        return (len(self.encoded),)
+
+    def __call__(self, encoder: nn.Module) -> dict[str, float]:
+        """`knn_200` and `knn_20` as of `Evaluation`, `feature_std` of the images that are looked at, and the criteria
+        without labels (`algorithms.evaluation.criteria`) of at most `SEEN` of them. Features that are not finite give
+        0, and no criteria."""
+        return self.figures(encoder, raw_features(encoder, self.images, self.encoded))
+
+    @torch.no_grad()
+    def figures(self, encoder: nn.Module, features: Tensor) -> dict[str, float]:
+        """What a call gives, of features [M, D] of the `encoded` images."""
+        if not torch.isfinite(features).all():
+            return dict.fromkeys((metric.name for metric in (KNN_200, KNN_20, FEATURE_STD)), 0.0)
+        rows = F.normalize(features, dim=1)
+        labels = self.labels[self.encoded]
+        labels = labels[labels >= 0]
+        bank, truth = rows[: len(labels)], labels[self.queries]
+        of_200, of_20 = knn_predict(bank[self.queries], bank, labels, self.classes, PROTOCOLS, own=self.queries)
+        return {
+            KNN_200.name: _accuracy(of_200, truth),
+            KNN_20.name: _accuracy(of_20, truth),
+            FEATURE_STD.name: _spread(rows),
+            **criteria(encoder, self.images, features[_evenly(len(features), SEEN, features.device)]),
+        }
+
+
+def _accuracy(predictions: Tensor, labels: Tensor) -> float:
+    return (predictions == labels).float().mean().item()
+
+
+def _spread(rows: Tensor) -> float:
+    """The standard deviation of rows of length 1 [N, D], times sqrt(D)."""
+    spread: float = rows.std(0, correction=0).norm().item()
+    return spread
+
+
+def _evenly(count: int, most: int, device: torch.device) -> Tensor:
+    """At most so many of `count` places, at even distances, int64."""
+    return torch.arange(min(count, most), device=device) * count // max(1, min(count, most))

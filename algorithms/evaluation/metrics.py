@@ -16,10 +16,11 @@ class Metric:
     """`%` for a share of 1, which is shown in percent; empty for a plain number."""
     higher_is_better: bool = True
     images: tuple[str, ...] = ()
-    """Of a trial's last epoch, the images on which it is kept: `validation`, `test`. It has a column for each."""
+    """Of a trial's last epoch, the images on which it is kept: `train` (leave-one-out), `test`. It has a column for
+    each."""
 
 
-KNN_200 = Metric("knn_200", "kNN k=200", "%", images=("validation", "test"))
+KNN_200 = Metric("knn_200", "kNN k=200", "%", images=("train", "test"))
 KNN_20 = Metric("knn_20", "k=20", "%", images=("test",))
 PURITY_20 = Metric("purity_20", "purity@20", "%", images=("test",))
 FEATURE_STD = Metric("feature_std", "feature deviation", "")
@@ -33,4 +34,4 @@ CRITERIA = (FEATURE_STD, RANKME, ALPHA_REQ, LIDAR, CLUSTER_LEARNABILITY)
 METRICS = {metric.name: metric for metric in (KNN_200, KNN_20, PURITY_20, *CRITERIA)}
 """Every metric that there is."""
 SELECTION = KNN_200
-"""The metric by which a run chooses, on the images of the search."""
+"""The metric by which a run chooses, by leave-one-out among the training images."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from algorithms.encoders import EncoderFactory, encoder_name
-from algorithms.evaluation.knn import Evaluation
+from algorithms.evaluation.knn import Judge
 from algorithms.images.augment import augment, unaugmented
 from algorithms.images.store import ImageStore, ResidentImages
 from algorithms.method import Method, Setting
@@ -55,7 +55,7 @@ class Trainer:
         encoder: str | EncoderFactory = "resnet18",
         seed: int = 0,
         device: torch.device | str | None = None,
-        evaluation: Evaluation | None = None,
+        evaluation: Judge | None = None,
         evaluate_at: Collection[int] | None = None,
         labels: Tensor | None = None,
         compiled: bool = False,

@@ -40,8 +40,9 @@ MOVED = {"--train": "train", "--profile": "profile"}
 @option("--address", "Of a Ray cluster, 'auto' for the one on this machine; default: this machine alone.")
 @option(
     "--searcher",
-    "tpe (default), prior, random, package.module:function or file.py:function.",
-    known=("tpe", "prior", "random"),
+    "tpe (default), prior, random, none (recipes alone, with --seeds seeds), package.module:function or "
+    "file.py:function.",
+    known=("tpe", "prior", "random", "none"),
     default="tpe",
 )
 @option(

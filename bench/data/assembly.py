@@ -13,7 +13,7 @@ from bench.data.decoder import Decoder, check_memory
 from bench.data.decoding import DEPTHS, resized
 from bench.data.named import NAMED
 from bench.data.source import EncodedSource, Integers, PixelSource
-from bench.data.splits import HELD_OUT, limited, validation_split
+from bench.data.splits import HELD_OUT, held_out_split, limited
 from bench.data.wording import amount, enumeration, valid
 from bench.errors import UserError
 
@@ -48,7 +48,7 @@ def of_encoded(path: Path, source: EncodedSource, image_size: int | None, strict
     if source.test:
         train, test, of_test = np.arange(len(train_labels)), np.flatnonzero(source.test.labels >= 0), source.test
     else:
-        kept, held = validation_split(torch.from_numpy(train_labels), HELD_OUT)
+        kept, held = held_out_split(torch.from_numpy(train_labels))
         train, test, of_test = kept.numpy(), held.numpy(), source.train
     if not len(test):
         raise UserError(f"{path} has too few images to hold out some of them for testing")

@@ -7,18 +7,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bench.data.dataset import Dataset, Split
 from bench.data.source import Integers
-from bench.data.splits import validation_split
 from bench.data.wording import amount, enumeration
 from bench.errors import UserError
 
 FEW = 50
 """Of so many images that judge, one more or less is worth 2 points: said where there are fewer."""
 LEAST_TO_SEARCH = 2
-"""Images of which the validation split must have as many; one alone says yes or no."""
+"""So many training images must have another one of their class to be told by, and so many test images there must be."""
 IMBALANCE = 10
 """How many times as many images the largest class has as the smallest where this is said."""
 
@@ -61,7 +59,7 @@ def doubts(train: Split, test: Split, classes: tuple[str, ...]) -> Iterator[str]
     copies = Counter(_digests(test))
     if twice := sum(copies[digest] for digest in copies.keys() & _digests(train)):
         yield f"{twice:,} of {amount(len(test.labels), 'test image')} are training images too, pixel by pixel"
-    for what, images in (("validation", _validation_images(train.labels)), ("test", len(test.labels))):
+    for what, images in (("labelled training", labelled), ("test", len(test.labels))):
         if 0 < images < FEW:
             yield f"only {amount(images, f'{what} image')}: each is worth {100 / images:.1f} points of accuracy"
 
@@ -70,17 +68,14 @@ def _digests(split: Split) -> Iterator[bytes]:
     return (hashlib.sha256(image).digest() for image in split.pixels.contiguous().numpy())
 
 
-def _validation_images(labels: Tensor) -> int:
-    return len(validation_split(labels)[1])
-
-
 def check_enough(dataset: Dataset) -> None:
     """Raises UserError where there are too few images for a search to judge by."""
-    validation, test = _validation_images(dataset.train.labels), len(dataset.test.labels)
-    if validation < LEAST_TO_SEARCH or test < LEAST_TO_SEARCH:
-        labelled = int((dataset.train.labels >= 0).sum())
+    labels = dataset.train.labels
+    counts, test = labels[labels >= 0].bincount(), len(dataset.test.labels)
+    told = int(counts[counts > 1].sum())
+    if told < LEAST_TO_SEARCH or test < LEAST_TO_SEARCH:
         raise UserError(
-            f"there are too few images to search with: {amount(labelled, 'labelled training image')} leave "
-            f"{validation} to judge by, and there are {test} for testing; {LEAST_TO_SEARCH} of each are the least, for "
-            f"which {10 * LEAST_TO_SEARCH} labelled training images would do, several of each class"
+            f"there are too few images to search with: {told} of {amount(int(counts.sum()), 'labelled training image')}"
+            f" have another of the same class, and there are {test} for testing; "
+            f"{LEAST_TO_SEARCH} of each are the least"
         )

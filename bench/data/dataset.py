@@ -29,8 +29,6 @@ class Dataset:
     """What tables call it, with the format in which lossy images were stored and what was done to it."""
     skipped: tuple[str, ...]
     """The images that could not be read."""
-    validation: int = 0
-    """How many of the last training images are the validation split, where it was saved."""
     remarks: tuple[str, ...] = ()
     """What a user should know before believing a result, a sentence each."""
 

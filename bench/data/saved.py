@@ -9,7 +9,6 @@ import torch
 
 from algorithms.images.store import pack, unpack
 from bench.data.dataset import Dataset, Split
-from bench.data.splits import validation_split
 from bench.errors import UserError, one_line
 from bench.files import write_atomically
 
@@ -23,10 +22,10 @@ DESCRIPTION = ("name", "note", "skipped", "remarks")
 def save(dataset: Dataset, folder: str | Path) -> None:
     """Write `dataset` into `folder`, for `open_saved`; nothing is written where the same one is there already.
 
-    The file is a NumPy array of all images (training, validation and test split, in this order), followed by an array
-    of their labels and by the rest as JSON. The images lie as `pack` wants them: so what a stage of a run trains on is
-    a part of the mapped file, not a copy in every worker. They are written a few at a time, without a copy of all.
-    Raises UserError where it cannot be written.
+    The file is a NumPy array of all images (training and test split, in this order), followed by an array of their
+    labels and by the rest as JSON. The images lie as `pack` wants them: so what a run trains on is a part of the mapped
+    file, not a copy in every worker. They are written a few at a time, without a copy of all. Raises UserError where it
+    cannot be written.
     """
     folder = Path(folder)
     try:
@@ -35,25 +34,22 @@ def save(dataset: Dataset, folder: str | Path) -> None:
             return
     except UserError:
         pass
-    kept, held = validation_split(dataset.train.labels)
-    order = torch.cat([kept, held])
-    everything = torch.arange(len(dataset.test.labels))
+    both = (dataset.train, dataset.test)
     size = dataset.train.pixels.shape[-1]
     description = {
-        "train": len(kept),
-        "validation": len(held),
+        "training": len(dataset.train.labels),
         "fingerprint": dataset.fingerprint,
         "classes": dataset.classes,
     } | {field: getattr(dataset, field) for field in DESCRIPTION}
 
     def fill(file: BinaryIO) -> None:
-        shape = (len(order) + len(everything), size, 3, size)
+        shape = (sum(len(split.labels) for split in both), size, 3, size)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        for split, places in ((dataset.train, order), (dataset.test, everything)):
-            for part in torch.split(places, max(1, CHUNK // (3 * size * size))):
-                file.write(pack(split.pixels[part]).numpy().data)
-        np.save(file, torch.cat([dataset.train.labels[order], dataset.test.labels]).numpy())
+        for split in both:
+            for part in torch.split(split.pixels, max(1, CHUNK // (3 * size * size))):
+                file.write(pack(part).numpy().data)
+        np.save(file, torch.cat([split.labels for split in both]).numpy())
         file.write(json.dumps(description).encode())
 
     try:
@@ -74,7 +70,7 @@ def open_saved(folder: str | Path) -> Dataset:
             labels = torch.from_numpy(np.load(file, allow_pickle=False))
             content = json.load(file)
         pixels = unpack(torch.from_numpy(mapped))
-        sizes = [content["train"] + content["validation"], len(labels) - content["train"] - content["validation"]]
+        sizes = [content["training"], len(labels) - content["training"]]
         train, test = map(Split, torch.split(pixels, sizes), torch.split(labels, sizes))
         return Dataset(
             content["name"],
@@ -84,7 +80,6 @@ def open_saved(folder: str | Path) -> Dataset:
             content["fingerprint"],
             content["note"],
             tuple(content["skipped"]),
-            content["validation"],
             tuple(content["remarks"]),
         )
     except Exception as error:  # of the disk, of the file's format or of what is in it

@@ -1,4 +1,4 @@
-"""Which images train, which judge, and which a limit keeps: stratified, and the same in every run."""
+"""Which images train, which test, and which a limit keeps: stratified, and the same in every run."""
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ HELD_OUT = 0.2
 """Share of the labelled images that is held out for testing where a data set has no test images."""
 
 
-def validation_split(labels: Tensor, fraction: float = 0.1) -> tuple[Tensor, Tensor]:
-    """(training, validation) places, int64 and rising, of images with `labels` int64 [N].
+def held_out_split(labels: Tensor, fraction: float = HELD_OUT) -> tuple[Tensor, Tensor]:
+    """(training, test) places, int64 and rising, of images with `labels` int64 [N].
 
-    The validation images are `fraction` of the labelled ones, stratified. They depend on the labels alone, so that
+    The test images are `fraction` of the labelled ones, stratified. They depend on the labels alone, so that
     they are the same in every run and for every method. Unlabelled images (-1) are for training, and so is the only
     image of a class.
     """

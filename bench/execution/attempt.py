@@ -17,6 +17,7 @@ from bench.execution.factory import Trainer, Trainers
 from bench.execution.failures import failure_of, spoils_the_process
 from bench.execution.process import clean_process
 from bench.search.job import Assignment, Failure
+from bench.search.trials import CHOOSING
 
 current: "Attempt | None" = None
 """The latest that this process has made."""
@@ -86,7 +87,7 @@ class Attempt:
 
     def _keep_encoder(self) -> bool:
         """Whether the encoder was kept: what confirms or is a baseline has made one for others to use."""
-        if self.job.stage == "search" or self.job.protocol is not None:
+        if self.job.stage in CHOOSING or self.job.protocol is not None:
             return False
         state = self._trainers.factory.encoder_state(self._trainer) if self._trainer else None
         if state is None:

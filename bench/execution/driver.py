@@ -73,6 +73,7 @@ def _begin(plan: Plan, ledger: Ledger, run_dir: Path, facts: dict[str, Any]) -> 
     settle(ledger, run_dir)
     measured = plan.measured()
     known = {name: ledger.fold.plan.get(name, []) for name in measured}
+    searcher = {"searcher": plan.experiment.identity()["searcher"]}
     ledger.append(
         "session",
         number=len(ledger.fold.sessions),
@@ -82,4 +83,5 @@ def _begin(plan: Plan, ledger: Ledger, run_dir: Path, facts: dict[str, Any]) -> 
         share=plan.share,
         facts=facts,
         **({"plan": measured} if measured != known else {}),
+        **({"settings": searcher} if not searcher.items() <= ledger.fold.settings.items() else {}),
     )

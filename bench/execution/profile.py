@@ -106,8 +106,7 @@ def profile(method: str, hyperparameters: Mapping[str, Any], settings: TrainingS
         "",
         f"an epoch       {trainer.steps} steps, {trainer.steps * unbroken + once:.3g} s"
         + (f", of which {once:.3g} s before the first step" if once > 1e-3 else ""),
-        f"an evaluation  {evaluating:.3g} s, {len(trainer.evaluation.bank):,} + {len(trainer.evaluation.queries):,} "
-        "images",
+        f"an evaluation  {evaluating:.3g} s",
         _against_the_device(trainer, flops.get_total_flops() / unbroken, moved.total / unbroken),
     ]
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from algorithms.training.trainer import Trainer
 from bench.errors import UserError
 
 Protocol = Callable[[nn.Module, Evaluation], dict[str, float]]
-"""The figures of an encoder, by the names of `algorithms.evaluation.metrics`, on a stage's images."""
+"""The figures of an encoder, by the names of `algorithms.evaluation.metrics`, on the test images."""
 
 
 def knn(encoder: nn.Module, evaluation: Evaluation) -> dict[str, float]:
@@ -32,15 +32,13 @@ def protocol(name: str) -> Protocol:
 class Judgement:
     """Of the encoder in a `trainer` that is not trained: a single epoch, whose report has the protocol's figures."""
 
-    def __init__(self, trainer: Trainer, name: str) -> None:
-        self.trainer, self.protocol = trainer, protocol(name)
+    def __init__(self, trainer: Trainer, evaluation: Evaluation, name: str) -> None:
+        self.trainer, self.evaluation, self.protocol = trainer, evaluation, protocol(name)
         self.facts = trainer.facts
 
     def __iter__(self) -> Iterator[EpochReport]:
-        evaluation = self.trainer.evaluation
-        assert evaluation is not None
         began = self.trainer.clock()
-        metrics = self.protocol(self.trainer.method.judged_encoder, evaluation)
+        metrics = self.protocol(self.trainer.method.judged_encoder, self.evaluation)
         took = self.trainer.clock() - began
         yield EpochReport(1, 0.0, metrics, evaluation_seconds=took, peak_memory_bytes=self.trainer.peak_memory())
 

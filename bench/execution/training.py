@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, Self
@@ -10,45 +11,68 @@ import torch
 from torch import Tensor
 
 from algorithms.evaluation.features import BATCH, encode
-from algorithms.evaluation.knn import Evaluation
-from algorithms.images.store import ImageStore, ResidentImages, pack
+from algorithms.evaluation.knn import Evaluation, LeaveOneOut
+from algorithms.images.store import ResidentImages, pack
 from algorithms.training.process import keep_freed_memory
 from algorithms.training.recipe import Recipe, batch_size_for, differing, effective_hyperparameters
 from algorithms.training.trainer import Trainer
 from bench.data import saved
+from bench.data.splits import stratified
 from bench.errors import UserError
 from bench.execution import brought
 from bench.execution.factory import Calibration
 from bench.execution.protocols import Judgement
 from bench.execution.settings import TrainingSettings
-from bench.search.job import Job
+from bench.search.job import CHOOSING, Job
 from bench.search.space import load
 
 CALIBRATION_SECONDS = 0.4
 """A calibration trains for about so long, after a first step that is not counted."""
+WITH_LABELS = ("supervised",)
+"""What trains with labels."""
+QUERIES = 10_000
+"""Images that ask in a leave-one-out, at most."""
 
 
 @functools.lru_cache(maxsize=1)
-def stage_data(folder: str, searching: bool, device: str) -> tuple[ImageStore, Tensor, Evaluation]:
-    """The training images, their labels and the evaluation of a stage, on the device; kept in a warm worker
-    until it turns to the other stage, on a CPU as parts of the saved file that all workers share.
+def training_images(folder: str, device: str) -> tuple[ResidentImages, Tensor]:
+    """What every stage trains on, and their labels, on the device; kept in a warm worker, on a CPU as parts of the
+    saved file that all workers share."""
+    train = saved.open_saved(folder).train
+    return ResidentImages(pack(train.pixels).to(device)), train.labels.to(device)
 
-    A search trains on the training split and is judged on the validation split. All else trains on both and is judged
-    on the test images. The bank is what the stage trains on, less the images without a label.
+
+@functools.lru_cache(maxsize=1)
+def leave_one_out(folder: str, device: str) -> LeaveOneOut:
+    """What judges by the training images alone."""
+    images, labels = training_images(folder, device)
+    found = labels[labels >= 0].cpu().numpy()
+    queries = torch.from_numpy(stratified(found, min(QUERIES, len(found)), leave=0)).to(device)
+    return LeaveOneOut(images, labels, len(saved.open_saved(folder).classes), queries)
+
+
+@functools.lru_cache(maxsize=1)
+def on_test_images(folder: str, device: str) -> Evaluation:
+    """What judges on the test images, with the labelled training images as the bank."""
+    images, labels = training_images(folder, device)
+    dataset, labelled = saved.open_saved(folder), labels >= 0
+    bank = images if bool(labelled.all()) else ResidentImages(images.packed[labelled])
+    queries = ResidentImages(pack(dataset.test.pixels).to(device))
+    return Evaluation(bank, labels[labelled], queries, dataset.test.labels.to(device), len(dataset.classes))
+
+
+def evaluation_of(job: Job, folder: str, device: str) -> LeaveOneOut | Evaluation:
+    """What judges the job: the training images where a run chooses by it, each by the others, else the test images.
+
+    Raises ValueError for a training with labels by which a run is to choose: the others' labels are in its weights, so
+    only images that were held out could judge it. No search has such a training: the supervised ceiling has one
+    recipe, and is only ever met by test images.
     """
-    dataset = saved.open_saved(folder)
-    pixels, labels = pack(dataset.train.pixels), dataset.train.labels
-    if searching:
-        sizes = [len(labels) - dataset.validation, dataset.validation]
-        (pixels, queries), (labels, query_labels) = pixels.split(sizes), labels.split(sizes)
-    else:
-        queries, query_labels = pack(dataset.test.pixels), dataset.test.labels
-    pixels, labels, queries, query_labels = (part.to(device) for part in (pixels, labels, queries, query_labels))
-    labelled = labels >= 0
-    trained = ResidentImages(pixels)
-    bank = trained if bool(labelled.all()) else ResidentImages(pixels[labelled])
-    evaluation = Evaluation(bank, labels[labelled], ResidentImages(queries), query_labels, len(dataset.classes))
-    return trained, labels, evaluation
+    if job.stage not in CHOOSING:
+        return on_test_images(folder, device)
+    if job.method in WITH_LABELS:
+        raise ValueError(f"'{job.method}' trains with labels, so a run cannot choose by its training images.")
+    return leave_one_out(folder, device)
 
 
 def set_determinism(deterministic: bool) -> None:
@@ -78,17 +102,17 @@ class Training:
             torch.set_num_threads(1)
             keep_freed_memory()
         set_determinism(self.settings.deterministic)
-        stage_data(self.settings.data, True, self.settings.device)
+        leave_one_out(self.settings.data, self.settings.device)
 
     def effective(self, job: Job) -> dict[str, Any]:
-        """The hyper-parameters with which the job is trained (`effective_hyperparameters`), at whatever stage: by the
-        number of images that a search trains on, so that the winner is confirmed as it won. Raises UserError."""
+        """The hyper-parameters with which the job is trained (`effective_hyperparameters`), the same at whatever
+        stage: a winner is confirmed as it won. Raises UserError."""
         dataset = saved.open_saved(self.settings.data)
         size = dataset.train.pixels.shape[-1]
         method, given = brought.method(self.settings, job.method), recipe(job, size)
         if most := self.settings.batch_size:
             given = {**given, "batch_size": min(most, given.get("batch_size", Recipe.batch_size))}
-        count = len(dataset.train.labels) - dataset.validation
+        count = len(dataset.train.labels)
         if job.halved:  # of the batch that did not fit: a small data set has a smaller one than is asked for
             whole = batch_size_for(count, given.get("batch_size", Recipe.batch_size))
             given = {**given, "batch_size": max(2, whole // 2)}
@@ -100,17 +124,17 @@ class Training:
 
     def build(self, job: Job) -> Trainer:
         settings = self.settings
-        trained, labels, evaluation = stage_data(settings.data, job.stage == "search", settings.device)
+        images, labels = training_images(settings.data, settings.device)
         trainer = Trainer(
             brought.method(settings, job.method),
-            trained,
+            images,
             self.effective(job),
             epochs=job.epochs,
             encoder=brought.encoder(settings),
             seed=job.seed,
-            evaluation=evaluation,
+            evaluation=evaluation_of(job, settings.data, settings.device),
             evaluate_at=job.evaluate_at,
-            labels=labels if job.method == "supervised" else None,
+            labels=labels if job.method in WITH_LABELS else None,
             compiled=bool(settings.compile),
         )
         asked = recipe(job, trainer.method.setting.image_size)
@@ -121,7 +145,7 @@ class Training:
         """The network is built as the training did, then has the weights of this state dict."""
         trainer = self.build(job)
         trainer.method.judged_encoder.load_state_dict(encoder)
-        return Judgement(trainer, job.protocol or "")
+        return Judgement(trainer, on_test_images(self.settings.data, self.settings.device), job.protocol or "")
 
     def encoder_state(self, trainer: Trainer) -> Mapping[str, Tensor] | None:
         """Nothing of raw pixels, which have no weights."""
@@ -150,19 +174,26 @@ class Training:
                 trainer.step(order[: trainer.batch_size])
                 steps += 1
             seconds = once + (trainer.clock() - began) / steps * trainer.steps
-        evaluation = trainer.evaluation
-        assert evaluation is not None  # `build` gives it one
-        count = len(evaluation.bank) + len(evaluation.queries)
-        part = torch.arange(min(BATCH, len(evaluation.queries)), device=trainer.device)
-        encode(trainer.method.judged_encoder, evaluation.queries, part)  # the first one is not counted either
-        began = trainer.clock()
-        encode(trainer.method.judged_encoder, evaluation.queries, part)
         return Calibration(
             epoch=seconds,
-            evaluation=(trainer.clock() - began) * count / len(part),
+            evaluation=_seconds_of_an_evaluation(trainer, evaluation_of(job, self.settings.data, self.settings.device)),
             memory=torch.cuda.max_memory_reserved() if on_gpu else 0,
             device_memory=torch.cuda.get_device_properties(trainer.device).total_memory if on_gpu else 0,
         )
+
+
+def _seconds_of_an_evaluation(trainer: Trainer, evaluation: LeaveOneOut | Evaluation) -> float:
+    """A part of the images is encoded, and stands for all."""
+    encoder, images = trainer.method.judged_encoder, trainer.images
+    part = torch.arange(min(BATCH, len(images)), device=trainer.device)
+    encode(encoder, images, part)  # the first one is not counted
+    began = trainer.clock()
+    features = encode(encoder, images, part)
+    encoded = trainer.clock() - began
+    alike = [features.repeat(math.ceil(count / len(part)), 1)[:count] for count in evaluation.sizes]
+    began = trainer.clock()
+    evaluation.figures(encoder, *alike)
+    return encoded * sum(evaluation.sizes) / len(part) + trainer.clock() - began
 
 
 def recipe(job: Job, image_size: int) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from bench.report.columns import probability_text
 from bench.report.page import STATE_COLORS, Page, latest
 from bench.report.rows import Row, compared, leader
-from bench.report.run import budget_seconds, compute_unit, devices, slots_text
+from bench.report.run import budget_seconds, compute_unit, devices, judge, slots_text
 from bench.report.text import DASH, amount, count, one_line, percent, seeds_note, with_interval
 
 
@@ -42,12 +42,12 @@ def _leading(page: Page) -> Card:
         note += f"; ranks first with probability {probability_text(best)}" if best.first is not None else ""
         note += f"; {one_line(other.title)} has {with_interval(other.accuracy)} %" if other is not best else ""
         return Card("Best method", best, note)
-    tried = [row for row in compared(page.rows) if row.validation is not None]
-    best = max(tried, key=lambda row: row.validation or 0.0, default=None)
+    tried = [row for row in compared(page.rows) if row.search_accuracy is not None]
+    best = max(tried, key=lambda row: row.search_accuracy or 0.0, default=None)
     if best is None:
         return Card("Best method so far", DASH, "no trial is complete yet")
     failed = seeds_note(best.accuracy, best.failed_seeds)
-    note = f"{percent(best.validation)} % on validation; {failed or 'not confirmed yet'}"
+    note = f"{percent(best.search_accuracy)} % {judge(page.run)} kNN; {failed or 'not confirmed yet'}"
     return Card("Best method so far", best, note)
 
 

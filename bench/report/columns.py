@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from algorithms.evaluation.metrics import SELECTION, Metric
-from bench.report.results import TESTED, VALIDATION
+from bench.report.results import HELD_OUT, TESTED, TRAIN
 from bench.report.rows import Row
-from bench.report.run import Run, compute_unit
+from bench.report.run import Run, compute_unit, judge
 from bench.report.statistics import Estimate
 from bench.report.text import DASH, amount, heading, one_line, percent, seeds_note, with_interval
 
@@ -100,11 +100,11 @@ def columns(made: list[Row], run: Run) -> list[Column]:
         ),
         *_estimate("gain", lambda row: row.gain),
         Column(
-            lambda row: row.validation,
-            lambda row: percent(row.validation),
-            heading="validation, %",
-            terminal="valid. %",
-            csv=VALIDATION,
+            lambda row: row.search_accuracy,
+            lambda row: percent(row.search_accuracy),
+            heading=f"{judge(run)}, %",
+            terminal="valid. %" if run.get("held_out") else "search %",
+            csv=HELD_OUT if run.get("held_out") else TRAIN,
         ),
         Column(
             lambda row: row.training_seconds,

@@ -26,10 +26,14 @@ from bench.report.trials import encoder_text, fitted, recipe_trial
 
 CHOOSING = (
     "Each method has the same compute. Its first trial is the published recipe, its second ours where that is another "
-    "one; neither is pruned. Its configuration is the one with the best validation kNN (k=200) at the last epoch; it "
-    "is trained again, as the recipes are, from fresh seeds on train + validation images, and only then, at the last "
-    "epoch, meets the test images."
+    "one; neither is pruned. Its configuration is the one with the best {} at the last epoch; it is trained again, "
+    "as the recipes are, from fresh seeds on {}, and only then, at the last epoch, meets the test images."
 )
+JUDGED = (
+    "kNN (k=200) among the training images, each judged by all others (leave-one-out),",
+    "the same images",
+)
+JUDGED_ON_HELD_OUT = ("validation kNN (k=200)", "train + validation images")
 PROTOCOL = (
     "kNN on the frozen encoder's pooled features, L2-normalised, cosine, un-augmented training images as the "
     "bank, votes weighted by exp(similarity / T): k=200 with T=0.1, k=20 with T=0.07. purity@20 is the share of "
@@ -77,7 +81,8 @@ def footer(results: Results, made: list[Row]) -> Iterator[Note]:
     run, trials = results.run, results.trainings
     facts = run.get("facts") or {}
     yield Note("How to read", NOTATION, False)
-    yield Note("Selection", CHOOSING, False)
+    judged = JUDGED_ON_HELD_OUT if run.get("held_out") else JUDGED
+    yield Note("Selection", CHOOSING.format(*judged), False)
     yield Note("Protocol", PROTOCOL, False)
     if own := "; ".join(f"{row.method} has {row.own_encoder}" for row in made if row.own_encoder):
         yield Note("†", f"another encoder than the run's, so its row compares method and encoder at once: {own}")

@@ -23,12 +23,13 @@ from bench.files import write_atomically
 from bench.report.run import Run
 from bench.search.events import plain
 from bench.search.fold import Fold
+from bench.search.job import CHOOSING
 from bench.search.trials import Trial
 
 Records = Iterable[Mapping[str, Any]]
 """Rows of a table; absent values are null."""
 MOMENT = pa.timestamp("us", tz="UTC")
-IMAGES = ("validation", "test")
+IMAGES = ("train", "test")
 TESTED = [metric for metric in METRICS.values() if "test" in metric.images]
 
 
@@ -37,8 +38,10 @@ def column(images: str, metric: Metric) -> str:
     return f"{images}_{metric.name}"
 
 
-VALIDATION, TEST = (column(images, SELECTION) for images in IMAGES)
+TRAIN, TEST = (column(images, SELECTION) for images in IMAGES)
 """Those of the metric that selects."""
+HELD_OUT = f"validation_{SELECTION.name}"
+"""In files of earlier versions, whose searches were judged on images held out, what `TRAIN` is now."""
 TRIALS = pa.schema(
     [
         ("run", pa.string()),
@@ -88,7 +91,7 @@ EPOCHS = pa.schema(
         ("stage", pa.string()),
         ("epoch", pa.int64()),  # 1-based
         ("loss", pa.float64()),
-        ("split", pa.string()),  # validation | test
+        ("split", pa.string()),  # train | test; validation in files of earlier versions
         *((metric, pa.float64()) for metric in METRICS),
         ("seconds", pa.float64()),
         ("evaluation_seconds", pa.float64()),
@@ -155,9 +158,9 @@ def _trial(trial: Trial, fold: Fold, run: str) -> dict[str, Any]:
     settings = fold.settings
     session_facts = fold.sessions[-1]["facts"] if fold.sessions else {}
     own_encoder = bool(trial.facts.get("own_encoder"))
-    searching = trial.stage == "search"
-    measured = trial.last.metrics if trial.last and (searching or trial.state == "complete") else {}
-    images = "validation" if searching else "test"
+    choosing = trial.stage in CHOOSING
+    measured = trial.last.metrics if trial.last and (choosing or trial.state == "complete") else {}
+    images = _judged_on(trial)
     speeds = [speed for report in trial.reports.values() if (speed := report.images_per_second)]
     memory = [peak for report in trial.reports.values() if (peak := report.peak_memory_bytes)]
     return {
@@ -195,6 +198,10 @@ def _trial(trial: Trial, fold: Fold, run: str) -> dict[str, Any]:
     }
 
 
+def _judged_on(trial: Trial) -> str:
+    return "train" if trial.stage in CHOOSING else "test"
+
+
 def _effective(trial: Trial) -> str | None:
     """The hyper-parameters with which the trial was trained, as JSON; None where its trainer did not tell."""
     differing = trial.facts.get("hyperparameters")
@@ -209,7 +216,7 @@ def _epochs(trial: Trial, fold: Fold, run: str) -> Iterable[dict[str, Any]]:
         "uid": trial.uid,
         "method": trial.method,
         "stage": fold.stage(trial),
-        "split": "validation" if trial.stage == "search" else "test",
+        "split": _judged_on(trial),
     }
     for epoch in sorted(trial.reports):
         report = trial.reports[epoch]
@@ -242,7 +249,10 @@ def load(folder: str | Path) -> Results:
         run = json.loads((trials.schema.metadata or {}).get(b"run", b"{}"))
     except ValueError as error:
         raise UserError(f"{folder / 'trials.parquet'} has damaged facts of its run; run the benchmark again") from error
-    return Results(trials.to_pandas(), epochs.to_pandas(), run)
+    frame = trials.to_pandas()
+    if HELD_OUT in frame:
+        frame[TRAIN], run["held_out"] = frame[HELD_OUT], True
+    return Results(frame, epochs.to_pandas(), run)
 
 
 def _table(rows: Records, schema: pa.Schema) -> pa.Table:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from algorithms.evaluation.metrics import SELECTION
-from bench.report.results import TEST, TESTED, VALIDATION, Results, column
+from bench.report.results import TEST, TESTED, TRAIN, Results, column
 from bench.report.run import Run, origin, paper_link, spaces
 from bench.report.statistics import Estimate, probability_of_rank_1
 from bench.report.trials import encoder_text, number, recipe_of, winning_trial
@@ -43,7 +43,7 @@ class Row:
     two_recipes: bool  # ours is another one than the published
     adapted: str | None  # how the published recipe is adapted, where it is not to the letter
     awaited: bool  # its test accuracy may still come
-    validation: float | None
+    search_accuracy: float | None  # of the winner in the search, or of its best so far (`bench.report.run.judge`)
     training_seconds: float | None  # device-seconds of one whole training, median
     device_seconds: float  # everything charged to the method
     images_per_second: float | None
@@ -92,9 +92,9 @@ def leader(made: Iterable[Row]) -> Row | None:
 
 def _rank(row: Row) -> tuple[Any, ...]:
     tested = row.accuracy.mean if row.accuracy else -1.0
-    validation = row.validation if row.validation is not None else -1.0
+    searched = row.search_accuracy if row.search_accuracy is not None else -1.0
     standing = () if row.baseline else (not row.whole, row.accuracy is None, not row.awaited)
-    return row.baseline, *standing, -tested, -validation, row.title
+    return row.baseline, *standing, -tested, -searched, row.title
 
 
 def _row(method: str, trials: pd.DataFrame, run: Run, charged: float) -> Row:
@@ -113,7 +113,7 @@ def _row(method: str, trials: pd.DataFrame, run: Run, charged: float) -> Row:
     )
     # A winner of None, or the end of the run, says that nothing is left to confirm.
     over = run.get("closed") == "done" or (run.get("winners") or {}).get(method, "") is None
-    best = search[search.state == "complete"][VALIDATION].max() if winner is None else winner[VALIDATION]
+    best = search[search.state == "complete"][TRAIN].max() if winner is None else winner[TRAIN]
     whole = tested if len(tested) else complete if len(complete) else trials
     own = trials[trials.own_encoder & (trials.stage != "baseline")]  # raw pixels have no encoder to mark
     trained = method not in UNTRAINED
@@ -136,7 +136,7 @@ def _row(method: str, trials: pd.DataFrame, run: Run, charged: float) -> Row:
         two_recipes=bool(trials.our_recipe.eq(True).any()),
         adapted=origin(run, method).get("adapted"),
         awaited=not (tuned or failed_seeds or over),
-        validation=number(best),
+        search_accuracy=number(best),
         training_seconds=number((tested if len(tested) else complete).device_seconds.median()),
         device_seconds=charged,
         images_per_second=number(whole.images_per_second.median()) if trained else None,

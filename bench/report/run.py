@@ -24,11 +24,17 @@ class Run(TypedDict, total=False):
     charged: float  # device-seconds
     closed: str | None  # why the last driver ended; null while one runs
     commits: list[str]  # in files of earlier versions
+    held_out: bool  # true of files of earlier versions, whose searches were judged on images held out
 
 
 def fact(run: Run, name: str) -> Any:
     """A fact of the last session or, failing that, a setting of the run; None if neither tells."""
     return (run.get("facts") or {}).get(name) or (run.get("settings") or {}).get(name)
+
+
+def judge(run: Run) -> str:
+    """What judged the search, in a word or two that stand before `kNN`."""
+    return "validation" if run.get("held_out") else "leave-one-out"
 
 
 def budget_seconds(run: Run) -> float | None:

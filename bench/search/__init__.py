@@ -3,8 +3,8 @@
 The record         `events`, `trials`, `fold`, `ledger`
 What is asked      `budget`, `experiment`, `space`, `methods`
 The plan           `plan`, `planning`, `description`
-Choosing           `search`, which puts together `proposals`, `confirmations`, `evaluations`, `winners`, `decisions`,
-                   `selection`
+Choosing           `search`, which puts together `proposals`, `race`, `confirmations`, `evaluations`, `winners`,
+                   `decisions`, `selection`
 Accounts           `meter`, `paces`, `shares`, `tally`
 Plugged in         `searchers`, `schedulers`, `plugins`, `studies`
 Proposing          `prior`, by a `gaussian_process`; `learning` from earlier runs

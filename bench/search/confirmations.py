@@ -82,11 +82,10 @@ class Confirmations:
     def of(self, method: str) -> Iterator[Training]:
         """What confirms the method, seed by seed. After the seeds that were asked for come more, where a share has room
         for them (a larger budget leaves some, when winner and recipes are confirmed already); unless one has failed, as
-        more would then. None where the method was given up."""
-        if method in self._fold.given_up:
-            return
+        more would then, or the recipe is alone."""
         configurations = self._configurations(method).items()
-        most = self._asked(method) if self._tallies[method].unconfirmed else None
+        more = not (self._tallies[method].unconfirmed or self._recipe_alone(method))
+        most = None if more else self._asked(method)
         trainings = ((k, *each) for k in itertools.count() for each in configurations)
         for k, stage, trial in itertools.islice(trainings, most):
             name = f"{trial.number:04d}" if stage == "confirm" else stage
@@ -117,7 +116,7 @@ class Confirmations:
     def _asked(self, method: str) -> int:
         """How many trainings confirm the method. Where a recipe has won, there are fewer configurations, which have the
         time of all that it was kept back for."""
-        won = self._fold.winner(method)
+        won = self._fold.winner(method) and not self._recipe_alone(method)
         configurations = self._shares.reserved[method] if won else len(self._configurations(method))
         return self._plan.experiment.seeds * configurations
 
@@ -127,8 +126,15 @@ class Confirmations:
         winner = self._fold.trials.get(self._fold.winner(method) or "")
         tuned = winner is not None and not winner.recipe
         found = {winner.recipe or "confirm": winner} if winner is not None else {}
-        recipes = self._shares.reserved[method] - 1 if tuned else len(self._plan.spaces[method].recipes)
+        if tuned:
+            recipes = self._shares.reserved[method] - 1
+        else:
+            recipes = 1 if self._recipe_alone(method) else len(self._plan.spaces[method].recipes)
         return found | {stage: self._fold.trials[search_uid(method, n)] for n, stage in enumerate(RECIPES[:recipes])}
+
+    def _recipe_alone(self, method: str) -> bool:
+        """Whether the published recipe is all that is trained: nothing is searched, or the method was given up."""
+        return self._plan.experiment.recipes_only or method in self._fold.given_up
 
     def _costs(self, method: str, epoch: int = 0) -> dict[str, float]:
         """Device-seconds of confirming each configuration with one seed, after this epoch, by stage."""

@@ -15,7 +15,8 @@ only: no charge is computed from it.
              `slots`, `rate` (device-seconds per second of a slot), `share` (device-seconds per method),
              `facts` (dict: whatever the command wants on record: device name, versions, commit, ...) and, where
              it calibrated anew, `plan` (dict: what is new of the run's: `calibration`, `calibration_seconds`
-             of all calibrations, `startup`, `halved`)
+             of all calibrations, `startup`, `halved`); where a run of recipes alone is searched from now on, `settings`
+             (dict: `searcher`)
 `suggested`  a trial exists: `uid`, `method`, `stage`, `seed`, `number` (0, 1, ... within method and stage),
              `hyperparameters`, `parameters` (as Optuna stores them; search only), `published` (bool: the published
              recipe), `ours` (true for our recipe where it is another one, else left out), `of` (uid of the search
@@ -36,8 +37,9 @@ only: no charge is computed from it.
 `halved`     memory was out before its first report: the same fields. It stays open, and is tried again with half the
              images in a step; so have all search trials of its method that begin later
 `failed`     it ended between two reports: the same fields, and its `kind`
-`chosen`     search ended for a method: `method`, `winner` (uid or null), `share`; where it was given up, because its
-             trials fail, the `reason`
+`chosen`     search and race ended for a method: `method`, `winner` (uid or null), `share` (0 where nothing was to be
+             searched); where it was given up, because its trials fail, the `reason`; where the winner was compared with
+             the published recipe, `better` (the probability that it is)
 `closed`     a driver ended in good order: `reason` ("done", "budget", "interrupted", "error")
 
 `held` is always the trial's total so far in device-seconds (slot time x GPUs per trial; core-seconds on the
@@ -57,10 +59,11 @@ from typing import Any
 
 from bench.errors import UserError
 
-FORMAT = 3
-READABLE = (1, 2, 3)
-"""Runs of formats 1 and 2 can be read, but not continued: their methods had other recipes and heads, and one recipe
-each, where ours may stand beside the published one; format 1, that of version 0.1, also recorded batch sizes, effective
+FORMAT = 4
+READABLE = (1, 2, 3, 4)
+"""Runs of formats 1 to 3 can be read, but not continued: their trials were trained on nine tenths of the training
+images and judged on the others. The methods of formats 1 and 2 had other recipes and heads, and one recipe each, where
+ours may stand beside the published one; format 1, that of version 0.1, also recorded batch sizes, effective
 hyper-parameters and failures otherwise."""
 
 
@@ -117,8 +120,8 @@ def read_own_events(path: str | Path) -> tuple[list[dict[str, Any]], int]:
     events, good = read_events(path)
     if events and (found := events[0]["format"]) != FORMAT:
         raise UserError(
-            f"{Path(path).parent} holds a run that an earlier version began (format {found}), and recipes and heads "
-            "are others now; continue it with that version, or use --fresh to begin it anew, or --run-dir for another "
-            "place"
+            f"{Path(path).parent} holds a run that an earlier version began (format {found}) and whose trials "
+            "were judged on images held out; continue it with that version, or use --fresh to begin it anew, or "
+            "--run-dir for another place"
         )
     return events, good

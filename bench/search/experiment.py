@@ -12,6 +12,7 @@ from bench.errors import UserError
 from bench.search.budget import Budget
 from bench.search.events import plain
 from bench.search.fold import Fold
+from bench.search.plugins import RECIPES_ONLY
 
 
 class Settings(Protocol):
@@ -97,6 +98,11 @@ class Experiment:
     protocols: tuple[str, ...] = ()
     learnt: Learnt = Learnt()
 
+    @property
+    def recipes_only(self) -> bool:
+        """Whether nothing is searched."""
+        return self.searcher == RECIPES_ONLY
+
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to be continued; the ledger's first line has it. There are `sources` only
         where a user brings something."""
@@ -131,6 +137,8 @@ def check_identity(fold: Fold, experiment: Experiment, budget: Budget, run_dir: 
         here.pop("sources", None)
     if fold.sessions:
         there["a budget in time of"], here["a budget in time of"] = fold.sessions[0]["budget"]["device"], budget.device
+    if there["searcher"] == RECIPES_ONLY:
+        there["searcher"] = here["searcher"]  # what has trained its recipes may be searched now
     if here["epochs"] == fold.plan["epochs"]:
         here["epochs"] = there["epochs"]  # asked for what had been chosen
     for key in sorted(there.keys() | here.keys()):

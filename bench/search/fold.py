@@ -84,6 +84,7 @@ class Fold:
             self.settings, self.plan = event["settings"], event["plan"]
         elif kind == "session":
             self.sessions.append(event)
+            self.settings = self.settings | event.get("settings", {})
             self.plan = self.plan | event.get("plan", {})
             self.halved.update(self.plan.get("halved", ()))
             self.closed = None

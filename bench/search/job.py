@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+CHOOSING = ("search", "race")
+"""The stages by whose trainings a run chooses: judged by leave-one-out among the training images, never on test
+images."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -15,8 +19,8 @@ class Job:
     uid: str
     method: str
     stage: str
-    """`search`, `baseline`, one that confirms: `confirm`, `published`, `ours`, or `evaluate`. A search trains on the
-    training split and is judged on the validation split; all else trains on both and is judged on the test images."""
+    """`search`, `race`, `baseline`, one that confirms: `confirm`, `published`, `ours`, or `evaluate`. All train on all
+    training images; those of `CHOOSING` are judged among these, all others on the test images."""
     seed: int
     hyperparameters: Mapping[str, Any]
     """Those that are asked for; empty for a baseline, which has those of its search space."""

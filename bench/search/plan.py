@@ -13,8 +13,6 @@ from bench.search import plugins
 from bench.search.budget import Budget
 from bench.search.experiment import Experiment, Searchable
 
-CONFIRM_IMAGES = 10 / 9
-"""Confirming trains on train + validation, and validation is a tenth."""
 BOTH_RECIPES_PART = 0.5
 """Our recipe is confirmed beside winner and published recipe where all three take at most this part of a share."""
 UNTRAINED = ("pixels", "random")
@@ -30,7 +28,7 @@ class Costs:
     """What a method's trainings take on one slot, in seconds."""
 
     epoch: float
-    """Of our recipe, on the images of the search."""
+    """Of our recipe."""
     evaluation: float
     start: float = 0.0
     """To begin a trial in a warm worker."""
@@ -105,12 +103,11 @@ class Plan:
         if stage == "evaluate":
             return self.rate * (costs.start + costs.evaluation)
         if stage == "search":
-            training, evaluations = 1.0, sum(first < m <= last for m in [*self.milestones, self.epochs])
+            evaluations = sum(first < m <= last for m in [*self.milestones, self.epochs])
         else:
-            training = 1.0 if method in UNTRAINED else CONFIRM_IMAGES
             evaluations = last >= (1 if method in UNTRAINED else self.epochs)
         start = costs.start if first == 0 else 0.0
-        return self.rate * (start + (last - first) * training * costs.epoch + evaluations * costs.evaluation)
+        return self.rate * (start + (last - first) * costs.epoch + evaluations * costs.evaluation)
 
     @cached_property
     def allowance(self) -> float:
@@ -141,12 +138,16 @@ class Plan:
 
     def configurations(self, method: str) -> int:
         """How many of them time is kept back for to be confirmed: 2, for winner and published recipe; 3 where there is
-        room for our recipe too."""
+        room for our recipe too; 1, the published recipe, where nothing is searched."""
+        if self.experiment.recipes_only:
+            return 1
         room = BOTH_RECIPES_PART * self.share
         return 3 if self.recipes(method) > 1 and self.confirming(method, 3) <= room else 2
 
-    def confirming(self, method: str, configurations: int = 2) -> float:
-        """Device-seconds of confirming so many configurations with every seed, the published recipe among them."""
+    def confirming(self, method: str, configurations: int | None = None) -> float:
+        """Device-seconds of confirming so many configurations with every seed, the published recipe among them; the
+        least that there are where nothing is said."""
+        configurations = configurations or (1 if self.experiment.recipes_only else 2)
         whole = configurations - 1 + self.pace(method)
         return whole * self.experiment.seeds * self.cost(method, "confirm", 0, self.epochs)
 
@@ -161,16 +162,21 @@ class Plan:
         return self.confirming(method, configurations) + evaluations
 
     def least_share(self) -> float:
-        """The share with which every method can make a trial of each recipe, and confirm one and the published."""
-        judged = 2 * self.experiment.seeds
+        """The share with which every method can make a trial of each recipe, and confirm one and the published; where
+        nothing is searched, with which it can confirm the published one."""
+        judged = (1 if self.experiment.recipes_only else 2) * self.experiment.seeds
         return max(self.trying(m) + self.confirming(m) + judged * self.judging(m) for m in self.experiment.spaces)
 
     def trying(self, method: str) -> float:
         """Device-seconds of one search trial of each recipe."""
+        if self.experiment.recipes_only:
+            return 0.0
         return (self.recipes(method) - 1 + self.pace(method)) * self.training(method)
 
     def trials(self, method: str) -> float:
         """About how many search trials fit, at the mean cost of a trial when the scheduler prunes as it should."""
+        if self.experiment.recipes_only:
+            return 0.0
         milestones = [0, *self.milestones, self.epochs]
         mean = sum(self.cost(method, "search", a, b) / 3.0**rung for rung, (a, b) in enumerate(pairwise(milestones)))
         return self.recipes(method) + max(0.0, self.share - self.reserve(method) - self.trying(method)) / mean

@@ -154,13 +154,16 @@ def _read_kept(path: Path, depends: dict[str, Any]) -> Measured | None:
 
 
 def _choose_epochs(plan: Plan) -> Plan:
-    """The plan with the longest training that leaves enough of every share to search with."""
-    best, seeds = plan, plan.experiment.seeds
+    """The plan with the longest training that leaves enough of every share to search with, or that fits where nothing
+    is searched."""
+    best, seeds, alone = plan, plan.experiment.seeds, plan.experiment.recipes_only
     for epochs in EPOCHS[1:]:
         candidate = dataclasses.replace(plan, epochs=epochs)
-        kept = [candidate.confirming(m) + 2 * seeds * candidate.judging(m) for m in plan.experiment.spaces]
+        judged = (1 if alone else 2) * seeds
+        kept = [candidate.confirming(m) + judged * candidate.judging(m) for m in plan.experiment.spaces]
         parts = [each / candidate.share for each in kept]
-        if candidate.share <= 0 or max(parts) > MOST_CONFIRM_PART or sum(parts) / len(parts) > CONFIRM_PART:
+        most, mean = (1.0, 1.0) if alone else (MOST_CONFIRM_PART, CONFIRM_PART)
+        if candidate.share <= 0 or max(parts) > most or sum(parts) / len(parts) > mean:
             break
         best = candidate
     return best

@@ -11,11 +11,14 @@ from bench.search.schedulers import SCHEDULERS, Scheduler
 from bench.search.searchers import FEW, SEARCHERS
 
 Made = TypeVar("Made")
+RECIPES_ONLY = "none"
+"""The searcher of a run that trains the published recipes alone."""
 
 
 def searcher(name: str) -> Callable[[int], BaseSampler]:
-    """What makes a sampler of a seed. Raises UserError."""
-    return _find("searcher", name, SEARCHERS, lambda made: isinstance(made, BaseSampler), "an Optuna sampler")
+    """What makes a sampler of a seed; of `RECIPES_ONLY` one that is never asked. Raises UserError."""
+    known = SEARCHERS | {RECIPES_ONLY: SEARCHERS["random"]}
+    return _find("searcher", name, known, lambda made: isinstance(made, BaseSampler), "an Optuna sampler")
 
 
 def scheduler(name: str) -> Callable[[int], Scheduler]:

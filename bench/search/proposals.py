@@ -16,8 +16,8 @@ from bench.search.winners import Winners
 
 class Proposals:
     """A new trial starts where a whole training has room: one that cannot reach its last epoch cannot win. Only when
-    none runs that can win, the rest of a share, too short for that, goes to trials that get as far as they can: so that
-    all methods have the same device time, to a milestone's."""
+    the race is over too (`Tally.filling`), the rest of a share, too short for that, goes to trials that get as far as
+    they can: so that all methods have the same device time, to a milestone's."""
 
     def __init__(
         self,
@@ -53,6 +53,12 @@ class Proposals:
                 return trial
         return self._propose(method) if self._may_propose(method, room) else None
 
+    def published(self, method: str) -> Trial:
+        """The search trial of the published recipe, which is there from now on; whether it is trained is not said."""
+        if not self._tallies[method].suggested and (trial := self._propose(method)):
+            self.wait(trial)
+        return self._fold.trials[search_uid(method, 0)]
+
     def _may_propose(self, method: str, room: float) -> bool:
         """Whether the method's search goes on, and a new trial has room."""
         tally, epochs = self._tallies[method], self._plan.epochs
@@ -62,8 +68,6 @@ class Proposals:
             return False
         if self._paces.cost(method, "search", 0, epochs) <= room:
             return True
-        if not tally.running:
-            tally.filling = True
         first = [*self._schedulers[method].milestones, epochs][0]
         return tally.filling and self._paces.cost(method, "search", 0, first) <= room
 

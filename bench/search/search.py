@@ -7,6 +7,8 @@ two trainings for each fresh seed, or three where there are two recipes and room
     search    trial 0 is the published recipe and, where ours is another one, trial 1 is ours; neither is ever pruned;
               Optuna proposes the others (`proposals`, `studies`); the scheduler prunes them within the method at its
               milestones (`decisions`) by the metric that selects (`selection`)
+    race      the best of them, and the recipes, have further seeds until it is clear which wins, or a part of the share
+              is spent (`race`)
     confirm   the winner (`winners`), the published recipe and ours, with the same fresh seeds (`confirmations`)
     evaluate  every protocol judges every encoder that a complete training with fresh seeds has kept (`evaluations`)
 
@@ -32,6 +34,7 @@ from bench.search.meter import Meter
 from bench.search.paces import Paces
 from bench.search.plan import Plan
 from bench.search.proposals import Proposals
+from bench.search.race import Race
 from bench.search.selection import figure
 from bench.search.shares import Shares
 from bench.search.tally import Tally
@@ -62,7 +65,8 @@ class Search:
         self.paces = Paces(plan)
         self.evaluations = Evaluations(plan, self.fold, self.paces)
         self.shares = Shares(plan, self.fold, self.meter, self.paces, self.tallies, self.evaluations)
-        self.winners = Winners(ledger, self.tallies, self.shares)
+        self.race = Race(plan, self.fold, self.tallies, self.paces, self.shares)
+        self.winners = Winners(ledger, self.tallies, self.shares, self.race)
         self.proposals = Proposals(plan, ledger, self.tallies, self.schedulers, self.paces, self.shares, self.winners)
         self.confirmations = Confirmations(plan, self.fold, self.tallies, self.paces, self.shares, self.evaluations)
         self._decisions = Decisions(self.schedulers, self.meter, self.paces, self.shares)
@@ -137,12 +141,13 @@ class Search:
                     return trial
         chosen = []
         for method in sorted(self.spaces, key=self.shares.used.__getitem__):
-            if not self.winners.chosen(method):
-                if trial := self.proposals.next(method):
+            if self.plan.experiment.recipes_only:
+                self.winners.take(self.proposals.published(method))
+            elif not self.winners.chosen(method):
+                if trial := self._pick_to_choose(method):
                     return trial
-                if self.tallies[method].running:
+                if not self.winners.chosen(method):
                     continue
-                self.winners.choose(method)
             chosen.append(method)
         if suggestion := self.confirmations.next(chosen, self.running):
             return self._startable(suggestion)
@@ -151,6 +156,27 @@ class Search:
                 if self.shares.has_room_for(evaluation) and (trial := self._startable(evaluation)):
                     return trial
         return None
+
+    def _pick_to_choose(self, method: str) -> Trial | None:
+        """The trial to start next of a method whose winner is to be found; None where it is chosen now, or has to wait
+        for those that run."""
+        tally = self.tallies[method]
+        while True:
+            if trial := self.proposals.next(method):
+                return trial
+            if tally.running:
+                return None
+            if not tally.raced:
+                if suggestion := self.race.next(method):
+                    return self._startable(suggestion)
+                if tally.racing:
+                    return None
+                tally.raced = True
+            elif not tally.filling:
+                tally.filling = True
+            else:
+                self.winners.choose(method)
+                return None
 
     def _startable(self, suggestion: Suggestion) -> Trial | None:
         """The trial, suggested now unless it was before; None where it has ended or runs."""
@@ -165,6 +191,8 @@ class Search:
         self.meter.begin(trial)
         if trial.stage == "search":
             self.tallies[trial.method].running.add(trial.uid)
+        elif trial.stage == "race":
+            self.tallies[trial.method].racing.add(trial.uid)
         self.shares.promise(trial)
         limit = self.plan.time_limit(trial.method, trial.stage)
         return Assignment(trial.job, attempt, known=trial.epoch, time_limit=limit)
@@ -174,6 +202,8 @@ class Search:
         self.meter.end(trial)
         self.shares.settle(trial)
         self._count(trial)
+        if trial.stage == "race":
+            self.tallies[trial.method].racing.remove(trial.uid)
         if trial.stage == "search":
             self.tallies[trial.method].running.remove(trial.uid)
             if not trial.final:
@@ -185,6 +215,7 @@ class Search:
         self.evaluations.count(trial)
         if trial.method in self.spaces:
             self.tallies[trial.method].count(trial)
+            self.race.count(trial)
 
     # What happened
 

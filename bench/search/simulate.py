@@ -22,14 +22,14 @@ from bench.search.events import FORMAT
 from bench.search.experiment import Experiment, Searchable
 from bench.search.fold import Fold
 from bench.search.job import Assignment, Failure, Idle, Job
-from bench.search.plan import CONFIRM_IMAGES, Costs, Plan
+from bench.search.plan import Costs, Plan
 from bench.search.search import Search
 from bench.search.trials import CONFIRMING
 
 Curve = Callable[[Job, int], tuple[float | None, float]]
-"""(job as the factory gets it, epoch) -> (accuracy, seconds of the epoch on the images of the search); where the
-accuracy is NaN, the training diverges in that epoch; where it is None, the memory is out. Of an evaluation in the same
-way, its figure and its seconds."""
+"""(job as the factory gets it, epoch) -> (accuracy, seconds of the epoch); where the accuracy is NaN, the training
+diverges in that epoch; where it is None, the memory is out. Of an evaluation in the same way, its figure and its
+seconds."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def simulate(
     order = itertools.count()
 
     def lasts(trial: Job, epoch: int) -> float:
-        return curve(trial, epoch)[1] * (1.0 if trial.stage in ("search", "evaluate") else CONFIRM_IMAGES)
+        return curve(trial, epoch)[1]
 
     while True:
         while isinstance(assignment := search.next(), Assignment):

@@ -25,6 +25,10 @@ class Tally:
     """By kind."""
     best: Trial | None = None
     """Of those that are complete."""
+    racing: set[str] = field(default_factory=set)
+    """The trainings of its race that run."""
+    raced: bool = False
+    """Whether its race is over, for the trials that are complete."""
     filling: bool = False
     """Whether no other trial has room that could win, and what is left of the share is spent on what cannot."""
     confirmed: Counter[str] = field(default_factory=Counter)
@@ -41,3 +45,4 @@ class Tally:
             self.failures[trial.kind] += 1
         elif trial.stage == "search" and trial.state == "complete":
             self.best = max(self.best or trial, trial, key=standing)
+            self.raced = False

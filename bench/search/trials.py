@@ -11,6 +11,8 @@ from bench.search.selection import figure
 FINAL = ("complete", "pruned", "failed")
 RECIPES = ("published", "ours")
 """What the recipes of a method are called, and the stages that confirm them: the first search trials, in this order."""
+CHOOSING = ("search", "race")
+"""The stages that choose, without the test images."""
 CONFIRMING = ("confirm", *RECIPES)
 """The stages that confirm."""
 OF_THE_RECIPE = ("diverged", "collapsed", "memory", "error")

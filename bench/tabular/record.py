@@ -189,7 +189,7 @@ def train(of: tuple[str, int, int, int], task: dict[str, Any]) -> list[dict[str,
         epochs=task["epochs"],
         encoder=task["encoder"],
         seed=task["seed"],
-        evaluation=judges,  # type: ignore[arg-type]
+        evaluation=judges,
         evaluate_at=range(1, task["epochs"] + 1),
     )
     rows = []

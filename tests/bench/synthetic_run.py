@@ -77,7 +77,7 @@ def rows(
         slot = min(range(slots), key=lambda at: free[at])
         started, clock = free[slot], 4.0
         pace = 30.0 + 5 * (sum(map(ord, method)) % 7)
-        split = "validation" if stage == "search" else "test"
+        split = "train" if stage == "search" else "test"
         mean_pace, last, uid = pace, None, f"{method}-{stage}-{len(trial_rows):05d}"
         for epoch in range(1, reached + 1):
             clock += pace
@@ -131,7 +131,7 @@ def rows(
                 "batch_size": 512,
                 "epochs": epochs,
                 "epoch": reached,
-                "validation_knn_200": last if stage == "search" else None,
+                "train_knn_200": last if stage == "search" else None,
                 "test_knn_200": accuracy if tested else None,
                 "test_knn_20": accuracy + 0.01 if tested else None,
                 "test_purity_20": accuracy - 0.12 if tested else None,
@@ -176,7 +176,7 @@ def rows(
             row = add(method, "search", 0, chosen, quality, state, reached, recipe)
             if state == "complete":
                 best = winners.get(method)
-                if best is None or row["validation_knn_200"] > best[0]["validation_knn_200"]:
+                if best is None or row["train_knn_200"] > best[0]["train_knn_200"]:
                     winners[method] = (row, chosen, quality)
     for method, (row, chosen, quality) in winners.items():
         for seed in range(1, seeds + 1):

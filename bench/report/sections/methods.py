@@ -5,9 +5,9 @@ from markupsafe import Markup
 
 from algorithms.evaluation.metrics import SELECTION
 from bench.report.page import LEGEND_BELOW, STATE_COLORS, Chart, Page, small, text
-from bench.report.results import VALIDATION
+from bench.report.results import TRAIN
 from bench.report.rows import Row
-from bench.report.run import origin
+from bench.report.run import judge, origin
 from bench.report.sections.method import curves, importance, parallel, settings, slices
 from bench.report.sections.method.tried import Tried, epoch_ticks, tried
 from bench.report.text import DASH, count, heading, one_line, percent, seeds_note, with_interval
@@ -27,12 +27,12 @@ def _best_curves(page: Page) -> Chart | None:
     traces = []
     search = page.trials[page.trials.stage == "search"]
     for row in page.methods:
-        trials = search[(search.method == row.method) & search[VALIDATION].notna()]
+        trials = search[(search.method == row.method) & search[TRAIN].notna()]
         complete = trials[trials.state == "complete"]
         trials = complete if len(complete) else trials
         if not len(trials):
             continue
-        uid = trials.uid.iloc[int(trials[VALIDATION].argmax())]
+        uid = trials.uid.iloc[int(trials[TRAIN].argmax())]
         curve = page.epochs[(page.epochs.uid == uid) & page.epochs[SELECTION.name].notna()].sort_values("epoch")
         symbol, dash = page.shape(row.method)
         traces.append(
@@ -51,11 +51,11 @@ def _best_curves(page: Page) -> Chart | None:
     return page.chart(
         "best-curves",
         traces,
-        "Validation accuracy by epoch of each method's best trial",
+        "Accuracy by epoch of each method's best trial of the search",
         height=390 + 8 * len(traces),
         legend=LEGEND_BELOW,
         xaxis={"title": {"text": "epoch", "standoff": 6}} | epoch_ticks(page),
-        yaxis={"title": {"text": heading(SELECTION, "validation")}},
+        yaxis={"title": {"text": heading(SELECTION, judge(page.run))}},
     )
 
 
@@ -80,7 +80,7 @@ def _facts(found: Tried) -> list[str]:
     facts = [
         f"{with_interval(row.accuracy)} % test" if row.accuracy else "not confirmed",
         seeds_note(row.accuracy, row.failed_seeds),
-        f"{percent(row.validation)} % validation" if row.validation is not None else "",
+        f"{percent(row.search_accuracy)} % {judge(found.page.run)}" if row.search_accuracy is not None else "",
         f"{count(len(found.trials), 'configuration')}: {one_line(states)}" if states else "no configuration tried",
         f"given up: {one_line(given_up, 300)}" if given_up else "",
     ]

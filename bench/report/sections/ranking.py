@@ -11,7 +11,7 @@ from markupsafe import Markup
 from algorithms.evaluation.metrics import SELECTION
 from bench.report.page import LEGEND_BELOW, Chart, Page, small, text
 from bench.report.rows import Row
-from bench.report.run import compute_unit
+from bench.report.run import compute_unit, judge
 from bench.report.text import amount, heading, percent
 
 
@@ -27,7 +27,7 @@ class Standing(NamedTuple):
 def section(page: Page) -> Markup:
     curves = {m: curve for m, curve in progress(page.trials, page.epochs).items() if curve.best.notna().any()}
     if not curves:
-        return page.empty("No search trial has reported a validation accuracy yet.")
+        return page.empty("No search trial has reported an accuracy yet.")
     most = float(max(curve.device_seconds.iloc[-1] for curve in curves.values()))
     unit, length = compute_unit(page.run, most)
     budgets = [most / 8, most / 4, most / 2, most]
@@ -48,7 +48,7 @@ def section(page: Page) -> Markup:
 
 
 def progress(trials: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """For each method the best validation accuracy so far, at the last epoch of a training, against the device-seconds
+    """For each method the best accuracy so far, at the last epoch of a training, against the device-seconds
     that its search had taken.
 
     Columns `device_seconds` and `best`, a row per report or end of a trial, in the order in which they happened.
@@ -128,12 +128,12 @@ def _chart(
     return page.chart(
         "anytime",
         traces,
-        "Best validation accuracy against compute",
+        "Best accuracy of the search against compute",
         height=410 + 8 * len(traces),
         legend=LEGEND_BELOW,
         xaxis={"title": {"text": f"{unit} of search, each method", "standoff": 6}, "rangemode": "tozero"},
         yaxis={
-            "title": {"text": f"best {heading(SELECTION, 'validation')}"},
+            "title": {"text": f"best {heading(SELECTION, judge(page.run))}"},
             "range": [100 * (low - pad), 100 * (high + pad)],
         },
     )

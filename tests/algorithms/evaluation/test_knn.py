@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from algorithms.baselines import Pixels
-from algorithms.evaluation.features import encode
-from algorithms.evaluation.knn import Evaluation, knn_predict, purity
+from algorithms.evaluation import knn
+from algorithms.evaluation.features import encode, raw_features
+from algorithms.evaluation.knn import Evaluation, LeaveOneOut, knn_predict, purity
 from algorithms.images.store import ResidentImages
 from algorithms.method import Method, Setting
 
@@ -143,6 +144,106 @@ def test_features_that_are_not_finite_score_nothing():
     method = judged()
     nn.init.constant_(method.encoder[0].weight, float("nan"))
     assert set(evaluation()(method.judged_encoder).values()) == {0.0}
+
+
+# ---- leave-one-out ----
+
+
+def leave_one_out(labels: torch.Tensor, queries: list[int] | None = None, pixels: torch.Tensor | None = None):
+    """Among images of these labels, of which these of the labelled ones ask; all, unless it is told."""
+    asking = range(int((labels >= 0).sum())) if queries is None else queries
+    stored = ResidentImages.of(images(len(labels)) if pixels is None else pixels)
+    return LeaveOneOut(stored, labels, max(1, int(labels.max()) + 1), torch.tensor([*asking], dtype=torch.long))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.integers(-1, 3), min_size=4, max_size=40).filter(lambda of: sum(each >= 0 for each in of) > 1),
+    st.data(),
+)
+def test_leave_one_out_is_the_vote_of_all_other_labelled_images(given_labels: list[int], data: st.DataObject):
+    labels = torch.tensor(given_labels)
+    labelled = [place for place, label in enumerate(given_labels) if label >= 0]
+    queries = data.draw(st.lists(st.sampled_from(range(len(labelled))), min_size=1, unique=True))
+    torch.manual_seed(len(given_labels))
+    judge, encoder = leave_one_out(labels, queries), Judged.build_encoder("", 8)
+    found = judge(encoder)
+    rows = encode(encoder, judge.images).double().tolist()
+    for name, k, temperature in (("knn_200", 200, 0.1), ("knn_20", 20, 0.07)):
+        right, ties = 0, 0
+        for asks in (labelled[query] for query in queries):
+            others = [place for place in labelled if place != asks]
+            bank, known = [rows[place] for place in others], [given_labels[place] for place in others]
+            votes = vote(rows[asks], bank, known, judge.classes, k, temperature)
+            own, best = votes[given_labels[asks]], max(votes)
+            close = sum(value > 0.999 * best for value in votes) > 1  # which of two the rounding decides
+            ties += close
+            right += own == best and not close
+        assert right <= round(found[name] * len(queries)) <= right + ties
+    assert found["feature_std"] == pytest.approx(
+        encode(encoder, judge.images).std(0, correction=0).norm().item(), rel=1e-4
+    )
+
+
+def test_no_image_has_a_vote_on_itself_and_a_copy_of_it_has_one():
+    pixels = images(3)
+    alone = leave_one_out(torch.tensor([0, 1, 2]), pixels=pixels)(Pixels.build_encoder("", 8))
+    assert alone["knn_200"] == alone["knn_20"] == 0.0
+    twice = leave_one_out(torch.tensor([0, 1, 2, 0, 1, 2]), pixels=pixels.repeat(2, 1, 1, 1))
+    assert twice(Pixels.build_encoder("", 8))["knn_200"] == 1.0
+    deceived = leave_one_out(torch.tensor([0, 1, 2, 1, 2, 0]), pixels=pixels.repeat(2, 1, 1, 1))
+    assert deceived(Pixels.build_encoder("", 8))["knn_200"] == 0.0
+
+
+def test_images_without_a_label_neither_vote_nor_ask_and_the_criteria_see_them():
+    pixels, labels = images(30), torch.arange(30) % 3
+    encoder = Judged.build_encoder("", 8)
+    whole = leave_one_out(labels, pixels=pixels)(encoder)
+    strangers = images(20)
+    places = torch.randperm(50)  # among the others, not behind them
+    mixed = torch.cat([labels, torch.full((20,), -1)])[places]
+    judge = leave_one_out(mixed, pixels=torch.cat([pixels, strangers])[places])
+    found = judge(encoder)
+    assert (found["knn_200"], found["knn_20"]) == (whole["knn_200"], whole["knn_20"])
+    assert found["rankme"] == pytest.approx(
+        knn.criteria(encoder, judge.images, raw_features(encoder, judge.images))["rankme"]
+    )
+    assert found["rankme"] != whole["rankme"]
+
+
+def test_of_many_images_without_a_label_no_more_are_encoded_than_the_criteria_want(monkeypatch):
+    monkeypatch.setattr(knn, "SEEN", 12)
+    labels = torch.full((200,), -1)
+    labels[[3, 90, 150, 199]] = torch.tensor([0, 1, 0, 1])
+    judge = leave_one_out(labels)
+    assert judge.encoded[:4].tolist() == [3, 90, 150, 199]
+    assert judge.sizes == (12,)
+    assert len(set(judge.encoded.tolist())) == 12
+    assert judge.encoded[4:].min() < 20 < 180 < judge.encoded[4:].max() + 20
+    monkeypatch.setattr(knn, "SEEN", 3)
+    assert leave_one_out(labels).sizes == (4,), "all that have labels vote"
+
+
+def test_leave_one_out_changes_nothing_draws_nothing_and_sees_what_is_not_finite():
+    method, judge = judged(), leave_one_out(torch.arange(60) % 3)
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    judge(method.judged_encoder)
+    assert torch.equal(torch.rand(3), expected)
+    assert method.training
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+    nn.init.constant_(method.encoder[0].weight, float("nan"))
+    assert judge(method.judged_encoder) == {"knn_200": 0.0, "knn_20": 0.0, "feature_std": 0.0}
+
+
+def test_a_representation_that_is_one_point_has_no_spread_among_the_training_images_either():
+    method, judge = judged(), leave_one_out(torch.arange(60) % 3)
+    healthy = judge(method.judged_encoder)["feature_std"]
+    nn.init.zeros_(method.encoder[1].weight)
+    nn.init.ones_(method.encoder[1].bias)
+    assert judge(method.judged_encoder)["feature_std"] < 1e-4 < healthy
 
 
 def test_an_image_of_the_bank_is_found_by_its_own_pixels():

@@ -53,20 +53,22 @@ def test_single_images_and_imbalance_are_told(tmp_path):
 
 
 def test_few_images_to_judge_by_are_told_with_what_one_is_worth(tmp_path):
-    class_folders(tmp_path / "train", {"a": 40, "b": 40})
+    class_folders(tmp_path / "train", {"a": 20, "b": 20})
     class_folders(tmp_path / "test", {"a": 25, "b": 24})
     dataset = images.load(tmp_path)
-    assert remark(dataset, "validation") == "only 8 validation images: each is worth 12.5 points of accuracy"
+    assert (
+        remark(dataset, "each", "40 labelled")
+        == "only 40 labelled training images: each is worth 2.5 points of accuracy"
+    )
     assert remark(dataset, "each", "49 test") == "only 49 test images: each is worth 2.0 points of accuracy"
 
 
 @pytest.mark.parametrize(
     ("train", "test", "enough"),
     [
-        ({"a": 10, "b": 10}, {"a": 1, "b": 1}, True),
+        ({"a": 2, "b": 1}, {"a": 1, "b": 1}, True),
         ({"a": 10, "b": 10}, {"a": 1}, False),  # one test image
-        ({"a": 10, "b": 1}, {"a": 3, "b": 3}, False),  # one validation image
-        ({"a": 1, "b": 1}, {"a": 3, "b": 3}, False),  # none
+        ({"a": 1, "b": 1}, {"a": 3, "b": 3}, False),  # none that another one could tell
     ],
 )
 def test_a_search_needs_images_to_judge_by(tmp_path, train, test, enough):
@@ -76,5 +78,5 @@ def test_a_search_needs_images_to_judge_by(tmp_path, train, test, enough):
     if enough:
         checks.check_enough(dataset)
         return
-    with pytest.raises(UserError, match=r"too few images to search with: .* 20 labelled training images would do"):
+    with pytest.raises(UserError, match=r"too few images to search with: .* 2 of each are the least$"):
         checks.check_enough(dataset)

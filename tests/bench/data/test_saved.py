@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bench.execution.single
-from bench.data import images, saved, splits
+from bench.data import images, saved
 from bench.data.dataset import Dataset, Split
 from bench.errors import UserError
 from bench.execution import benchmark
@@ -23,40 +23,52 @@ from bench.execution.configuration import TrainingConfiguration
 from tests.bench.data.builders import class_folders, damage
 
 
-def test_a_saved_data_set_is_opened_as_it_was_with_its_validation_split_last(tmp_path):
+def test_a_saved_data_set_is_opened_as_it_was(tmp_path):
     class_folders(tmp_path / "data", {"a": 10, "b": 10})
     damage(tmp_path / "data", b"")
     dataset = images.load(tmp_path / "data")
     saved.save(dataset, tmp_path / "saved")
     opened = saved.open_saved(tmp_path / "saved")
-    kept, held = splits.validation_split(dataset.train.labels)
-    order = torch.cat([kept, held])
-    assert opened.validation == len(held) > 0
-    for mine, its, places in ((dataset.train, opened.train, order), (dataset.test, opened.test, slice(None))):
-        assert torch.equal(mine.pixels[places], its.pixels)
-        assert torch.equal(mine.labels[places], its.labels)
+    for mine, its in ((dataset.train, opened.train), (dataset.test, opened.test)):
+        assert torch.equal(mine.pixels, its.pixels)
+        assert torch.equal(mine.labels, its.labels)
     assert dataset.remarks
     for field in ("name", "classes", "fingerprint", "note", "skipped", "remarks"):
         assert getattr(opened, field) == getattr(dataset, field)
     assert [file.name for file in (tmp_path / "saved").iterdir()] == [saved.SAVED]
 
 
-def test_the_file_has_the_layout_that_it_has_always_had(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (7, 8, 3, 8), dtype=np.uint8)  # [N, H, 3, W]
-    description = {"train": 4, "validation": 2, "fingerprint": "f" * 64, "classes": ["a", "b"]}
+def images_npy(folder: Path, counts: dict[str, int]) -> np.ndarray:
+    """Writes a file of six training images and a test image by hand; its images [N, H, 3, W]."""
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 8, 3, 8), dtype=np.uint8)
+    description = counts | {"fingerprint": "f" * 64, "classes": ["a", "b"]}
     description |= {"name": "birds", "note": "birds (PNG)", "skipped": ["a/3.png: cut"], "remarks": []}
-    with (tmp_path / "images.npy").open("wb") as file:
+    with (folder / "images.npy").open("wb") as file:
         np.save(file, pixels)
         np.save(file, np.array([0, 1, -1, 0, 1, 0, 1]))
         file.write(json.dumps(description).encode())
+    return pixels
+
+
+def test_the_layout_of_the_file_is_pinned(tmp_path):
+    pixels = images_npy(tmp_path, {"training": 6})
     opened = saved.open_saved(tmp_path)
     assert torch.equal(opened.train.pixels, torch.from_numpy(pixels[:6].transpose(0, 2, 1, 3).copy()))
     assert opened.train.labels.tolist() == [0, 1, -1, 0, 1, 0]
     assert torch.equal(opened.test.pixels, torch.from_numpy(pixels[6:].transpose(0, 2, 1, 3).copy()))
     assert opened.test.labels.tolist() == [1]
-    assert (opened.name, opened.note, opened.validation) == ("birds", "birds (PNG)", 2)
+    assert (opened.name, opened.note) == ("birds", "birds (PNG)")
     assert (opened.classes, opened.skipped, opened.remarks) == (("a", "b"), ("a/3.png: cut",), ())
     assert opened.fingerprint == "f" * 64
+
+
+def test_a_file_of_an_earlier_version_whose_images_lie_in_another_order_is_written_anew(tmp_path):
+    images_npy(tmp_path, {"train": 4, "validation": 2})
+    with pytest.raises(UserError, match="no saved data set"):
+        saved.open_saved(tmp_path)
+    shapes = images.load("shapes", limit=80)
+    saved.save(shapes, tmp_path)
+    assert torch.equal(saved.open_saved(tmp_path).train.labels, shapes.train.labels)
 
 
 def test_an_opened_data_set_is_mapped_from_its_file(tmp_path):
@@ -79,9 +91,8 @@ def test_a_data_set_of_any_size_is_opened_as_it_was_saved(labels, test, side):
     with tempfile.TemporaryDirectory() as folder:
         saved.save(dataset, folder)
         opened = saved.open_saved(folder)
-        order = torch.cat(splits.validation_split(dataset.train.labels))
-        assert torch.equal(opened.train.pixels, dataset.train.pixels[order])
-        assert torch.equal(opened.train.labels, dataset.train.labels[order])
+        assert torch.equal(opened.train.pixels, dataset.train.pixels)
+        assert torch.equal(opened.train.labels, dataset.train.labels)
         assert torch.equal(opened.test.pixels, dataset.test.pixels)
         assert torch.equal(opened.test.labels, dataset.test.labels)
 

@@ -15,40 +15,40 @@ LABELS = st.lists(st.integers(-1, 6), min_size=1, max_size=300)
 
 @given(LABELS, st.floats(0.02, 0.5))
 @example([0, 0, 0, 0, 0, 0, 1, 2, 3, 4], 0.5)  # what four single images cannot give is taken from the fifth class
-def test_a_validation_split_is_stratified_and_holds_no_unlabelled_image(labels, fraction):
+def test_what_is_held_out_is_stratified_and_holds_no_unlabelled_image(labels, fraction):
     labels = torch.tensor(labels)
-    train, validation = splits.validation_split(labels, fraction)
-    assert sorted(train.tolist() + validation.tolist()) == list(range(len(labels)))
+    train, held_out = splits.held_out_split(labels, fraction)
+    assert sorted(train.tolist() + held_out.tolist()) == list(range(len(labels)))
     assert (train.diff() > 0).all()
-    assert (validation.diff() > 0).all()
-    assert (labels[validation] >= 0).all()
+    assert (held_out.diff() > 0).all()
+    assert (labels[held_out] >= 0).all()
     counts = labels[labels >= 0].bincount()
     counts = counts[counts > 0]
     # A class gives at least one image if it has two, and keeps one: others make up for what this adds or takes.
     least, most, share = (counts - 1).clamp(max=1), counts - 1, fraction * counts
     forced = float((least - share).clamp(min=0).sum() + (share - most).clamp(min=0).sum())
     for label in set(labels.tolist()) - {-1}:
-        count, held = int((labels == label).sum()), int((labels[validation] == label).sum())
+        count, held = int((labels == label).sum()), int((labels[held_out] == label).sum())
         assert min(1, count - 1) <= held <= count - 1
         assert abs(held - fraction * count) < 2 + forced
 
 
 @given(LABELS, st.integers(0, 2**31))
-def test_a_validation_split_depends_on_the_labels_alone(labels, seed):
+def test_what_is_held_out_depends_on_the_labels_alone(labels, seed):
     labels = torch.tensor(labels)
-    before = splits.validation_split(labels)
+    before = splits.held_out_split(labels)
     torch.manual_seed(seed)
     np.random.seed(seed)
-    after = splits.validation_split(labels.clone())
+    after = splits.held_out_split(labels.clone())
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
-def test_the_validation_split_of_cifar10_sizes_is_pinned():
+def test_what_is_held_out_of_cifar10_sizes_is_pinned():
     labels = torch.arange(50_000) % 10
-    train, validation = splits.validation_split(labels)
-    assert labels[validation].bincount().tolist() == [500] * 10
+    train, held_out = splits.held_out_split(labels, 0.1)
+    assert labels[held_out].bincount().tolist() == [500] * 10
     assert len(train) == 45_000
-    digest = hashlib.sha256(validation.numpy().astype("<i8")).hexdigest()
+    digest = hashlib.sha256(held_out.numpy().astype("<i8")).hexdigest()
     assert digest[:16] == "2d779e968dc7c914"
 
 

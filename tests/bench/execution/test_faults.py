@@ -16,7 +16,6 @@ from bench.search import ledger as ledgers
 from bench.search.events import read_events
 from bench.search.fold import read
 from bench.search.ledger import Ledger
-from bench.search.plan import CONFIRM_IMAGES
 from bench.search.schedulers import Full
 from bench.search.simulate import plan_for, simulate, synthetic
 from tests.bench.harness import check, drive, reports, signs, start, wait_for_reports
@@ -272,11 +271,7 @@ def test_a_clock_that_jumps_changes_no_charge_and_no_decision(tmp_path, monkeypa
     jumping = Ledger(tmp_path / "jumping")
     simulate(plan, curve, jumping)
     monkeypatch.undo()
-    used = sum(
-        curve(trial.job, epoch)[1] * (1.0 if trial.stage == "search" else CONFIRM_IMAGES)
-        for trial in jumping.fold.trials.values()
-        for epoch in trial.reports
-    )
+    used = sum(curve(trial.job, epoch)[1] for trial in jumping.fold.trials.values() for epoch in trial.reports)
     assert jumping.fold.charged == pytest.approx(used)
     for ledger in (steady, jumping):
         ledger.close()

@@ -11,7 +11,7 @@ from bench.data import images, saved
 from bench.errors import UserError
 from bench.execution import single
 from bench.execution.settings import TrainingSettings
-from bench.execution.training import stage_data
+from bench.execution.training import on_test_images
 from bench.search.events import FORMAT
 from bench.search.ledger import Ledger
 from bench.search.space import load
@@ -44,8 +44,7 @@ def test_the_encoder_that_was_judged_is_kept_with_what_it_reached(data, tmp_path
     assert "epoch 3 of 3" in capsys.readouterr().out
     encoder = encoders.build_encoder("resnet8", 8)
     encoder.load_state_dict(torch.load(path, weights_only=True))
-    _, _, evaluation = stage_data(data, False, "cpu")
-    assert evaluation(encoder)["knn_200"] == content["report"]["knn_200"]
+    assert on_test_images(data, "cpu")(encoder)["knn_200"] == content["report"]["knn_200"]
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["encoder.pt", "training.json"]
 
 

@@ -2,6 +2,7 @@ import json
 import math
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from algorithms.evaluation.metrics import METRICS
 from bench.errors import UserError
 from bench.report import report, results, table
+from bench.search.events import FORMAT
 from bench.search.fold import read
 from bench.search.ledger import Ledger
 from bench.search.simulate import MemoryLedger
@@ -91,13 +93,13 @@ def test_every_trial_of_the_ledger_is_a_row_in_the_order_of_suggestion(told):
 
 def test_accuracies_stand_in_the_column_of_the_split_that_they_were_measured_on(told):
     trials = told[2].trials.set_index("uid")
-    assert trials.validation_knn_200["second"] == 0.7
+    assert trials.train_knn_200["second"] == 0.7
     assert trials[trials.stage == "search"].test_knn_200.isna().all()
     assert trials.test_knn_200["sure"] == 0.65
-    assert trials[trials.stage != "search"].validation_knn_200.isna().all()
+    assert trials[trials.stage != "search"].train_knn_200.isna().all()
     assert math.isnan(trials.test_knn_200["open"])
     epochs = told[2].epochs
-    assert set(epochs[epochs.stage == "search"].split) == {"validation"}
+    assert set(epochs[epochs.stage == "search"].split) == {"train"}
     assert set(epochs[epochs.stage != "search"].split) == {"test"}
 
 
@@ -223,6 +225,51 @@ def test_files_of_an_earlier_version_are_read_with_nulls_for_what_they_lack(tmp_
     assert found.run["name"] == "made-up"
     pq.write_table(table, path)
     assert results.load(tmp_path).trials.effective.notna().any()
+
+
+KEPT = Path(__file__).parents[3] / "reports" / "cifar10-resnet8"
+"""A run of version 0.1, whose search was judged on images held out."""
+
+
+def test_a_run_whose_search_was_judged_on_images_held_out_is_shown_with_its_own_words():
+    found = results.load(KEPT)
+    assert found.run["held_out"] is True
+    assert found.trials.train_knn_200.equals(found.trials.validation_knn_200)
+    assert found.trials.train_knn_200.max() > 0.4
+    assert set(found.epochs[found.epochs.stage == "search"].split) == {"validation"}
+    assert "validation, %" in table.markdown(found)
+    assert "best validation kNN (k=200)" in table.markdown(found)
+    assert "validation_knn_200" in table.csv(found).splitlines()[0].split(",")
+    for text in SHOWN:
+        assert "leave-one-out" not in text(found)
+
+
+def test_a_run_of_this_version_says_that_its_training_images_judged_the_search(tmp_path):
+    synthetic_run.write(tmp_path, ("byol",), trials=3)
+    found = results.load(tmp_path)
+    assert "held_out" not in found.run
+    assert "leave-one-out, %" in table.markdown(found)
+    assert "train_knn_200" in table.csv(found).splitlines()[0].split(",")
+    for text in SHOWN:
+        assert "validation" not in text(found).lower()
+
+
+def test_what_was_raced_is_kept_as_of_the_training_images_as_a_search_trial_is(tmp_path):
+    ledger = MemoryLedger()
+    ledger.append("run", format=FORMAT, settings={}, plan={})
+    trial = {"method": "byol", "seed": 0, "number": 0, "hyperparameters": {}, "parameters": {}, "epochs": 1}
+    figures = {"knn_200": 0.5, "rankme": 7.0}
+    report = {"epoch": 1, "loss": 1.0, "seconds": 1.0, "evaluation_seconds": 0.1} | figures
+    for uid in ("search", "race", "confirm"):
+        ledger.append("suggested", uid=uid, stage=uid, evaluate_at=[1], published=False, of=None, **trial)
+        ledger.append("reported", uid=uid, attempt=1, report=report, held=1.0, decision="complete")
+    results.write(ledger.fold, tmp_path)
+    found = results.load(tmp_path)
+    trials, epochs = found.trials.set_index("uid"), found.epochs.set_index("uid")
+    assert trials.train_knn_200.dropna().to_dict() == {"search": 0.5, "race": 0.5}
+    assert trials.test_knn_200.dropna().to_dict() == {"confirm": 0.5}
+    assert epochs.split.to_dict() == {"search": "train", "race": "train", "confirm": "test"}
+    assert epochs.rankme.tolist() == [7.0] * 3
 
 
 def test_metrics_that_this_version_does_not_know_are_kept_and_shown_nowhere(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from algorithms.training.report import EpochReport
 from bench.search import evaluations
 from bench.search.job import Failure
-from bench.search.plan import CONFIRM_IMAGES, Costs
+from bench.search.plan import Costs
 from bench.search.search import Search
 from bench.search.simulate import MemoryLedger, simulate
 from tests.bench.search.driving import PUBLISHED, next_trial, peak, replayed, small, with_baselines, with_budget
@@ -34,9 +34,8 @@ def judging(plan, curve, seconds=1.0):
     def changed(job, epoch):
         if job.protocol is not None:
             return 0.7, seconds
-        costs, part = plan.calibration[job.method], 1.0 if job.stage == "search" else 1 / CONFIRM_IMAGES
-        took = costs.epoch * (part if job.method == "random" else 1.0)
-        took += part * costs.evaluation * (epoch in job.evaluate_at)
+        costs = plan.calibration[job.method]
+        took = costs.epoch + costs.evaluation * (epoch in job.evaluate_at)
         return (curve(job, epoch)[0] if job.hyperparameters else 0.5), took
 
     return changed

@@ -85,6 +85,8 @@ def test_of_several_runs_each_gives_its_best_in_turn(tmp_path):
 
 def test_what_raced_comes_before_what_was_trained_once(tmp_path):
     events = run()
+    raced = {event["uid"] for event in events if event.get("stage") == "race"}
+    events = [event for event in events if event.get("uid") not in raced and event["event"] != "held"]
     (lucky, better, *_), _ = best(events)
     uid = next(e["uid"] for e in events if e.get("hyperparameters") == better and e.get("stage") == "search")
     suggested = next(e for e in events if e.get("uid") == uid and e["event"] == "suggested")
@@ -244,7 +246,7 @@ BAD = {
     no_event: r"there is no run in ",
     a_folder_as_ledger: r"there is no run in ",
     damaged: r"nothing can be learnt: .*ledger.jsonl: line 2 is damaged; restore the file, or leave out --learn-from",
-    of_a_later_version: r"nothing can be learnt: .* has format 99, this version reads 1 and 2 and 3; restore",
+    of_a_later_version: r"nothing can be learnt: .* has format 99, this version reads 1 and 2 and 3.*; restore",
     no_event_of_a_run: r"nothing can be learnt: .*: line \d+ is no event of a run",
     other_methods: r"has none of method00, but barlow; leave it out of --learn-from",
     other_hyperparameters: r"has other hyper-parameters for method00 \(x, y\); leave it out",

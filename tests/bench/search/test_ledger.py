@@ -235,14 +235,14 @@ def test_a_disk_that_was_full_for_an_instant_costs_nothing(tmp_path, monkeypatch
     ledger.close()
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_run_of_an_earlier_version_is_read_but_not_continued(tmp_path, version):
     path, events = tmp_path / "ledger.jsonl", SMALL_RUN
-    assert events[0]["format"] == FORMAT == 3
+    assert events[0]["format"] == FORMAT == 4
     write(path, [events[0] | {"format": version}, *events[1:]])
     before = path.read_bytes()
     assert read(path).trials.keys() == {event["uid"] for event in events if event["event"] == "suggested"}
-    told = r"recipes and heads are others now; continue it with that version, or use --fresh"
+    told = r"whose trials were judged on images held out; continue it with that version, or use --fresh"
     with pytest.raises(UserError, match=told) as error:
         Ledger(tmp_path)
     assert "\n" not in str(error.value)

@@ -33,7 +33,7 @@ def test_our_recipe_is_confirmed_beside_winner_and_published_one_where_search_ha
     asked = Experiment({"m": space}, FAKE, NoSettings(), baselines=(), seeds=seeds)
     calibration = {"m": Costs(epoch, evaluation)}
     plan = Plan(asked, Budget("gpu", budget), 1, 1.0, epochs, calibration, 0.0, 1.0)
-    each = seeds * (epochs * epoch * 10 / 9 + evaluation)
+    each = seeds * (epochs * epoch + evaluation)
     assert plan.configurations("m") == (3 if two and 3 * each <= plan.share / 2 else 2)
     assert plan.reserve("m") == pytest.approx(plan.configurations("m") * each)
     training = plan.training("m")
@@ -47,7 +47,7 @@ def test_what_beginning_a_trial_takes_is_part_of_its_first_epoch():
     plan = Plan(asked, Budget("gpu", 1000.0), 1, 0.5, 10, calibration, 0.0, 0.0)
     assert plan.training("m") == pytest.approx(0.5 * (5 + 20 + 1))
     assert plan.cost("m", "search", 0, 1) + plan.cost("m", "search", 1, 10) == pytest.approx(plan.training("m"))
-    assert plan.confirming("m") == pytest.approx(2 * 0.5 * (5 + 20 * 10 / 9 + 1))
+    assert plan.confirming("m") == pytest.approx(2 * 0.5 * (5 + 20 + 1))
 
 
 def test_a_search_proposes_the_choices_that_are_left():

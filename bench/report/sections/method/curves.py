@@ -1,4 +1,4 @@
-"""Every trial's curve: its validation accuracy and its loss by epoch."""
+"""Every trial's curve: its accuracy in the search and its loss by epoch."""
 
 import numpy as np
 import pandas as pd
@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from algorithms.evaluation.metrics import SELECTION
 from bench.report.page import GREY, LEGEND_ABOVE, STATE_COLORS, Chart, small
+from bench.report.run import judge
 from bench.report.sections.method.tried import Tried, epoch_ticks, sample
 from bench.report.text import heading
 
@@ -20,7 +21,7 @@ Group = tuple[str, pd.DataFrame, str, str, float]
 def part(tried: Tried) -> Markup:
     drawn = sample(tried.trials, CURVES)
     groups = _groups(tried, drawn)
-    quantities = ((SELECTION.name, 100, heading(SELECTION, "validation")), ("loss", 1, "training loss"))
+    quantities = ((SELECTION.name, 100, heading(SELECTION, judge(tried.page.run))), ("loss", 1, "training loss"))
     charts = [chart for quantity in quantities if (chart := _chart(tried, groups, *quantity))]
     if not charts:
         return tried.page.empty("No trial of this method has reported an epoch.")

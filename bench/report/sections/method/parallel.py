@@ -8,7 +8,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from bench.report.page import GREY, small
-from bench.report.results import VALIDATION
+from bench.report.results import TRAIN
+from bench.report.run import judge
 from bench.report.sections.method.axes import Axis, axis, numbers
 from bench.report.sections.method.tried import Tried
 
@@ -24,11 +25,13 @@ def part(tried: Tried) -> Markup:
     if not names or not len(drawn):
         nothing = "No trial of a searched hyper-parameter has reported an accuracy."
         return tried.page.render("parallel.html", chart=None, nothing=nothing)
-    drawn = drawn.sort_values(VALIDATION)
-    accuracy = 100 * drawn[VALIDATION]
+    drawn = drawn.sort_values(TRAIN)
+    accuracy = 100 * drawn[TRAIN]
     axes = [axis(name, tried.space[name], tried.settings.loc[drawn.index, name]) for name in names]
     axes.append(numbers("epochs reached", drawn.epoch, 0, max(1, int(drawn.epochs.max()))))
-    axes.append(numbers("validation, %", accuracy, accuracy.min(), max(accuracy.max(), accuracy.min() + 0.01)))
+    axes.append(
+        numbers(f"{judge(tried.page.run)}, %", accuracy, accuracy.min(), max(accuracy.max(), accuracy.min() + 0.01))
+    )
     width = len(axes)
     # a row per trial: where its line crosses each axis, from 0 to 1
     heights = np.stack([(np.asarray(each.values, dtype=float) - each.low) / (each.high - each.low) for each in axes], 1)

@@ -1,4 +1,4 @@
-"""Validation accuracy against each hyper-parameter."""
+"""Accuracy in the search against each hyper-parameter."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from bench.report.page import STATE_COLORS, Chart, small, upright
-from bench.report.results import VALIDATION
+from bench.report.results import TRAIN
 from bench.report.sections.method.axes import axis, edge
 from bench.report.sections.method.tried import Tried
 from bench.report.text import value_text
@@ -52,7 +52,7 @@ def _slice(tried: Tried, drawn: pd.DataFrame, groups: list[Group], number: int, 
     traces = [
         go.Scatter(
             x=small(at[some.index]),
-            y=small(100 * some[VALIDATION]),
+            y=small(100 * some[TRAIN]),
             customdata=[value_text(value) for value in settings.loc[some.index, name]],
             mode="markers",
             marker={"color": mark, "symbol": symbol, "size": size, "opacity": 0.85},
@@ -66,7 +66,7 @@ def _slice(tried: Tried, drawn: pd.DataFrame, groups: list[Group], number: int, 
     chart = tried.page.chart(
         f"slice-{tried.place}-{number}",
         traces,
-        f"Validation accuracy by {name}",
+        f"Accuracy in the search by {name}",
         height=210,
         margin={"l": 36, "r": 8, "t": 6, "b": 30},
         showlegend=False,

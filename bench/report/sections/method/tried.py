@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.report.page import Page
-from bench.report.results import VALIDATION
+from bench.report.results import TRAIN
 from bench.report.rows import Row
 from bench.report.run import spaces
 from bench.report.trials import winning_trial
@@ -56,16 +56,16 @@ class Tried:
     @property
     def drawn(self) -> pd.DataFrame:
         """Of the trials with an accuracy as many as one plot holds."""
-        return sample(self.trials[self.trials[VALIDATION].notna()], MARKS)
+        return sample(self.trials[self.trials[TRAIN].notna()], MARKS)
 
 
 def tried(page: Page, place: int, row: Row) -> Tried:
     every = page.trials[page.trials.method == row.method]
     trials = every[every.stage == "search"]
     winner = winning_trial(trials, page.run)
-    complete = trials[(trials.state == "complete") & trials[VALIDATION].notna()]
+    complete = trials[(trials.state == "complete") & trials[TRAIN].notna()]
     if winner is None and len(complete):
-        winner = complete.iloc[int(complete[VALIDATION].argmax())]
+        winner = complete.iloc[int(complete[TRAIN].argmax())]
     settings = pd.DataFrame([json.loads(entry) for entry in trials.hyperparameters], index=trials.index)
     space = spaces(page.run).get(row.method, {}).get("hyperparameters") or {}
     return Tried(page, place, row, every, trials, settings, space, winner)
@@ -75,7 +75,7 @@ def sample(trials: pd.DataFrame, most: int) -> pd.DataFrame:
     """At most `most` trials: the best half of them, and the others at even distances."""
     if len(trials) <= most:
         return trials
-    best = trials[VALIDATION].nlargest(most // 2).index
+    best = trials[TRAIN].nlargest(most // 2).index
     others = trials.index.difference(best)
     kept = others[np.linspace(0, len(others) - 1, most - len(best)).astype(int)]
     return trials.loc[best.union(kept)]

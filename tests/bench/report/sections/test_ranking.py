@@ -16,7 +16,7 @@ def test_progress_counts_all_compute_and_never_falls():
         assert curve.device_seconds.is_monotonic_increasing
         assert curve.best.dropna().is_monotonic_increasing
         # Never the best epoch: the last.
-        assert curve.best.iloc[-1] == search[search.state == "complete"].validation_knn_200.max()
+        assert curve.best.iloc[-1] == search[search.state == "complete"].train_knn_200.max()
 
 
 def test_progress_is_in_the_order_of_time_not_of_trials():
