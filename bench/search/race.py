@@ -73,7 +73,8 @@ def estimates(figures: Mapping[str, Sequence[float]], recipes: set[str]) -> Esti
     found = {}
     for uid, each in figures.items():
         mean, noise = statistics.fmean(each), seeds / len(each)
-        weight = 1.0 if uid in recipes or noise == 0 else configurations / (configurations + noise)
+        known = uid not in recipes and total > 0 and noise > 0  # where most tie at the top, no spread is known
+        weight = configurations / (configurations + noise) if known else 1.0
         found[uid] = Estimate(middle + weight * (mean - middle), weight * noise, len(each))
     return Estimates(found, freedom)
 

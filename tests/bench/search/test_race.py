@@ -56,6 +56,13 @@ def test_a_recipe_is_not_drawn_towards_the_others():
     assert found["other"].mean < 0.9
 
 
+def test_where_most_tie_at_the_top_what_further_seeds_say_still_counts():
+    tied = {f"tied{n}": [0.6] for n in range(5)}
+    found = estimates(tied | {"good": [0.6, 0.7, 0.68], "bad": [0.5, 0.5, 0.52]}, set())
+    assert found.of["good"].mean > found.of["tied0"].mean > found.of["bad"].mean
+    assert found.better("good", "bad") > 0.5
+
+
 def test_what_failed_to_learn_does_not_hide_how_near_the_good_ones_are():
     good = {f"good{n}": [0.7 + n / 1000] for n in range(8)}
     bad = {f"bad{n}": [0.1] for n in range(7)}
