@@ -52,7 +52,7 @@ def report(table: pd.DataFrame) -> str:
         means.append(figures)
         lines.append(f"| {name} | {len(held)} | " + " | ".join(f"{each:.2f}" for each in figures) + " |")
         places = [("all", figures[1] - figures[0]), ("the best third", figures[3] - figures[2])]
-        worse += [f"{name} ({place}, by {-more:.2f})" for place, more in places if more < 0]
+        worse += [f"{name} ({place}, by {-more:.2f})" for place, more in places if round(more, 2) < 0]
     lines.append("| mean | | " + " | ".join(f"{each:.2f}" for each in np.nanmean(means, axis=0)) + " |")
     lines += ["", f"Leave-one-out ranks worse than a held-out tenth: {', '.join(worse) or 'nowhere'}."]
     return "\n".join(lines)
