@@ -62,12 +62,11 @@ class Strategy:
         return self.peer in PEERS if self.peer else self.searcher in SEARCHERS
 
 
-BEFORE, OURS = "as before", "ours"
 STRATEGIES = [
-    Strategy(BEFORE, HELD_OUT),
+    Strategy("as before", HELD_OUT),
     Strategy("+ judge", LEAVE_ONE_OUT),
-    Strategy("+ judge + winner", LEAVE_ONE_OUT, race=True),
-    Strategy(OURS, LEAVE_ONE_OUT, "prior", race=True),
+    Strategy("+ judge + winner: ours", LEAVE_ONE_OUT, race=True),
+    Strategy("ours, --searcher prior", LEAVE_ONE_OUT, "prior", race=True),
     Strategy("winner alone", HELD_OUT, race=True),
     Strategy("proposals alone", HELD_OUT, "prior"),
     *(
