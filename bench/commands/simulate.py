@@ -29,14 +29,16 @@ def command(slots: int, trials: int, methods: int, epochs: int, searcher: str, r
     ssl-bench simulate --slots 2 --trials 30 --replay reports/tabular/shapes.parquet
     """
     from bench.search.simulate import plan_for, recorded, summary, synthetic
-    from bench.tabular.replay import is_table, load
 
     spaces = None
     if replay is None:
         calibration, curve = synthetic(methods)
-    elif is_table(replay):
-        table = load(replay)
-        calibration, curve, epochs, spaces = table.costs, table.curve(), table.epochs, table.spaces
     else:
-        calibration, curve, epochs = recorded(replay)
+        from bench.tabular.replay import is_table, load  # and with it pandas, which made-up curves do not need
+
+        if is_table(replay):
+            table = load(replay)
+            calibration, curve, epochs, spaces = table.costs, table.curve(), table.epochs, table.spaces
+        else:
+            calibration, curve, epochs = recorded(replay)
     print(summary(plan_for(calibration, slots, trials, epochs, searcher, spaces), curve))

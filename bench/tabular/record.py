@@ -10,7 +10,6 @@ A row is an epoch. The table is written again after every training, and the comm
 
 import argparse
 import functools
-import io
 import json
 import math
 import random
@@ -32,7 +31,7 @@ from torch import Tensor, nn
 from algorithms import method_class
 from algorithms.evaluation.criteria import criteria
 from algorithms.evaluation.features import encode, raw_features
-from algorithms.evaluation.knn import knn_predict
+from algorithms.evaluation.knn import PROTOCOLS, knn_predict
 from algorithms.evaluation.metrics import FEATURE_STD
 from algorithms.images.store import ResidentImages
 from algorithms.training.process import keep_freed_memory
@@ -109,7 +108,7 @@ class Judges:
         found[FEATURE_STD.name] = bank.std(0, correction=0).square().sum().sqrt().item()
 
         def vote(name: str, queries: Tensor, truth: Tensor, own: Tensor | None = None) -> None:
-            of_200, of_20 = knn_predict(queries, bank, labels, images.classes, [(200, 0.1), (20, 0.07)], own)
+            of_200, of_20 = knn_predict(queries, bank, labels, images.classes, PROTOCOLS, own)
             found[f"{name}_knn_200"] = (of_200 == truth).float().mean().item()
             found[f"{name}_knn_20"] = (of_20 == truth).float().mean().item()
 
@@ -248,9 +247,7 @@ def main() -> None:
             frames.append(pd.DataFrame(future.result()))
             table = pd.concat(frames, ignore_index=True)
             frames = [table]
-            content = io.BytesIO()
-            table.to_parquet(content, index=False)
-            write_atomically(options.out, content.getvalue())
+            write_atomically(options.out, functools.partial(table.to_parquet, index=False))
             ahead = (time.monotonic() - began) / count * (len(left) - count)
             print(f"{count} of {len(left)}; {ahead / 60:.0f} min left", flush=True)
 
