@@ -10,10 +10,10 @@ over methods) and `regret.md`.
 """
 
 import argparse
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -202,9 +202,7 @@ def main() -> None:
             frames.append(measure(methods, offered).assign(table=path.stem, offered=offered))
     found = pd.concat(frames, ignore_index=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    found.to_parquet(content, index=False)
-    write_atomically(options.out / "regret.parquet", content.getvalue())
+    write_atomically(options.out / "regret.parquet", partial(found.to_parquet, index=False))
     write_atomically(options.out / "regret.md", markdown(found).encode())
     print(markdown(found))
 

@@ -10,7 +10,6 @@ Intervals are of the mean over repeats: they tell how exactly a strategy is know
 """
 
 import argparse
-import io
 import math
 import os
 import statistics
@@ -19,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -266,9 +265,7 @@ def main() -> None:
             print(f"\r{count} of {len(tasks)}", end="", flush=True)
     print()
     table = pd.DataFrame(rows).sort_values(["table", "trainings", "strategy", "judge", "method", "repeat"])
-    content = io.BytesIO()
-    table.to_parquet(content, index=False)
-    write_atomically(options.out / "regret.parquet", content.getvalue())
+    write_atomically(options.out / "regret.parquet", partial(table.to_parquet, index=False))
     text = report(table)
     write_atomically(options.out / "regret.md", text)
     print(text)
