@@ -49,7 +49,7 @@ class Confirmations:
                     uid=f"{baseline}-s{k + 1}",
                     method=baseline,
                     stage="baseline",
-                    seed=self._seed(k),
+                    seed=self._plan.experiment.training_seed("baseline", k),
                     number=k,
                     hyperparameters={},
                     parameters={},
@@ -97,7 +97,7 @@ class Confirmations:
             uid=training.uid,
             method=trial.method,
             stage=training.stage,
-            seed=self._seed(training.seed),
+            seed=self._plan.experiment.training_seed(training.stage, training.seed),
             number=training.seed,
             hyperparameters=trial.hyperparameters,
             parameters={},
@@ -108,10 +108,6 @@ class Confirmations:
             halved=trial.halved,
             ours=trial.ours,
         )
-
-    def _seed(self, k: int) -> int:
-        """The seed of the k-th fresh one."""
-        return self._plan.experiment.seed * 1_000_000 + 900_001 + k
 
     def _asked(self, method: str) -> int:
         """How many trainings confirm the method. Where a recipe has won, there are fewer configurations, which have the

@@ -98,6 +98,14 @@ class Experiment:
     protocols: tuple[str, ...] = ()
     learnt: Learnt = Learnt()
 
+    def training_seed(self, stage: str, number: int = 0) -> int:
+        """Of a training. All that search have one seed: the luck that it has with all configurations, most of what
+        seeds do, tells no two apart then. Further seeds of the race, and the fresh ones that confirm, are by number
+        the same for all configurations, too."""
+        if stage == "search":
+            return self.seed * 1_000_000
+        return self.seed * 1_000_000 + (800_000 if stage == "race" else 900_001) + number
+
     @property
     def recipes_only(self) -> bool:
         """Whether nothing is searched."""

@@ -3,6 +3,7 @@
 `bench.search.planning` makes it, `bench.search.description` says it in words (`--dry-run`).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,9 @@ from bench.search.experiment import Experiment, Searchable
 
 BOTH_RECIPES_PART = 0.5
 """Our recipe is confirmed beside winner and published recipe where all three take at most this part of a share."""
+RACE_PART, RACE_AFTER = 1 / 5, 5
+"""The race for the winner has this part of what a share has for choosing beyond the search of so many trainings: with
+few trainings another configuration tells more than another seed (docs/log.md, 2026-11-27)."""
 UNTRAINED = ("pixels", "random")
 """Baselines that are evaluated only, in one epoch."""
 SINGLE = ("pixels",)
@@ -177,9 +181,17 @@ class Plan:
         """About how many search trials fit, at the mean cost of a trial when the scheduler prunes as it should."""
         if self.experiment.recipes_only:
             return 0.0
-        milestones = [0, *self.milestones, self.epochs]
-        mean = sum(self.cost(method, "search", a, b) / 3.0**rung for rung, (a, b) in enumerate(pairwise(milestones)))
-        return self.recipes(method) + max(0.0, self.share - self.reserve(method) - self.trying(method)) / mean
+        parts = list(pairwise([0, *self.milestones, self.epochs]))
+        # So that a third comes to the last epoch, and as many of those that come to a milestone go on as to another.
+        going_on = [math.pow(1 / 3, place / max(1, len(parts) - 1)) for place in range(len(parts))]
+        mean = sum(part * self.cost(method, "search", *each) for part, each in zip(going_on, parts, strict=True))
+        choosing = self.share - self.reserve(method)
+        searching = choosing - self.racing(method, choosing) - self.trying(method)
+        return self.recipes(method) + max(0.0, searching) / mean
+
+    def racing(self, method: str, choosing: float) -> float:
+        """Of so many device-seconds for choosing those that are kept for the race."""
+        return max(0.0, RACE_PART * (choosing - RACE_AFTER * self.training(method)))
 
     def time_limit(self, method: str, stage: str = "search") -> float:
         """Seconds after which an epoch counts as hung, or an evaluation: a protocol may train as long as a training."""

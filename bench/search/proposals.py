@@ -91,7 +91,7 @@ class Proposals:
             uid=search_uid(method, number),
             method=method,
             stage="search",
-            seed=self._plan.experiment.seed * 1_000_000 + number,
+            seed=self._plan.experiment.training_seed("search"),
             number=number,
             hyperparameters=hyperparameters,
             parameters=parameters,

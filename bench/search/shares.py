@@ -10,9 +10,6 @@ from bench.search.plan import Plan
 from bench.search.tally import Tally
 from bench.search.trials import RECIPES, Suggestion, Trial, search_uid
 
-RACE_PART = 1 / 3
-"""Of what a share has beside confirming, the race for the winner has this part."""
-
 
 class Shares:
     """A trial that runs has its device time promised up to its next milestone; what confirming a method and judging
@@ -82,5 +79,5 @@ class Shares:
             reserve += max(0, seeds - tally.confirmed[stage]) * self._paces.pace(method, search_uid(method, number))
         confirming = reserve * self._paces.planned(method, "confirm", 0, self._plan.epochs)
         choosing = self.share - confirming - self._evaluations.reserve(method, recipes)
-        race = 0.0 if racing or tally.raced else max(0.0, RACE_PART * choosing - self.raced[method])
-        return choosing - race - self.used[method]
+        race = 0.0 if racing or tally.raced else self._plan.racing(method, choosing) - self.raced[method]
+        return choosing - max(0.0, race) - self.used[method]

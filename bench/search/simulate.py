@@ -150,15 +150,20 @@ def synthetic(methods: int, seed: int = 0) -> tuple[dict[str, Costs], Curve]:
 
     def curve(trial: Job, epoch: int) -> tuple[float, float]:
         seconds, top, best, speed = traits[trial.method]
-        luck = math.sin(trial.seed * 12.9898)
+        luck = math.sin(_draw(trial) * 12.9898)
         reach = top * math.exp(-8 * (trial.hyperparameters.get("x", 0.5) - best) ** 2) + 0.01 * luck
         return reach * (1 - math.exp(-speed * epoch / trial.epochs)), seconds * (1 + 0.05 * luck)
 
     return {name: Costs(trait[0], 0.0) for name, trait in traits.items()}, curve
 
 
+def _draw(trial: Job) -> int:
+    """A number for the luck of a trial. Those that search have one seed, and each its own luck."""
+    return trial.seed + (int(trial.uid.rpartition("-")[2]) if trial.stage == "search" else 0)
+
+
 def recorded(path: str) -> tuple[dict[str, Costs], Curve, int]:
-    """The curves of a run's epochs.parquet, drawn by a trial's seed; (calibration, curve, epochs).
+    """The curves of a run's epochs.parquet, drawn by a trial's seed and number; (calibration, curve, epochs).
 
     Only search trials that reached the last epoch have a whole curve; they stand for all. Raises UserError where the
     file has other columns.
@@ -180,7 +185,7 @@ def recorded(path: str) -> tuple[dict[str, Costs], Curve, int]:
 
     def curve(trial: Job, epoch: int) -> tuple[float, float]:
         choices = curves[trial.method]
-        accuracies, seconds = choices[trial.seed % len(choices)]
+        accuracies, seconds = choices[_draw(trial) % len(choices)]
         known = [accuracy for at, accuracy in sorted(accuracies.items()) if at <= epoch]
         return (known[-1] if known else min(accuracies.values())), seconds
 

@@ -141,10 +141,18 @@ if find_spec("neps"):
 
 
 def search(
-    peer: type[Peer], method: Method, judge: str, epochs: int, seconds: float, slots: int, seed: int
+    peer: type[Peer],
+    method: Method,
+    judge: str,
+    epochs: int,
+    seconds: float,
+    slots: int,
+    seed: int,
+    one_seed: bool = False,
 ) -> tuple[int, float]:
     """The configuration that a peer chooses in so many device-seconds, the published recipe where all trainings
-    diverged; and the device-seconds that it took."""
+    diverged; and the device-seconds that it took. Trainings have seeds of their own, as peers leave it, or `one_seed`.
+    """
     searcher, costs = peer(method.space, epochs, seed), method.costs
     configurations: dict[str, int] = {}  # of trainings, as `reached` and `figures` are
     reached: dict[str, int] = {}
@@ -179,7 +187,8 @@ def search(
         now, _, work, took = heapq.heappop(running)
         spent += took
         training, epoch = work.training, milestone(work)
-        figure = float(method.training(configurations[training], seed * 1_000_000 + int(training))[judge][epoch - 1])
+        own = seed * 1_000_000 + (0 if one_seed else int(training))
+        figure = float(method.training(configurations[training], own, training)[judge][epoch - 1])
         reached[training] = epoch
         del kept[training]
         if not np.isnan(figure):

@@ -2,18 +2,22 @@
 
 **Regret** is the best true accuracy of a method's configurations less that of the one that was chosen. Every strategy
 has the device time of N trainings of our recipe, evaluation and all, to choose in: what confirms comes on top, and is
-the same for all. Strategies are ours as it was before, ours by its parts, and those of peers (`peers`), each with the
-judge that was before and the one that is now. Ours runs as it is (`bench.search.simulate`); what was before has the
-winner as it was before (`BestComplete`).
+the same for all. Strategies are ours as it was before, then with one part after the other as it is now, and those of
+peers (`peers`), each with the judge that ours had before, with the one that it has now, and with one seed for all
+trainings too. Ours runs as it is (`bench.search.simulate`), and its parts as they were before: seeds of their own,
+`EarlyAsha`, `BestComplete`.
 
 Intervals are of the mean over repeats: they tell how exactly a strategy is known on this table, not on others.
 """
 
 import argparse
+import dataclasses
+import itertools
 import math
 import os
 import statistics
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -33,8 +37,9 @@ from bench.search.experiment import Experiment
 from bench.search.job import CHOOSING
 from bench.search.plan import Costs, Plan
 from bench.search.race import Race
+from bench.search.schedulers import SCHEDULERS, Asha
 from bench.search.searchers import SEARCHERS
-from bench.search.simulate import NoSettings, simulate
+from bench.search.simulate import Curve, NoSettings, simulate
 from bench.search.tally import standing
 from bench.search.trials import Suggestion, Trial
 from bench.tabular.peers import PEERS, PRIORBAND, search
@@ -47,12 +52,15 @@ JUDGES = {HELD_OUT: "held-out tenth", LEAVE_ONE_OUT: "leave-one-out"}
 
 @dataclass(frozen=True)
 class Strategy:
-    """A way to choose: our search, with a searcher and with or without the race, or a peer's."""
+    """A way to choose: our search, with a searcher and some of its parts as they are now, or a peer's."""
 
     name: str
     judge: str
-    searcher: str = "tpe"
+    one_seed: bool = False
+    """Whether all trainings that search have one."""
+    pruning: bool = False
     race: bool = False
+    searcher: str = "tpe"
     peer: str | None = None
 
     @property
@@ -60,20 +68,35 @@ class Strategy:
         """Whether all that it needs is there."""
         return self.peer in PEERS if self.peer else self.searcher in SEARCHERS
 
+    @property
+    def judged(self) -> str:
+        """By what, in words."""
+        return JUDGES[self.judge] + (", one seed" if self.one_seed else "")
+
 
 STRATEGIES = [
     Strategy("as before", HELD_OUT),
     Strategy("+ judge", LEAVE_ONE_OUT),
-    Strategy("+ judge + winner: ours", LEAVE_ONE_OUT, race=True),
-    Strategy("ours, --searcher prior", LEAVE_ONE_OUT, "prior", race=True),
-    Strategy("winner alone", HELD_OUT, race=True),
-    Strategy("proposals alone", HELD_OUT, "prior"),
+    Strategy("+ one seed", LEAVE_ONE_OUT, one_seed=True),
+    Strategy("+ gentle pruning", LEAVE_ONE_OUT, one_seed=True, pruning=True),
+    Strategy("+ race: ours", LEAVE_ONE_OUT, one_seed=True, pruning=True, race=True),
+    Strategy("ours, --searcher prior", LEAVE_ONE_OUT, one_seed=True, pruning=True, race=True, searcher="prior"),
     *(
-        Strategy(name, judge, peer=name)
+        Strategy(name, judge, one_seed, peer=name)
         for name in ("random search", "Optuna TPE + Ray ASHA", PRIORBAND)
-        for judge in JUDGES
+        for judge, one_seed in ((HELD_OUT, False), (LEAVE_ONE_OUT, False), (LEAVE_ONE_OUT, True))
     ),
 ]
+
+
+class EarlyAsha(Asha):
+    """Pruning as it was before: a third goes on, from a ninth of a training on."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__(epochs)
+        milestones = (max(1, round(epochs / 9)) * 3**rung for rung in range(epochs))
+        self._parts = dict.fromkeys(itertools.takewhile(lambda epoch: 2 * epoch <= epochs, milestones), 1 / 3)
+        self.milestones = list(self._parts)
 
 
 class BestComplete(Race):
@@ -110,15 +133,25 @@ def choose(strategy: Strategy, replay: Replay, name: str, trainings: int, repeat
     method = replay.methods[name]
     if strategy.peer:
         seconds = trainings * whole(method.costs, replay.epochs)
-        return search(PEERS[strategy.peer], method, strategy.judge, replay.epochs, seconds, SLOTS, repeat)
+        asked = (method, strategy.judge, replay.epochs, seconds, SLOTS, repeat, strategy.one_seed)
+        return search(PEERS[strategy.peer], *asked)
+    curve = replay.curve(strategy.judge)
     with ExitStack() as stack:
         if not strategy.race:
             stack.enter_context(patch("bench.search.search.Race", BestComplete))
-            stack.enter_context(patch("bench.search.shares.RACE_PART", 0.0))
-        fold, _ = simulate(plan_for(replay, name, strategy.searcher, trainings, repeat), replay.curve(strategy.judge))
+            stack.enter_context(patch("bench.search.plan.RACE_PART", 0.0))
+        if not strategy.pruning:
+            stack.enter_context(patch.dict(SCHEDULERS, asha=EarlyAsha))
+        plan = plan_for(replay, name, strategy.searcher, trainings, repeat)
+        fold, _ = simulate(plan, curve if strategy.one_seed else _with_own_seeds(curve))
     winner = fold.winner(name)
     configuration = method.space.number(fold.trials[winner].hyperparameters) if winner else 0
     return configuration, sum(trial.held for trial in fold.of(name, *CHOOSING))
+
+
+def _with_own_seeds(curve: Curve) -> Curve:
+    """The curve, where every training has a seed of its own."""
+    return lambda job, epoch: curve(dataclasses.replace(job, seed=zlib.crc32(f"{job.uid}/{job.seed}".encode())), epoch)
 
 
 @lru_cache
@@ -138,7 +171,7 @@ def repeats(path: str, strategy: Strategy, name: str, trainings: int, count: int
             {
                 "table": Path(path).stem,
                 "strategy": strategy.name,
-                "judge": JUDGES[strategy.judge],
+                "judge": strategy.judged,
                 "trainings": trainings,
                 "method": name,
                 "repeat": repeat,
@@ -189,7 +222,7 @@ def report(rows: pd.DataFrame) -> str:
         lines += ["", f"## {table}: {of_table['method'].nunique()} methods", ""]
         lines += _markdown(
             ["strategy", "judge", *(f"{what}, {n} trainings" for n in budgets for what in ("regret", "worse"))],
-            [[strategy.name, JUDGES[strategy.judge], *_cells(of_table, strategy, budgets)] for strategy in STRATEGIES],
+            [[strategy.name, strategy.judged, *_cells(of_table, strategy, budgets)] for strategy in STRATEGIES],
         )
         for n in budgets:
             lines += ["", f"### {table}, regret by method, {n} trainings", ""]
@@ -198,7 +231,7 @@ def report(rows: pd.DataFrame) -> str:
 
 
 def _of(rows: pd.DataFrame, strategy: Strategy) -> pd.DataFrame:
-    return rows[(rows["strategy"] == strategy.name) & (rows["judge"] == JUDGES[strategy.judge])]
+    return rows[(rows["strategy"] == strategy.name) & (rows["judge"] == strategy.judged)]
 
 
 def _cells(rows: pd.DataFrame, strategy: Strategy, budgets: list[int]) -> Iterator[str]:
@@ -211,7 +244,7 @@ def _cells(rows: pd.DataFrame, strategy: Strategy, budgets: list[int]) -> Iterat
 
 def _by_method(rows: pd.DataFrame) -> list[str]:
     there = [strategy for strategy in STRATEGIES if len(_of(rows, strategy))]
-    head = ["method", *(f"{each.name}, {JUDGES[each.judge]}" if each.peer else each.name for each in there)]
+    head = ["method", *(f"{each.name}, {each.judged}" if each.peer else each.name for each in there)]
     body = [
         [str(method), *(mean(_of(of_method, strategy)["regret"].tolist()) for strategy in there)]
         for method, of_method in rows.groupby("method")

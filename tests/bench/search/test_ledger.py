@@ -238,7 +238,7 @@ def test_a_disk_that_was_full_for_an_instant_costs_nothing(tmp_path, monkeypatch
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_run_of_an_earlier_version_is_read_but_not_continued(tmp_path, version):
     path, events = tmp_path / "ledger.jsonl", SMALL_RUN
-    assert events[0]["format"] == FORMAT == 4
+    assert events[0]["format"] == FORMAT == 5
     write(path, [events[0] | {"format": version}, *events[1:]])
     before = path.read_bytes()
     assert read(path).trials.keys() == {event["uid"] for event in events if event["event"] == "suggested"}

@@ -51,7 +51,7 @@ def test_trials_that_memory_held_with_the_whole_batch_keep_their_results_and_are
         return (1 - abs(trial.hyperparameters["x"] - 1 / 3)) * epoch / plan.epochs, 1.0
 
     found = set()
-    for seed in range(6):
+    for seed in range(12):
         seeded = dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, seed=seed))
         ledger = MemoryLedger(keep=True)
         fold, _ = simulate(seeded, holding_half(best_at_a_third, "method00", above=0.96), ledger)

@@ -69,7 +69,7 @@ def test_the_rest_of_a_share_is_spent_when_no_trial_runs_that_can_win():
 
 
 def test_a_larger_budget_continues_what_was_cut_and_searches_on():
-    plan, curve = small(slots=6, trials=100)
+    plan, curve = small(slots=6, trials=90)
     ledger = MemoryLedger()
     first, _ = simulate(plan, curve, ledger)
     cut = [uid for uid, t in first.trials.items() if t.state == "cut"]
@@ -118,7 +118,7 @@ def test_epochs_that_take_longer_than_calibrated_cost_trials_and_no_seeds(epochs
 
 
 def test_confirming_that_takes_longer_than_foreseen_is_not_paid_by_the_other_methods():
-    plan, curve = small(methods=4, slots=1, trials=200)
+    plan, curve = small(methods=4, slots=1, trials=300)
 
     def slow(trial, epoch):
         accuracy, seconds = curve(trial, epoch)

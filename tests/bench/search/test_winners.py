@@ -100,9 +100,9 @@ def test_a_method_is_not_given_up_where_some_trial_came_through_an_evaluation_or
     plan, _ = small(methods=1, slots=2, trials=60)
     ledger = MemoryLedger()
     if fails == "late":  # after the first milestone
-        simulate(plan, lambda trial, epoch: (math.nan if epoch > 1 else 0.5, 1.0), ledger)
+        simulate(plan, lambda trial, epoch: (math.nan if epoch > plan.milestones[0] else 0.5, 1.0), ledger)
     elif fails == "most":
-        simulate(plan, lambda trial, epoch: (math.nan if trial.seed % 9 != 2 else 0.5, 1.0), ledger)
+        simulate(plan, lambda trial, epoch: (0.5 if trial.uid == "method00-0002" else math.nan, 1.0), ledger)
     elif fails == "only the recipe":
         simulate(plan, lambda trial, epoch: (math.nan if trial.hyperparameters["x"] == 0.5 else 0.5, 1.0), ledger)
     else:

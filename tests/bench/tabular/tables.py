@@ -25,16 +25,19 @@ def write(
     count: int = 8,
     seeds: int = 3,
     noise: float = 0.02,
+    shared: float = 0.0,
     truth: Callable[[str, int], float] = learnt,
     diverged: Mapping[tuple[str, int, int], int] | None = None,
 ) -> pd.DataFrame:
     """The table, which is written to `path` too. `noise` is the spread of a training's luck, which all judges share,
-    and of each judge's own. `diverged` is by method, configuration and seed the epoch in which one diverges."""
+    and of each judge's own, `shared` that of the luck which a seed has with all configurations of a method. `diverged`
+    is by method, configuration and seed the epoch in which one diverges."""
     rows, draw = [], random.Random(0)
     for method in methods:
+        of_seeds = [random.Random(f"{method}/{seed}").gauss(0, shared) for seed in range(seeds)]
         for number, (kind, values) in enumerate(configurations(search_space.load(method, 16), count)):
             for seed in range(seeds):
-                luck = draw.gauss(0, noise)
+                luck = of_seeds[seed] + draw.gauss(0, noise)
                 for epoch in range(1, EPOCHS + 1):
                     figure = 0.2 + (truth(method, number) - 0.2) * epoch / EPOCHS + luck
                     ends = (diverged or {}).get((method, number, seed), EPOCHS + 1) == epoch
