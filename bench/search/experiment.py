@@ -99,9 +99,9 @@ class Experiment:
     learnt: Learnt = Learnt()
 
     def training_seed(self, stage: str, number: int = 0) -> int:
-        """Of a training. All that search have one seed: the luck that it has with all configurations, most of what
-        seeds do, tells no two apart then. Further seeds of the race, and the fresh ones that confirm, are by number
-        the same for all configurations, too."""
+        """Of a training. All that search have one seed: the luck that it has with all configurations, nearly half of
+        what seeds do (`bench.tabular.seeds`), tells no two apart then. Further seeds of the race, and the fresh ones
+        that confirm, are by their number the same for all configurations, too."""
         if stage == "search":
             return self.seed * 1_000_000
         return self.seed * 1_000_000 + (800_000 if stage == "race" else 900_001) + number

@@ -5,4 +5,5 @@ Made           `record`; `again`, for criteria that came later
 Replayed       `replay`, in its `space`
 Searched       `regret`, by our search and by `peers`
 Judges         `judges`, which ranks as the test images do; `criteria_regret`, what choosing without labels costs
+Seeds          `seeds`, what one does to all configurations
 """

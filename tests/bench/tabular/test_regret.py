@@ -102,3 +102,13 @@ def test_a_judge_that_is_the_test_figure_ranks_as_it_does_and_one_that_is_agains
         assert judges.correlations(rows, replay.HELD_OUT) == (pytest.approx([-1] * 3), pytest.approx([-1] * 3))
         assert f"| {name} | 3 | -1.00 | 1.00 | -1.00 | 1.00 |" in judges.report(table)
     assert "than a held-out tenth: nowhere." in judges.report(table)
+
+
+def test_at_an_epoch_at_which_luck_is_all_a_judge_does_not_rank_and_at_the_last_it_does(tmp_path):
+    table = tables.write(tmp_path / "t.parquet", ("simclr",), count=30, noise=0.01)
+    first = table["epoch"] == 1
+    table.loc[first, replay.LEAVE_ONE_OUT] = np.random.default_rng(0).random(first.sum())
+    (epoch, rank, _), *_, (last, sure, kept) = judges.by_epoch(table)
+    assert (epoch, last) == (1, tables.EPOCHS)
+    assert abs(rank) < 0.3
+    assert (sure > 0.9, kept) == (True, 1)
