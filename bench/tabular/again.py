@@ -5,8 +5,8 @@ written into the table; of other rows, those whose definition has changed are em
 """
 
 import argparse
-import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,7 @@ def main() -> None:
         for name, value in train(row, images).items():
             table.loc[row.Index, name] = value
         if number % 4 == 0 or number == len(left):
-            content = io.BytesIO()
-            table.to_parquet(content, index=False)
-            write_atomically(options.file, content.getvalue())
+            write_atomically(options.file, partial(table.to_parquet, index=False))
             print(f"{number} of {len(left)}", flush=True)
 
 
