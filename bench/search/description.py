@@ -7,7 +7,7 @@ from algorithms.evaluation.choosing import ENOUGH
 from bench.search.budget import trials_per_device
 from bench.search.plan import Plan
 
-DOUBTED = ("simclrv2",)
+DOUBTED = ("mocov2",)
 """Methods of which choosing without labels was worse than their published recipe (docs/log.md, 2026-11-27)."""
 
 

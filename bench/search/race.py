@@ -27,8 +27,8 @@ from bench.search.trials import OF_THE_RECIPE, Suggestion, Trial
 DOUBT, SETTLED = 0.25, 0.02
 """A recipe gives way only where the probability that it is the better one is below `DOUBT`, and while there is time for
 further seeds only where it is below `SETTLED`; among others none are trained where that of all rivals is below `DOUBT`.
-By the recorded tables a recipe then gives way to what is worse in about one case in twenty with five trainings, in less
-than one in fifty with fifteen, and smaller doubts cost more than they save (docs/log.md, 2026-11-27)."""
+By the recorded tables a recipe then gives way to what is worse in one case in twenty with five trainings, in one in
+fifty with fifteen, and smaller doubts cost more than they save (docs/log.md, 2026-11-27)."""
 PRIOR_TRAININGS = 3
 """Before there are further seeds, half of the spread of what was tried is taken as that of trainings of one
 configuration, as if so many had said so."""
@@ -86,7 +86,7 @@ def estimates(figures: Mapping[str, Figures], recipes: set[str], seed: int) -> E
     freedom = PRIOR_TRAININGS + len(known) - design.shape[1]
     noise = (PRIOR_TRAININGS * total / 2 + float(np.sum((scores - design @ fit) ** 2))) / freedom
     covariance = np.zeros((design.shape[1], design.shape[1]))
-    if noise > 0:
+    if noise > 1e-18:
         spread = max(total - noise, LEAST_SPREAD * total)
         # Where most tie at the top, no spread is known, and none is drawn.
         drawn = [0.0 if uid in recipes or spread == 0 else 1 / spread for uid in figures] + [0.0] * len(others)
