@@ -34,6 +34,8 @@ PRIOR_TRAININGS = 3
 configuration, as if so many had said so."""
 LEAST_SPREAD = 0.1
 """The least part of the spread of what was tried that is taken as that of configurations."""
+NOTHING = 1e-18
+"""A variance below it is that of equal figures, in which numbers were rounded."""
 
 
 Figures = Mapping[int, float]
@@ -86,10 +88,10 @@ def estimates(figures: Mapping[str, Figures], recipes: set[str], seed: int) -> E
     freedom = PRIOR_TRAININGS + len(known) - design.shape[1]
     noise = (PRIOR_TRAININGS * total / 2 + float(np.sum((scores - design @ fit) ** 2))) / freedom
     covariance = np.zeros((design.shape[1], design.shape[1]))
-    if noise > 1e-18:
+    if noise > NOTHING:
         spread = max(total - noise, LEAST_SPREAD * total)
         # Where most tie at the top, no spread is known, and none is drawn.
-        drawn = [0.0 if uid in recipes or spread == 0 else 1 / spread for uid in figures] + [0.0] * len(others)
+        drawn = [0.0 if uid in recipes or spread < NOTHING else 1 / spread for uid in figures] + [0.0] * len(others)
         covariance = np.asarray(np.linalg.inv(design.T @ design / noise + np.diag(drawn)), dtype=np.float64)
         fit = covariance @ design.T @ scores / noise
     own = slice(len(figures))

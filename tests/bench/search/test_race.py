@@ -4,6 +4,7 @@ import math
 import random
 import statistics
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,6 +87,16 @@ def test_where_most_tie_at_the_top_what_further_seeds_say_still_counts():
     found = estimates(tied | further, set(), 0)
     assert found.mean("good") > found.mean("tied0") > found.mean("bad")
     assert found.better("good", "bad") > 0.5
+
+
+@pytest.mark.parametrize("almost", [0.0, 5e-324, 1e-160, 1e-12])
+def test_figures_that_are_equal_but_for_rounding_are_as_good_as_each_other(almost):
+    figures = {"a": {0: 0.5, 1: 0.5}, "b": {0: 0.5 + almost, 1: 0.5}, "c": {0: almost}, "d": {0: 2 * almost}}
+    found = estimates(figures, {"a"}, 0)
+    assert np.isfinite(found.means).all()
+    assert np.isfinite(found.covariance).all()
+    assert found.better("a", "b") == pytest.approx(0.5, abs=0.3)
+    assert found.better("a", "c") > 0.5
 
 
 def test_what_failed_to_learn_does_not_hide_how_near_the_good_ones_are():
