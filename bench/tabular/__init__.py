@@ -6,4 +6,5 @@ Replayed       `replay`, in its `space`
 Searched       `regret`, by our search and by `peers`
 Judges         `judges`, which ranks as the test images do; `criteria_regret`, what choosing without labels costs
 Seeds          `seeds`, what one does to all configurations
+Told           `printing`
 """

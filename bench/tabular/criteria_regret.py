@@ -1,4 +1,4 @@
-"""What is lost by each way of choosing: `python -m bench.tabular.criteria_regret FILE... --out FOLDER`.
+"""What is lost by each way of choosing: `python -m bench.tabular.criteria_regret TABLE... --out FOLDER`.
 
 Of recorded tables, a method's configurations are offered, a few at random and always the published recipe, each with
 one training. A judge chooses; its regret is the test accuracy, mean over the recorded seeds, of the best that was
@@ -9,7 +9,6 @@ the others. Writes `regret.parquet` (a row is a table, a number of configuration
 over methods) and `regret.md`.
 """
 
-import argparse
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from numpy.typing import NDArray
 
 from algorithms.evaluation.metrics import ALPHA_REQ, CRITERIA, INSTANCE_ACCURACY
 from bench.files import write_atomically
+from bench.tabular import replay
+from bench.tabular.printing import parser_of, refusals
 from bench.tabular.record import DRAWS, LABELS
 
 Array = NDArray[np.float64]
@@ -46,8 +47,9 @@ class Recorded:
 
 
 def read(path: Path, methods: set[str] | None = None) -> dict[str, Recorded]:
-    """The `methods` of a table, by default all, whose recipe and ten configurations have been trained."""
-    table = pd.read_parquet(path)
+    """The `methods` of a table, by default all, whose recipe and ten configurations have been trained. Raises
+    UserError."""
+    table = replay.read(path)
     classes = 8 if table.dataset.iloc[0] == "shapes" else 10
     last = table[table.epoch == table.epochs]
     found = {}
@@ -190,14 +192,14 @@ def markdown(found: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="tables of bench.tabular.record")
+    parser = parser_of(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="a folder")
     parser.add_argument("--methods", help="names, with commas; a judge that has not seen all of them is left out")
     options = parser.parse_args()
     frames = []
-    for path in options.files:
-        methods = read(path, set(options.methods.split(",")) if options.methods else None)
+    for path in map(Path, options.tables):
+        with refusals():
+            methods = read(path, set(options.methods.split(",")) if options.methods else None)
         for offered in OFFERED:
             frames.append(measure(methods, offered).assign(table=path.stem, offered=offered))
     found = pd.concat(frames, ignore_index=True)

@@ -6,14 +6,11 @@ by the mean over seeds, among which a search has to choose. A training that dive
 table: how leave-one-out at every epoch ranks as the mean test accuracy at the last one, and so when pruning can tell.
 """
 
-import argparse
-import sys
-
 import numpy as np
 import pandas as pd
 
-from bench.errors import UserError
-from bench.tabular.replay import HELD_OUT, LEAVE_ONE_OUT, TEST, read
+from bench.tabular.printing import markdown, print_reports
+from bench.tabular.replay import HELD_OUT, LEAVE_ONE_OUT, TEST
 
 
 def correlations(rows: pd.DataFrame, judge: str) -> tuple[list[float], list[float]]:
@@ -75,21 +72,15 @@ def report(table: pd.DataFrame) -> str:
         worse += [f"{name} ({place}, by {-more:.2f})" for place, more in places if round(more, 2) < 0]
     lines.append("| mean | | " + " | ".join(f"{each:.2f}" for each in np.nanmean(means, axis=0)) + " |")
     lines += ["", f"Leave-one-out ranks worse than a held-out tenth: {', '.join(worse) or 'nowhere'}.", ""]
-    lines += ["| leave-one-out at epoch | ranks as the test accuracy at the last | has the best in its best third |"]
-    lines += ["| --- | --- | --- |"]
-    lines += [f"| {epoch} | {rank:.2f} | {kept:.0%} |" for epoch, rank, kept in by_epoch(table)]
+    lines += markdown(
+        ["leave-one-out at epoch", "ranks as the test accuracy at the last", "has the best in its best third"],
+        [[str(epoch), f"{rank:.2f}", f"{kept:.0%}"] for epoch, rank, kept in by_epoch(table)],
+    )
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="+", metavar="TABLE", help="Parquet files of bench.tabular.record")
-    for path in parser.parse_args().tables:
-        try:
-            print(f"## {path}\n\n{report(read(path))}\n")
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+    print_reports(__doc__, report)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,11 @@ trainings too. Ours runs as it is (`bench.search.simulate`), and its parts as th
 Intervals are of the mean over repeats: they tell how exactly a strategy is known on this table, not on others.
 """
 
-import argparse
 import dataclasses
 import itertools
 import math
 import os
 import statistics
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -30,7 +28,6 @@ from unittest.mock import patch
 
 import pandas as pd
 
-from bench.errors import UserError
 from bench.files import write_atomically
 from bench.search.budget import Budget
 from bench.search.experiment import Experiment
@@ -43,6 +40,7 @@ from bench.search.simulate import Curve, NoSettings, simulate
 from bench.search.tally import standing
 from bench.search.trials import Suggestion, Trial
 from bench.tabular.peers import PEERS, PRIORBAND, search
+from bench.tabular.printing import markdown, parser_of, refusals
 from bench.tabular.replay import HELD_OUT, LEAVE_ONE_OUT, Method, Replay, load
 
 SLOTS = 2
@@ -220,7 +218,7 @@ def report(rows: pd.DataFrame) -> str:
     for table, of_table in rows.groupby("table", sort=False):
         budgets = sorted(of_table["trainings"].unique())
         lines += ["", f"## {table}: {of_table['method'].nunique()} methods", ""]
-        lines += _markdown(
+        lines += markdown(
             ["strategy", "judge", *(f"{what}, {n} trainings" for n in budgets for what in ("regret", "worse"))],
             [[strategy.name, strategy.judged, *_cells(of_table, strategy, budgets)] for strategy in STRATEGIES],
         )
@@ -249,16 +247,11 @@ def _by_method(rows: pd.DataFrame) -> list[str]:
         [str(method), *(mean(_of(of_method, strategy)["regret"].tolist()) for strategy in there)]
         for method, of_method in rows.groupby("method")
     ]
-    return _markdown(head, body)
-
-
-def _markdown(head: list[str], body: list[list[str]]) -> list[str]:
-    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *body)]
+    return markdown(head, body)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="+", metavar="TABLE", help="Parquet files of bench.tabular.record")
+    parser = parser_of(__doc__)
     parser.add_argument("--trainings", default="5,15,60", help="of each method, with commas")
     parser.add_argument(
         "--repeats", default="200,100,40", help="of each number of trainings, with commas; or one for all"
@@ -266,11 +259,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, help="a folder, for regret.md and regret.parquet")
     options = parser.parse_args()
-    try:
+    with refusals():
         replays = {path: _replay(path) for path in options.tables}
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     for path, replay in replays.items():
         if replay.left_out:
             print(f"{path}: left out, as they are not recorded with two seeds yet: {', '.join(replay.left_out)}")

@@ -5,16 +5,14 @@ analysis of variance without replication). What the seed does tells no two confi
 the same one; the **rest** is what then is left of the spread between trainings of one configuration.
 """
 
-import argparse
 import math
-import sys
 
 import numpy as np
 import pandas as pd
 
-from bench.errors import UserError
 from bench.tabular.judges import by_seed
-from bench.tabular.replay import TEST, read
+from bench.tabular.printing import print_reports
+from bench.tabular.replay import TEST
 
 
 def spreads(rows: pd.DataFrame) -> tuple[float, float]:
@@ -47,14 +45,7 @@ def report(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="+", metavar="TABLE", help="Parquet files of bench.tabular.record")
-    for path in parser.parse_args().tables:
-        try:
-            print(f"## {path}\n\n{report(read(path))}\n")
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+    print_reports(__doc__, report)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.tabular import judges, peers, regret, replay
+from bench.tabular import criteria_regret, judges, peers, regret, replay
 from tests.bench.tabular import tables
 
 RUN = [strategy for strategy in regret.STRATEGIES if strategy.runs]
@@ -78,10 +78,9 @@ def test_the_command_writes_every_repeat_and_the_tables(tmp_path, monkeypatch, c
 
 
 def test_the_command_says_what_is_wrong_in_a_line(tmp_path, monkeypatch, capsys):
-    for module in (regret, judges):
-        monkeypatch.setattr(
-            sys, "argv", ["command", str(tmp_path / "none"), *(["--out", "x"] if module is regret else [])]
-        )
+    for module in (regret, judges, criteria_regret):
+        out = [] if module is judges else ["--out", str(tmp_path / "out")]
+        monkeypatch.setattr(sys, "argv", ["command", str(tmp_path / "none"), *out])
         with pytest.raises(SystemExit) as ended:
             module.main()
         assert ended.value.code == 2
