@@ -39,7 +39,7 @@ def folders(tmp_path_factory) -> dict[str, str]:
     generator = torch.Generator().manual_seed(0)
 
     def permuted(split: Split) -> Split:
-        return Split(split.pixels, split.labels[torch.randperm(len(split.labels), generator=generator)])
+        return Split.of(split.pixels, split.labels[torch.randperm(len(split.labels), generator=generator)])
 
     saved.save(dataclasses.replace(few, test=every.test), found["with"])
     train, test = permuted(few.train), permuted(every.test)
@@ -61,7 +61,7 @@ def other_test_images(folders: dict[str, str], tmp_path_factory) -> str:
     """The saved images with their labels, and other test images with other labels in the place of theirs."""
     folder = str(tmp_path_factory.mktemp("other"))
     there = saved.open_saved(folders["with"])
-    test = Split(255 - there.test.pixels, there.test.labels.flip(0))
+    test = Split.of(255 - there.test.pixels, there.test.labels.flip(0))
     saved.save(dataclasses.replace(there, test=test, fingerprint="1" * 64), folder)
     return folder
 

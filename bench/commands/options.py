@@ -11,7 +11,7 @@ from algorithms.encoders import ENCODERS
 from bench import doors
 from bench.data.known import NAMES
 from bench.errors import UserError
-from bench.execution.configuration import WHOLE, check_share
+from bench.execution.configuration import FITS, PRESETS, WHOLE, check_share
 from bench.search.methods import check_methods
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
@@ -89,6 +89,18 @@ OF_TRAININGS = (
         known=NAMES,
     ),
     number("--image-size", "Side in px to which images are resized; needed where they differ in size."),
+    click.option(
+        "--fit",
+        type=click.Choice(FITS),
+        default="crop",
+        help="What becomes of images that are not square: the central square (default), all of it on black, all of it "
+        "stretched.",
+    ),
+    option("--labels", "A CSV or Parquet file of paths (or ids) and labels; these alone judge.", read=folder),
+    flag("--unlabelled", "Leave aside the labels that there are, such as folders that are no classes."),
+    option("--group", "The column of what belongs together (patient, slide, video): it never stands in two splits."),
+    option("--group-by", "The same by a regular expression, matched in each image's path.", metavar="REGEX"),
+    flag("--drop-duplicates", "Leave out training images that are test images too, or another one once more."),
     number("--limit", "Use a fixed subset of so many training images."),
     flag("--strict", "Stop at a corrupt image instead of leaving it out."),
     option(
@@ -98,6 +110,11 @@ OF_TRAININGS = (
         known=ENCODERS,
     ),
     number("--batch-size", "Images in a step, at most; default: as each method's recipe says."),
+    click.option(
+        "--augment",
+        type=click.Choice(PRESETS),
+        help="The kind of the images: augmentations that suit it are searched beside each method's own.",
+    ),
     number("--seed", "From which the search and all trainings draw (default 0).", default=0),
     option("--run-dir", "Where the run is kept; default: reports/DATASET-ENCODER here.", read=folder, metavar="FOLDER"),
     click.option(

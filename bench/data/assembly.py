@@ -33,8 +33,8 @@ def of_pixels(
 
     def made(split: Split, places: Integers) -> Split:
         if len(places) < len(split.labels):
-            split = Split(split.pixels[places], split.labels[places])
-        return Split(resized(split.pixels, image_size), split.labels)
+            split = Split.of(split.pixels[places], split.labels[places])
+        return Split.of(resized(split.pixels, image_size), split.labels)
 
     return _dataset(name, note, made(train, kept), made(test, kept_test), source.classes, remarks=remarks)
 

@@ -85,7 +85,7 @@ class Decoder:
                     print(f"decoding {what} images: {done:,} of {len(places):,}, {told - began:.0f} s", file=sys.stderr)
         if pixels is None:
             pixels = np.empty((0, 3, 0, 0), dtype=np.uint8)
-        return Split(torch.from_numpy(pixels[: len(kept)]), torch.from_numpy(split.labels[kept]))
+        return Split.of(torch.from_numpy(pixels[: len(kept)]), torch.from_numpy(split.labels[kept]))
 
     def _part(self, items: Iterable[tuple[int, tuple[str, Encoded]]]) -> list[tuple[int, str, Picture | Exception]]:
         """(place, name, what `decode` returned or raised) of a few images."""

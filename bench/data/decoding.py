@@ -48,6 +48,8 @@ def decode(encoded: Encoded, size: int | None, depth: int = max(DEPTHS)) -> Pict
     """
     if encoded is None:
         raise ValueError("no bytes are stored")
+    if callable(encoded):
+        encoded = encoded()
     with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=FORMATS) as file:
         kind = _kind(file)
         file.load()

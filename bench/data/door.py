@@ -83,7 +83,7 @@ def _split(name: str, what: str, images: Any, labels: Any, classes: int, least: 
             f"the {what} labels of {name!r} are from {places.min()} to {places.max()}; {least} to {classes - 1} is "
             f"right, places in the {classes} class names"
         )
-    return Split(torch.from_numpy(pixels), torch.from_numpy(places.astype(np.int64)))
+    return Split.of(torch.from_numpy(pixels), torch.from_numpy(places.astype(np.int64)))
 
 
 def _array(name: str, what: str, value: object) -> NDArray[Any]:

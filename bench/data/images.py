@@ -9,7 +9,7 @@ from bench import doors
 from bench.data import door, folders, known, named, parquet, shapes
 from bench.data.assembly import of_encoded, of_pixels
 from bench.data.dataset import SMALLEST, Dataset
-from bench.data.source import EncodedSource, PixelSource
+from bench.data.source import AS_IT_IS, Asked, EncodedSource, PixelSource
 from bench.data.tree import Tree, snapshot
 from bench.errors import UserError, one_line
 from bench.files import expanded
@@ -24,7 +24,14 @@ BY_PATH: tuple[Callable[[Tree], EncodedSource | None], ...] = (parquet.find, fol
 
 
 def load(
-    name_or_path: str | Path, *, image_size: int | None = None, strict: bool = False, limit: int | None = None
+    name_or_path: str | Path,
+    *,
+    image_size: int | None = None,
+    fit: str = "crop",
+    strict: bool = False,
+    limit: int | None = None,
+    asked: Asked = AS_IT_IS,
+    drop_duplicates: bool = False,
 ) -> Dataset:
     """The data set with this name, at this path or behind this door, decoded into memory.
 

@@ -85,4 +85,4 @@ def _split(images: Any) -> Split:
     elif pixels.shape[1] != 3:
         pixels = pixels.permute(0, 3, 1, 2)
     labels = images.targets if hasattr(images, "targets") else images.labels
-    return Split(pixels, torch.as_tensor(np.asarray(labels, dtype=np.int64)))
+    return Split.of(pixels, torch.as_tensor(np.asarray(labels, dtype=np.int64)))

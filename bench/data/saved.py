@@ -7,13 +7,11 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from algorithms.images.store import pack, unpack
+from algorithms.images.store import pack
 from bench.data.dataset import Dataset, Split
 from bench.errors import UserError, one_line
 from bench.files import write_atomically
 
-CHUNK = 2**23
-"""Bytes of images that are written at a time."""
 SAVED = "images.npy"
 DESCRIPTION = ("name", "note", "skipped", "remarks")
 """The fields of a data set that describe it in words."""
@@ -35,7 +33,7 @@ def save(dataset: Dataset, folder: str | Path) -> None:
     except UserError:
         pass
     both = (dataset.train, dataset.test)
-    size = dataset.train.pixels.shape[-1]
+    size, channels = dataset.train.size, dataset.train.channels
     description = {
         "training": len(dataset.train.labels),
         "fingerprint": dataset.fingerprint,
@@ -43,11 +41,11 @@ def save(dataset: Dataset, folder: str | Path) -> None:
     } | {field: getattr(dataset, field) for field in DESCRIPTION}
 
     def fill(file: BinaryIO) -> None:
-        shape = (sum(len(split.labels) for split in both), size, 3, size)
+        shape = (sum(map(len, both)), size, channels, size)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for split in both:
-            for part in torch.split(split.pixels, max(1, CHUNK // (3 * size * size))):
+            for part in split.parts():
                 file.write(pack(part).numpy().data)
         np.save(file, torch.cat([split.labels for split in both]).numpy())
         file.write(json.dumps(description).encode())
@@ -69,9 +67,11 @@ def open_saved(folder: str | Path) -> Dataset:
             file.seek(mapped.offset + mapped.nbytes)
             labels = torch.from_numpy(np.load(file, allow_pickle=False))
             content = json.load(file)
-        pixels = unpack(torch.from_numpy(mapped))
+        packed, rows = torch.from_numpy(mapped), torch.arange(len(labels))
         sizes = [content["training"], len(labels) - content["training"]]
-        train, test = map(Split, torch.split(pixels, sizes), torch.split(labels, sizes))
+        train, test = (
+            Split(packed, *of) for of in zip(torch.split(rows, sizes), torch.split(labels, sizes), strict=True)
+        )
         return Dataset(
             content["name"],
             train,

@@ -139,4 +139,4 @@ def generate() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 def source() -> PixelSource:
     train, test = generate()
-    return PixelSource("generated textures", Split(*train), Split(*test), CLASSES)
+    return PixelSource("generated textures", Split.of(*train), Split.of(*test), CLASSES)

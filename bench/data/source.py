@@ -3,7 +3,7 @@
 A new source is a file with a function that gives one of these, and a line in `images.BY_NAME` or `images.BY_PATH`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,29 @@ from bench.data.dataset import Split
 
 Integers = NDArray[np.int64]
 """Labels, or places of images in a split."""
-Encoded = bytes | Path | None
-"""What Pillow reads an image from; None where nothing is stored."""
+Encoded = bytes | Path | Callable[[], bytes] | None
+"""What an image is decoded from: a function reads its bytes, in whichever thread decodes; None where nothing is
+stored."""
 VALIDATION_UNUSED = "; its validation images left out"
 """The note of a source that has test images and validation images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a user says of the files at a path."""
+
+    labels: Path | None = None
+    """A CSV or Parquet file of the path or the number of an image, and its label. These alone are labels then."""
+    unlabelled: bool = False
+    """Whether what would be taken for labels is none."""
+    group: str | None = None
+    """A column that names what belongs together: of the Parquet files, or of the file of `labels`."""
+    group_by: str | None = None
+    """A regular expression, whose first group (or whole match) in an image's path names what belongs together."""
+
+
+AS_IT_IS = Asked()
+"""Nothing is said of them."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +47,12 @@ class EncodedSplit:
     """[N], places in the source's `classes`; -1 = unlabelled."""
     read: Callable[[Integers], Iterator[tuple[str, Encoded]]]
     """Rising places -> the name and the encoded image of each."""
+    names: Sequence[str] = ()
+    """[N], each image's path below the root of the files, by which `Asked` speaks of it."""
+    groups: Sequence[str] | None = None
+    """[N], equal for images that belong together; None where nothing is said."""
+    stamp: str = ""
+    """Changes whenever what is stored changes: a hash of names, sizes and times."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from algorithms.parts.precision import device_name
 from bench import doors
 from bench.data import checks, images, saved
 from bench.data.dataset import Dataset
+from bench.data.source import Asked
 from bench.errors import UserError
 from bench.execution import brought, driver, ray_cluster, single
 from bench.execution import profile as phases
@@ -167,8 +168,16 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
     dataset = images.load(
         configuration.dataset or ("cifar10" if on_gpu else "shapes"),
         image_size=configuration.image_size,
+        fit=configuration.fit,
         strict=configuration.strict,
         limit=configuration.limit,
+        asked=Asked(
+            labels=configuration.labels,
+            unlabelled=configuration.unlabelled,
+            group=configuration.group,
+            group_by=configuration.group_by,
+        ),
+        drop_duplicates=configuration.drop_duplicates,
     )
     print(
         f"{dataset.note}: {len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images of "
@@ -183,7 +192,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         )
     if isinstance(configuration, Configuration):
         checks.check_enough(dataset)
-    size = dataset.train.pixels.shape[-1]
+    size = dataset.train.size
     spaces = brought.load_spaces(configuration.methods, size)
     methods = brought.doors_of(spaces, configuration.methods)
     run_dir = configuration.run_dir or (

@@ -23,6 +23,10 @@ WHOLE = {
     "seed": (0, 2**31 - 1),
 }
 """The least and the most of every whole number that is asked for."""
+FITS = ("crop", "pad", "squash")
+"""The central square; the whole image on a square of black; the whole image, stretched."""
+PRESETS = ("natural", "texture", "grey", "centred", "text", "multiband")
+"""The kinds of images in `search_spaces/augmentation.yaml`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +41,21 @@ class TrainingConfiguration:
     """px, to which images are resized."""
     limit: int | None = None
     """Training images that are kept."""
+    fit: str = "crop"
+    """One of `FITS`: what becomes of images that are not square."""
+    labels: Path | None = None
+    """A file of labels (`bench.data.source.Asked`)."""
+    unlabelled: bool = False
+    """Whether labels that the images have are left aside."""
+    group: str | None = None
+    group_by: str | None = None
+    """A column, or a regular expression for the path, which names what belongs together."""
+    drop_duplicates: bool = False
+    """Whether training images go that are test images too, or another training image once more."""
     strict: bool = False
     """Whether a corrupt image is an error."""
+    augment: str | None = None
+    """A preset of `search_spaces/augmentation.yaml` whose settings are searched; None leaves each method its own."""
     encoder: str | None = None
     """A name or a door; None is resnet18 on GPUs, resnet8 on CPUs."""
     epochs: int | None = None
@@ -66,6 +83,13 @@ class TrainingConfiguration:
             number = getattr(self, name, None)
             if number is not None and not least <= number <= most:
                 raise UserError(f"{name} {number} is not a whole number from {least:,} to {most:,}")
+        for name, value, right in (("fit", self.fit, FITS), ("augment", self.augment, (None, *PRESETS))):
+            if value not in right:
+                raise UserError(f"there is no {name} {value!r}; there are {', '.join(filter(None, right))}")
+        if self.unlabelled and self.labels:
+            raise UserError("--unlabelled leaves all labels aside, and --labels gives some; leave out one of them")
+        if self.group and self.group_by:
+            raise UserError("--group and --group-by both say what belongs together; leave out one of them")
 
     def on_gpu(self) -> bool:
         import torch

@@ -108,7 +108,7 @@ class Training:
         """The hyper-parameters with which the job is trained (`effective_hyperparameters`), the same at whatever
         stage: a winner is confirmed as it won. Raises UserError."""
         dataset = saved.open_saved(self.settings.data)
-        size = dataset.train.pixels.shape[-1]
+        size = dataset.train.size
         method, given = brought.method(self.settings, job.method), recipe(job, size)
         if most := self.settings.batch_size:
             given = {**given, "batch_size": min(most, given.get("batch_size", Recipe.batch_size))}

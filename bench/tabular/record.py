@@ -70,14 +70,14 @@ def load(name: str, size: int, count: int, test_count: int) -> Images:
     held = count // 10
     if name == "shapes":
         sizes = ((count, 1), (held, 3), (test_count, 4))
-        train, held_out, test = (Split(*shapes._split(math.ceil(n / 8), seed)) for n, seed in sizes)
+        train, held_out, test = (Split.of(*shapes._split(math.ceil(n / 8), seed)) for n, seed in sizes)
         return Images(train, held_out, test, 8)
     dataset = data_images.load(name, image_size=size)
     train = dataset.train
     return Images(
-        Split(train.pixels[:count], train.labels[:count]),
-        Split(train.pixels[count : count + held], train.labels[count : count + held]),
-        Split(dataset.test.pixels[:test_count], dataset.test.labels[:test_count]),
+        Split.of(train.pixels[:count], train.labels[:count]),
+        Split.of(train.pixels[count : count + held], train.labels[count : count + held]),
+        Split.of(dataset.test.pixels[:test_count], dataset.test.labels[:test_count]),
         len(dataset.classes),
     )
 

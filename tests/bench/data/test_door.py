@@ -84,7 +84,7 @@ def tensors():
 """
     dataset = images.load(f"{written(tmp_path, extra)}:tensors")
     assert torch.equal(dataset.train.pixels, training_pixels())
-    assert dataset.train.pixels.is_contiguous()
+    assert dataset.train.packed.is_contiguous()
     assert dataset.train.labels.tolist() == [0, 1] * 15 + [-1] * 10
     assert dataset.test.labels.tolist() == [0, 1] * 5
 

@@ -82,7 +82,7 @@ def test_cifar10_is_read_as_torchvision_stores_it(cache, monkeypatch):
     assert torch.equal(dataset.train.pixels, stacked(arrays[:50]))
     assert torch.equal(dataset.test.pixels, stacked(arrays[50:]))
     assert dataset.train.labels.tolist() == [i % 10 for i in range(50)]
-    assert dataset.train.pixels.is_contiguous()
+    assert dataset.train.packed.is_contiguous()
 
     small = images.load("cifar10", image_size=16, limit=20)
     assert small.train.pixels.shape == (20, 3, 16, 16)

@@ -85,7 +85,7 @@ def test_a_data_set_of_any_size_is_opened_as_it_was_saved(labels, test, side):
 
     def split(labels: list[int]) -> Split:
         pixels = torch.randint(0, 256, (len(labels), 3, side, side), dtype=torch.uint8, generator=generator)
-        return Split(pixels, torch.tensor(labels))
+        return Split.of(pixels, torch.tensor(labels))
 
     dataset = Dataset("x", split(labels), split([0] * test), tuple("abcde"), "f", "", ())
     with tempfile.TemporaryDirectory() as folder:
@@ -142,7 +142,7 @@ import torch
 from bench.data import saved
 from bench.data.dataset import Dataset, Split
 def save(count, folder):
-    split = Split(torch.ones(count, 3, 224, 224, dtype=torch.uint8), torch.arange(count) % 4)
+    split = Split.of(torch.ones(count, 3, 224, 224, dtype=torch.uint8), torch.arange(count) % 4)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     saved.save(Dataset("x", split, split, tuple("abcd"), "0" * 64, "", ()), folder)
     return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / split.pixels.nbytes

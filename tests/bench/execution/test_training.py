@@ -33,7 +33,7 @@ def settings(tmp_path) -> TrainingSettings:
 
     def split(first: int, count: int) -> Split:
         pixels = torch.arange(first, first + count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 16, 16)
-        return Split(pixels.contiguous(), torch.arange(count) % 2)
+        return Split.of(pixels.contiguous(), torch.arange(count) % 2)
 
     saved.save(Dataset("tiny", split(0, 80), split(100, 20), ("a", "b"), "0" * 64, "", ()), tmp_path)
     return of("tiny", tmp_path, 16)
@@ -83,8 +83,8 @@ def test_no_more_images_ask_than_are_asked_for_and_of_each_class_its_share(setti
 
 def test_images_without_a_label_are_trained_on_and_neither_ask_nor_vote(tmp_path):
     labels = torch.tensor([-1, 0, -1, 1] * 5)
-    split = Split(torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8), labels)
-    dataset = Dataset("some", split, Split(split.pixels[:4], labels[1:2].repeat(4)), ("a", "b"), "0" * 64, "", ())
+    split = Split.of(torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8), labels)
+    dataset = Dataset("some", split, Split.of(split.pixels[:4], labels[1:2].repeat(4)), ("a", "b"), "0" * 64, "", ())
     saved.save(dataset, tmp_path)
     searched, confirmed = (build(trial(stage), of("some", tmp_path, 8)) for stage in ("search", "confirm"))
     assert len(searched.images) == len(confirmed.images) == 20
@@ -194,8 +194,10 @@ def test_half_a_batch_is_half_of_what_the_limit_leaves_and_never_less_than_two_i
 
 def saved_images(folder: Path, count: int) -> TrainingSettings:
     """The settings of a run on `count` training images of two classes."""
-    split = Split(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.arange(count) % 2)
-    saved.save(Dataset("blank", split, Split(split.pixels[:8], split.labels[:8]), ("a", "b"), "0" * 64, "", ()), folder)
+    split = Split.of(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.arange(count) % 2)
+    saved.save(
+        Dataset("blank", split, Split.of(split.pixels[:8], split.labels[:8]), ("a", "b"), "0" * 64, "", ()), folder
+    )
     return of("blank", folder, 8)
 
 
