@@ -16,10 +16,10 @@ class AMDIMEncoder(Encoder):
     """The authors' encoder: local features of 7x7 and 5x5 places, of which none has seen the whole image, and one
     global feature."""
 
-    def __init__(self, image_size: int, *, width: int, features: int, depth: int):
+    def __init__(self, image_size: int, channels: int, *, width: int, features: int, depth: int):
         super().__init__()
         self.local_width, self.width, self.name = width, features, f"amdim_{width}_{features}"
-        self.trunk = PatchTrunk(image_size, width, depth)
+        self.trunk = PatchTrunk(image_size, channels, width, depth)
         self.to_5 = nn.Sequential(*patch_block(width, width, 3, 1, depth))
         last = [Residual(width, features, 3), nn.BatchNorm2d(features)]
         self.to_1 = nn.Sequential(*patch_block(width, width, 3, 1, depth), *last)
@@ -87,13 +87,13 @@ class AMDIM(Method):
         self.views = (infomax_view(setting),) * 2
 
     @classmethod
-    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int) -> AMDIMEncoder:
+    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int, channels: int = 3) -> AMDIMEncoder:
         """The authors' encoder in their default, small setting, or an eighth as wide where a small one is asked for: an
         encoder whose padded convolutions see most of the image everywhere breaks the premise."""
         check_encoder(encoder)
         small = encoder in ("resnet8", "regnet_y_tiny")
         sizes = {"width": 64, "features": 128, "depth": 1} if small else {"width": 512, "features": 1024, "depth": 3}
-        return AMDIMEncoder(image_size, **sizes)
+        return AMDIMEncoder(image_size, channels, **sizes)
 
     def maps(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features to compare: [B, D], [B, D, 25], [B, D, 49]."""

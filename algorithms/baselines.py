@@ -13,8 +13,8 @@ class Pixels(Method):
     """kNN on the pixels themselves."""
 
     @classmethod
-    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int) -> Encoder:
-        return as_encoder(nn.Flatten(), "none", image_size)
+    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int, channels: int = 3) -> Encoder:
+        return as_encoder(nn.Flatten(), "none", image_size, channels)
 
 
 class RandomInitialisation(Method):

@@ -22,10 +22,11 @@ class CPCEncoder(Encoder):
     each encoded as if it were alone, and layer norm of each encoding: no batch norm, whose statistics would tell a
     patch of the others (CPC v2, section 4.1). An image's feature is the mean of its encodings."""
 
-    def __init__(self, image_size: int, *, width: int, depth: int):
+    def __init__(self, image_size: int, channels: int, *, width: int, depth: int):
         super().__init__()
         self.width, self.name = width, f"cpc_{width}"
-        self.trunk = nn.Sequential(PatchTrunk(image_size, width, depth), *patch_block(width, width, 2, 1, depth))
+        trunk = PatchTrunk(image_size, channels, width, depth)
+        self.trunk = nn.Sequential(trunk, *patch_block(width, width, 2, 1, depth))
         self.norm = nn.LayerNorm(width)
 
     def grid(self, images: Tensor) -> Tensor:
@@ -102,12 +103,12 @@ class CPC(Method):
         return narrowed(hyperparameters, width, "target_width") | {"prediction_rows": rows}
 
     @classmethod
-    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int) -> CPCEncoder:
+    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int, channels: int = 3) -> CPCEncoder:
         """An encoder of patches, small where a small one is asked for: in any other, places see their neighbours."""
         check_encoder(encoder)
         small = encoder in ("resnet8", "regnet_y_tiny")
         sizes = {"width": 128, "depth": 2} if small else {"width": 512, "depth": 3}
-        return CPCEncoder(image_size, **sizes)
+        return CPCEncoder(image_size, channels, **sizes)
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         grid = self.encoder.grid(views[0])

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from algorithms.encoders import EncoderFactory, build_encoder
 from algorithms.encoders.encoder import Encoder
+from algorithms.images.statistics import IMAGENET, Statistics
 from algorithms.images.view import View
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
-"""Call it for one pass over the training set, un-augmented and in order: (index [B], images [B, 3, S, S])."""
+"""Call it for one pass over the training set, un-augmented and in order: (index [B], images [B, C, S, S])."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Setting:
     epochs: int
     labels: Tensor | None = None
     """int64 [images]. Given to the supervised ceiling alone; a self-supervised method always gets None."""
+    statistics: Statistics = IMAGENET
+    """By which the images are normalised."""
 
     @property
     def steps(self) -> int:
@@ -59,9 +62,9 @@ class Method(nn.Module):
         self.encoder = encoder
 
     @classmethod
-    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int) -> Encoder:
+    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int, channels: int = 3) -> Encoder:
         """The encoder for a run that asks for this one. Methods whose premise needs another one override this."""
-        return build_encoder(encoder, image_size)
+        return build_encoder(encoder, image_size, channels)
 
     @classmethod
     def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
@@ -75,7 +78,7 @@ class Method(nn.Module):
         self.register_buffer(name, torch.tensor(float(value)))
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
-        """The loss [] of a batch: `views[v]` [B, 3, h_v, w_v] normalised images, `index` int64 [B] their places
+        """The loss [] of a batch: `views[v]` [B, C, h_v, w_v] normalised images, `index` int64 [B] their places
         in the training set."""
         raise TypeError(f"{type(self).__name__} has no loss: a method defines it.")
 
@@ -88,5 +91,5 @@ class Method(nn.Module):
 
     @property
     def judged_encoder(self) -> nn.Module:
-        """The network that is judged, and kept when training has ended: from images [B, 3, S, S] to features [B, D]."""
+        """The network that is judged, and kept when training has ended: from images [B, C, S, S] to features [B, D]."""
         return self.encoder

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from algorithms.encoders.encoder import Encoder, whole_patches
 from algorithms.images.augment import recoloured
+from algorithms.images.statistics import Normaliser
 from algorithms.images.view import View
 from algorithms.method import Batches, Method, Setting
 from algorithms.parts.heads import narrowed
@@ -65,6 +66,9 @@ class PIRL(Method):
     temperature: Tensor
     bank_momentum: Tensor
     jigsaw_weight: Tensor
+    images_mean: Tensor
+    images_std: Tensor
+    images_scale: Tensor
 
     def __init__(
         self,
@@ -96,6 +100,8 @@ class PIRL(Method):
         plain: dict[str, Any] = {"flip": 0.0, "jitter_probability": 0.0, "grayscale": 0.0}
         self.views = (View(setting.image_size, **colours), View(board, scale=(0.6, 1.0), **plain))
         self.patch_view = View(self.patch, scale=None, **colours)
+        for name, value in setting.statistics.on("cpu")._asdict().items():
+            self.register_buffer(f"images_{name}", value, persistent=False)
 
     @classmethod
     def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
@@ -115,7 +121,8 @@ class PIRL(Method):
         patches = cut(view, self.grid, self.patch)
         batch, count = patches.shape[:2]
         # vissl flips and colours every patch by itself: by their colours alone they would be known to belong together.
-        patches = recoloured(patches.flatten(0, 1), self.patch_view)
+        normaliser = Normaliser(self.images_mean, self.images_std, self.images_scale)
+        patches = recoloured(patches.flatten(0, 1), self.patch_view, normaliser)
         encoded = self.patch_head(self.encoder(patches)).view(batch, count, -1)
         order = torch.rand(batch, count, device=view.device).argsort(1)
         shuffled = encoded.gather(1, order[..., None].expand_as(encoded))

@@ -15,7 +15,7 @@ class SEER(SwAV):
     (STL-10's unlabelled images included), passed over as often as there are epochs."""
 
     @classmethod
-    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int) -> Encoder:
+    def build_encoder(cls, encoder: str | EncoderFactory, image_size: int, channels: int = 3) -> Encoder:
         """A RegNetY, whatever encoder is asked for: a tiny one in place of `resnet8`, else one of 400 MFLOP."""
         check_encoder(encoder)
-        return build_encoder("regnet_y_tiny" if encoder == "resnet8" else "regnet_y_400mf", image_size)
+        return build_encoder("regnet_y_tiny" if encoder == "resnet8" else "regnet_y_400mf", image_size, channels)

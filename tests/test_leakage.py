@@ -162,7 +162,7 @@ def test_an_image_that_is_judged_by_its_own_label_is_noticed(folders: dict[str, 
     trainer, _ = trained(folders["permuted"], "pixels")
     honest = trainer.evaluation
     leaking = Evaluation(
-        ResidentImages(torch.cat([honest.bank.packed, honest.queries.packed])),
+        ResidentImages(torch.cat([honest.bank.packed, honest.queries.packed]), honest.bank.statistics),
         torch.cat([honest.bank_labels, honest.query_labels]),
         honest.queries,
         honest.query_labels,

@@ -4,6 +4,7 @@ Everything is read from README.md, and every block of it must be known here, by 
 """
 
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -20,6 +21,7 @@ import torch
 import run_bench
 from algorithms import method_class
 from algorithms.images.augment import unaugmented
+from algorithms.images.statistics import Statistics
 from algorithms.images.store import pack
 from bench.commands.main import COMMANDS, ssl_bench
 from bench.execution import ray_cluster
@@ -201,7 +203,9 @@ def test_the_encoder_that_train_keeps_is_loaded_and_gives_the_features_that_were
     encoder = method_class("byol").build_encoder("resnet18", 64)
     encoder.load_state_dict(torch.load(kept / "encoder.pt"))
     pixels = pack(torch.load(kept / "images.pt"))
-    expected = encoder.eval()(unaugmented(pixels))
+    facts = json.loads((kept / "training.json").read_text())["facts"]
+    statistics = Statistics(tuple(facts["mean"]), tuple(facts["std"]))
+    expected = encoder.eval()(unaugmented(pixels, statistics.on("cpu")))
     assert torch.allclose(torch.load(kept / "features.pt"), expected, rtol=1e-3, atol=1e-4)
 
 

@@ -1,6 +1,7 @@
 """Encoders by name. PyTorch comes with the first that is built."""
 
 import difflib
+import inspect
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -30,9 +31,9 @@ ENCODERS = {
 """Every encoder by the name that the command line gives it, and the file in this folder that makes it, under that name,
 for images of `image_size` px."""
 
-EncoderFactory = Callable[[int], "nn.Module"]
+EncoderFactory = Callable[..., "nn.Module"]
 """A user's own encoder: makes the network, randomly initialised from the global generator or not, for images of so many
-px."""
+px; where it has a parameter `channels`, it is given their channels by that name."""
 
 
 def check_encoder(encoder: str | EncoderFactory) -> None:
@@ -47,9 +48,18 @@ def encoder_name(encoder: str | EncoderFactory) -> str:
     return encoder if isinstance(encoder, str) else getattr(encoder, "__name__", type(encoder).__name__)
 
 
-def build_encoder(encoder: str | EncoderFactory, image_size: int) -> "Encoder":
-    """The encoder for images of `image_size` px: the one of this name, randomly initialised from the global generator,
-    or the network that a user's own function makes.
+def made_by(factory: EncoderFactory, image_size: int, channels: int) -> "nn.Module":
+    """The network that a user's own function makes."""
+    try:
+        asked = "channels" in inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # such as of a class in C
+        asked = False
+    return factory(image_size, channels=channels) if asked else factory(image_size)
+
+
+def build_encoder(encoder: str | EncoderFactory, image_size: int, channels: int = 3) -> "Encoder":
+    """The encoder for images of `image_size` px and so many channels: the one of this name, randomly initialised from
+    the global generator, or the network that a user's own function makes.
 
     Raises ValueError, with the nearest names, for an unknown one, and for a network that is no encoder (`as_encoder`).
     """
@@ -58,7 +68,8 @@ def build_encoder(encoder: str | EncoderFactory, image_size: int) -> "Encoder":
     if not isinstance(encoder, str):
         from algorithms.encoders.encoder import as_encoder
 
-        return as_encoder(encoder(image_size), name, image_size)
-    network: Encoder = getattr(import_module(f"algorithms.encoders.{ENCODERS[name]}"), name)(image_size=image_size)
+        return as_encoder(made_by(encoder, image_size, channels), name, image_size, channels)
+    make = getattr(import_module(f"algorithms.encoders.{ENCODERS[name]}"), name)
+    network: Encoder = make(image_size=image_size, channels=channels)
     network.name, network.patch = name, getattr(network, "patch", 1)
     return network

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Encoder(nn.Module):
-    """A network from images [B, 3, S, S] to features [B, width], one row an image.
+    """A network from images [B, C, S, S] to features [B, width], one row an image.
 
     The base of our own; any other network is one as well once it has these attributes (`as_encoder`).
     """
@@ -24,13 +24,13 @@ class Encoder(nn.Module):
         def __call__(self, images: Tensor) -> Tensor: ...
 
 
-def as_encoder(network: nn.Module, name: str, image_size: int) -> Encoder:
+def as_encoder(network: nn.Module, name: str, image_size: int, channels: int = 3) -> Encoder:
     """The same network with an encoder's attributes. Its width is found by a pass of two images, in eval mode.
 
-    Raises ValueError where it gives anything but a row of features an image, such as a map, and where it has a `width`
-    that is another.
+    Raises ValueError where it does not take images of so many channels, where it gives anything but a row of features
+    an image, such as a map, and where it has a `width` that is another.
     """
-    width = _width(network, name, image_size)
+    width = _width(network, name, image_size, channels)
     declared = getattr(network, "width", width)
     if declared != width:
         raise ValueError(
@@ -42,11 +42,20 @@ def as_encoder(network: nn.Module, name: str, image_size: int) -> Encoder:
 
 
 @torch.no_grad()
-def _width(network: nn.Module, name: str, image_size: int) -> int:
+def _width(network: nn.Module, name: str, image_size: int, channels: int) -> int:
     parameter = next(network.parameters(), None)
-    images = torch.zeros(2, 3, image_size, image_size, device=None if parameter is None else parameter.device)
+    device = None if parameter is None else parameter.device
+    images = torch.zeros(2, channels, image_size, image_size, device=device)
     with evaluating(network):
-        found = network(images)
+        try:
+            found = network(images)
+        except RuntimeError as error:
+            if channels == 3:
+                raise
+            raise ValueError(
+                f"The encoder '{name}' does not take images of {channels} channels ({str(error).splitlines()[0]}); "
+                "give the function that makes it a parameter 'channels'."
+            ) from None
     if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
         kind = f"[{', '.join(map(str, found.shape))}]" if isinstance(found, Tensor) else f"a {type(found).__name__}"
         raise ValueError(

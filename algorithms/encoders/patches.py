@@ -41,10 +41,10 @@ class PatchTrunk(nn.Sequential):
 
     Images of another side than `trunk_side` are resized to it."""
 
-    def __init__(self, image_size: int, width: int, depth: int):
+    def __init__(self, image_size: int, channels: int, width: int, depth: int):
         image_side = side = trunk_side(image_size)
         width = width * 8 // side  # doubled each time that the map is halved
-        layers: list[nn.Module] = [nn.Conv2d(3, width, 3), nn.ReLU(inplace=True), Residual(width, width, 1)]
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3), nn.ReLU(inplace=True), Residual(width, width, 1)]
         side -= 2
         while side > 7:
             kernel = 2 if side == 14 else 4
@@ -54,7 +54,7 @@ class PatchTrunk(nn.Sequential):
         self.image_side = image_side
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, 3, S, S] -> [B, width, 7, 7]."""
+        """[B, channels, S, S] -> [B, width, 7, 7]."""
         if images.shape[-1] != self.image_side:
             images = F.interpolate(images, size=self.image_side, mode="bilinear", antialias=True)
         for layer in self:

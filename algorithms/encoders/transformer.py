@@ -14,12 +14,12 @@ class VisionTransformer(Encoder):
     """ViT (Dosovitskiy 2020, arXiv 2010.11929), pre-norm, class token as feature; positions are interpolated for
     crops of another size (DINO). Patches are 4 px for small images, else 16 px."""
 
-    def __init__(self, image_size: int, *, width: int, depth: int, heads: int):
+    def __init__(self, image_size: int, channels: int = 3, *, width: int, depth: int, heads: int):
         super().__init__()
         self.width = width
         self.patch = patch = 4 if image_size <= SMALL_IMAGE else 16
         self.side = image_size // patch
-        self.patches = nn.Conv2d(3, width, patch, stride=patch)
+        self.patches = nn.Conv2d(channels, width, patch, stride=patch)
         self.token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + self.side**2, width))
         layer = nn.TransformerEncoderLayer(

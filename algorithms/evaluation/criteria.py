@@ -155,7 +155,7 @@ def view_features(encoder: nn.Module, images: ImageStore, places: Tensor) -> Ten
     bfloat16 = precision.computes_bfloat16(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), evaluating(encoder):
         torch.manual_seed(0)
-        views = augment(images.gather(places), [view] * VIEWS)
+        views = augment(images.gather(places), [view] * VIEWS, images.statistics.on(device))
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             found = [encoder(each).float().flatten(1) for each in views]
     return torch.stack(found, 1)

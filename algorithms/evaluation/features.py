@@ -32,11 +32,11 @@ def raw_features(encoder: nn.Module, images: ImageStore, index: Tensor | None = 
     device = images.device
     encoder.to(device=device)
     encoder.to(memory_format=torch.channels_last)
-    bfloat16 = precision.computes_bfloat16(device)
+    bfloat16, normaliser = precision.computes_bfloat16(device), images.statistics.on(device)
     rows = []
     with evaluating(encoder):
         for part in (torch.arange(len(images), device=device) if index is None else index).split(BATCH):
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                found = encoder(unaugmented(images.gather(part)))
+                found = encoder(unaugmented(images.gather(part), normaliser))
             rows.append(found.float().flatten(1))
     return torch.cat(rows)

@@ -16,7 +16,7 @@ from algorithms.evaluation.neighbours import neighbours
 from algorithms.images.store import ImageStore
 
 Judge = Callable[[nn.Module], dict[str, float]]
-"""What judges a network from images [B, 3, S, S] to features, such as an encoder that a training has left or a method's
+"""What judges a network from images [B, C, S, S] to features, such as an encoder that a training has left or a method's
 `judged_encoder`: its figures, by the names of `algorithms.evaluation.metrics`."""
 
 PROTOCOLS = [(200, 0.1), (20, 0.07)]

@@ -12,23 +12,29 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from algorithms.images.colour import MEAN, STD, coloured, normalise, over_pixels
+from algorithms.images.colour import coloured, normalise, over_pixels
 from algorithms.images.geometry import resampled
+from algorithms.images.statistics import Normaliser
 from algorithms.images.view import Choice, View, draw
 
 
-def unaugmented(packed: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Images uint8 [B, H, 3, W] (`store.pack`), only normalised: [B, 3, H, W]."""
+def unaugmented(packed: Tensor, normaliser: Normaliser, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Images uint8 [B, H, C, W] (`store.pack`), only normalised: [B, C, H, W]."""
     images = packed.to(torch.float32).mul_(1 / 255)
-    return normalise([plane[:, None] for plane in images.unbind(2)], dtype)[0]
+    return normalise([plane[:, None] for plane in images.unbind(2)], normaliser, dtype)[0]
 
 
 def augment(
-    packed: Tensor, views: Sequence[View], *, shared_flip: bool = False, dtype: torch.dtype = torch.float32
+    packed: Tensor,
+    views: Sequence[View],
+    normaliser: Normaliser,
+    *,
+    shared_flip: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> list[Tensor]:
-    """Random views of images uint8 [B, H, 3, W] (`store.pack`).
+    """Random views of images uint8 [B, H, C, W] (`store.pack`).
 
-    Returns one tensor [B, 3, size, size] for each of `views`, normalised, channels-last. `shared_flip` flips
+    Returns one tensor [B, C, size, size] for each of `views`, normalised, channels-last. `shared_flip` flips
     all views of an image or none, with the first view's probability (AMDIM). Randomness comes from the
     device's default generator.
     """
@@ -39,24 +45,30 @@ def augment(
         places = [place for place, view in enumerate(views) if (view.size, view.translate > 0) == kind]
         choice = draw([views[place] for place in places], batch, side, packed.device, flip)
         size, translate = kind
-        made.update(zip(places, render(packed, choice, size, translate, dtype), strict=True))
+        made.update(zip(places, render(packed, choice, size, normaliser, translate, dtype), strict=True))
     return [made[place] for place in range(len(views))]
 
 
-def recoloured(images: Tensor, view: View) -> Tensor:
-    """Normalised images [N, 3, h, h], such as patches of a view, each flipped and coloured by itself as `view` says.
+def recoloured(images: Tensor, view: View, normaliser: Normaliser) -> Tensor:
+    """Normalised images [N, C, h, h], such as patches of a view, each flipped and coloured by itself as `view` says.
     Raises ValueError for a view that crops or shifts."""
     if view.scale or view.translate:
         raise ValueError("recoloured images stay whole; the view's scale must be None and its translate 0")
     choice = draw([view], len(images), images.shape[-1], images.device)
-    planes = [(plane * std).add_(mean) for plane, mean, std in zip(images.unbind(1), MEAN, STD, strict=True)]
+    of_channels = zip(images.unbind(1), normaliser.mean, normaliser.std, strict=True)
+    planes = [(plane * std).add_(mean) for plane, mean, std in of_channels]
     planes = [torch.where(over_pixels(choice.flip), plane.flip(-1), plane) for plane in planes]
-    return normalise([plane[:, None] for plane in coloured(planes, choice)], images.dtype)[0]
+    return normalise([plane[:, None] for plane in coloured(planes, choice)], normaliser, images.dtype)[0]
 
 
 def render(
-    packed: Tensor, choice: Choice, size: int, translate: bool = False, dtype: torch.dtype = torch.float32
+    packed: Tensor,
+    choice: Choice,
+    size: int,
+    normaliser: Normaliser,
+    translate: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> list[Tensor]:
-    """The views that `choice` describes, as `augment` returns them, of images uint8 [B, H, 3, W]."""
+    """The views that `choice` describes, as `augment` returns them, of images uint8 [B, H, C, W]."""
     planes = coloured(resampled(packed, choice, size, translate), choice)
-    return normalise([plane.view(len(packed), -1, size, size) for plane in planes], dtype)
+    return normalise([plane.view(len(packed), -1, size, size) for plane in planes], normaliser, dtype)

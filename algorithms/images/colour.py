@@ -1,8 +1,8 @@
 """Colour jitter, grayscale, blur, solarization and normalisation of views.
 
-Colour operations are a few linear blends, with factors that leave a view as it is where an operation is off. The red,
-green and blue planes, [n, size, size] each with values 0 .. 1, are separate tensors: a compiler fuses a formula of all
-three into one pass over them.
+Colour operations are a few linear blends, with factors that leave a view as it is where an operation is off. The planes
+of an image's channels, [n, size, size] each with values 0 .. 1, are separate tensors: a compiler fuses a formula of all
+into one pass over them. Three channels are red, green and blue; saturation, hue and grayscale leave others as they are.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,12 +12,9 @@ import torch
 from torch import Tensor
 
 from algorithms.images.geometry import pixel_numbers, resample
+from algorithms.images.statistics import Normaliser
 from algorithms.images.view import Choice, Jitter
 
-# ImageNet's statistics, as lightly, solo-learn and torchvision's reference code use for all natural images.
-# BatchNorm follows the first convolution, so that a data set's own statistics would change little.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 LUMINANCE = (0.2989, 0.587, 0.114)  # torchvision's weights of red, green, blue
 
 Number = TypeVar("Number", int, Tensor)
@@ -26,8 +23,8 @@ Number = TypeVar("Number", int, Tensor)
 def coloured(planes: list[Tensor], choice: Choice) -> list[Tensor]:
     """Jitter, grayscale, blur and solarization."""
     if choice.jitter is not None:
-        planes = _jitter(planes, choice.jitter)
-    if choice.grayscale is not None:
+        planes = _jitter(planes, choice.jitter) if len(planes) == 3 else _jitter_bands(planes, choice.jitter)
+    if choice.grayscale is not None and len(planes) == 3:
         planes = _where(choice.grayscale, _grayscale, planes)
     if choice.blur is not None and choice.sigma is not None:
         planes = _where(choice.blur, _blur, planes, choice.sigma)
@@ -97,6 +94,25 @@ def _jitter(planes: list[Tensor], jitter: Jitter) -> list[Tensor]:
     return planes
 
 
+def _jitter_bands(planes: list[Tensor], jitter: Jitter) -> list[Tensor]:
+    """Brightness and contrast alone, in each view's order: contrast blends each channel with its own mean."""
+    brightness, contrast = (
+        over_pixels(torch.where(jitter.on, factor, 1.0)) for factor in (jitter.brightness, jitter.contrast)
+    )
+    first, second, _ = _order_of_three(jitter.order % 6)
+    # Of the two, which comes first: where saturation does, what follows it.
+    contrast_first = over_pixels((first == 1) | ((first == 2) & (second == 1)))
+
+    def blended(plane: Tensor) -> Tensor:
+        return (plane * contrast + (1 - contrast) * plane.mean((1, 2), keepdim=True)).clamp_(0, 1)
+
+    made = []
+    for plane in planes:
+        plane = torch.where(contrast_first, blended(plane), (plane * brightness).clamp_(0, 1))
+        made.append(torch.where(contrast_first, (plane * brightness).clamp_(0, 1), blended(plane)))
+    return made
+
+
 def _luminance(planes: list[Tensor]) -> Tensor:
     red, green, blue = planes
     return (red * LUMINANCE[0]).add_(green, alpha=LUMINANCE[1]).add_(blue, alpha=LUMINANCE[2])
@@ -151,13 +167,14 @@ def _solarize(planes: list[Tensor]) -> list[Tensor]:
     return [torch.where(plane >= 0.5, 1 - plane, plane) for plane in planes]
 
 
-def normalise(planes: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """Planes, here [B, V, S, S], less MEAN, divided by STD: V tensors [B, 3, S, S], channels-last."""
+def normalise(planes: Sequence[Tensor], normaliser: Normaliser, dtype: torch.dtype) -> list[Tensor]:
+    """Planes of C channels, here [B, V, S, S]: V tensors [B, C, S, S], normalised, channels-last."""
     channels = [
-        plane.sub_(mean).mul_(1 / std).transpose(0, 1) for plane, mean, std in zip(planes, MEAN, STD, strict=True)
+        plane.sub_(mean).mul_(scale).transpose(0, 1)
+        for plane, mean, scale in zip(planes, normaliser.mean, normaliser.scale, strict=True)
     ]
     if eager_on_cpu(channels[0]):  # several times faster than torch.stack there
-        output = torch.empty(*channels[0].shape, 3, dtype=dtype)
+        output = torch.empty(*channels[0].shape, len(channels), dtype=dtype)
         for i, channel in enumerate(channels):
             output[..., i].copy_(channel)
     else:

@@ -8,7 +8,7 @@ from algorithms.images.view import Choice
 
 
 def resampled(images: Tensor, choice: Choice, size: int, translate: bool) -> list[Tensor]:
-    """Crop (or shift), resize and flip: uint8 [B, H, 3, W] -> planes of all views of all images."""
+    """Crop (or shift), resize and flip: uint8 [B, H, C, W] -> planes of all views of all images."""
     side = images.shape[1]
     place = torch.arange(size, device=images.device, dtype=torch.float32).expand(len(choice.flip), size)
     mirrored = torch.where(choice.flip[:, None], size - 1 - place, place)
@@ -26,12 +26,13 @@ def resampled(images: Tensor, choice: Choice, size: int, translate: bool) -> lis
 
 
 def resample(images: Tensor, vertical: Tensor, horizontal: Tensor) -> list[Tensor]:
-    """[B, H, 3, W] by the matrices [n, h, H] and [n, w, W], n a multiple of B -> planes [n, h, w]."""
+    """[B, H, C, W] by the matrices [n, h, H] and [n, w, W], n a multiple of B -> planes [n, h, w]."""
     n, height, side = vertical.shape
+    channels = images.shape[2]
     views = n // max(1, len(images))  # of no image, where no view is blurred
     rows = torch.bmm(vertical.view(len(images), views * height, side), images.flatten(2))
-    both = torch.bmm(rows.view(n, height * 3, images.shape[3]), horizontal.transpose(1, 2))
-    return [plane.contiguous() for plane in both.view(n, height, 3, horizontal.shape[1]).unbind(2)]
+    both = torch.bmm(rows.view(n, height * channels, images.shape[3]), horizontal.transpose(1, 2))
+    return [plane.contiguous() for plane in both.view(n, height, channels, horizontal.shape[1]).unbind(2)]
 
 
 def pixel_numbers(side: int, like: Tensor) -> Tensor:

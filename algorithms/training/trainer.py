@@ -36,7 +36,7 @@ class Trainer:
     the same to the last bit (on a CPU, and on CUDA with `deterministic`), because the random numbers of an epoch
     depend on `seed` and the epoch alone.
 
-    `images`: uint8 [N, 3, S, S], which are put on the `device`, or an `ImageStore`, whose device is the training's.
+    `images`: uint8 [N, C, S, S], which are put on the `device`, or an `ImageStore`, whose device is the training's.
     `encoder`: a name, or a function that makes one's own for an image size. `hyperparameters`: those of `Recipe` and
     of the method's constructor. `evaluation` judges the epochs in `evaluate_at` (default: the last). `labels` are for
     the supervised ceiling alone. A head, a queue or a batch that is too large for the encoder or the data set is cut
@@ -68,23 +68,21 @@ class Trainer:
         self._occupied = torch.cuda.memory_allocated(self.device) if on_gpu else 0
         self.bfloat16 = precision.computes_bfloat16(self.device)
         self.images: ImageStore = ResidentImages.of(images, device) if isinstance(images, Tensor) else images
-        if self.images.channels != 3:
-            raise ValueError(
-                f"The images have {self.images.channels} channels; they must have three: red, green, blue."
-            )
+        self.normaliser = self.images.statistics.on(device)
         self.seed, self.epochs, self.epoch = seed, epochs, 0
         self.evaluation, self.evaluate_at = evaluation, set(evaluate_at or [epochs])
 
         torch.manual_seed(seed)
         count, size = len(self.images), self.images.image_size
-        network = method.build_encoder(encoder, size)
+        network = method.build_encoder(encoder, size, self.images.statistics.channels)
         self.hyperparameters = effective_hyperparameters(method, hyperparameters, width=network.width, images=count)
         """All that the training has, as they are in effect."""
         recipe = Recipe(**{name: value for name, value in self.hyperparameters.items() if name in RECIPE})
         own = {name: value for name, value in self.hyperparameters.items() if name not in RECIPE}
         self.batch_size = recipe.batch_size
         self.steps = count // self.batch_size
-        self.method = method(Setting(count, size, self.batch_size, epochs, labels), network, **own)
+        setting = Setting(count, size, self.batch_size, epochs, labels, self.images.statistics)
+        self.method = method(setting, network, **own)
         self.method.to(self.device).to(memory_format=torch.channels_last).train()
         constant = self.method.constant_learning_rate
         groups = parameter_groups(self.method, constant, decay_norms=recipe.decay_norms)
@@ -115,6 +113,7 @@ class Trainer:
             "batch_size": self.batch_size,
             "hyperparameters": differing(hyperparameters, self.hyperparameters),
             "device": precision.device_name(self.device),
+            **self.images.statistics._asdict(),
         }
         """What a reader of the result needs to know of the training that is the same in every epoch."""
         if on_gpu:
@@ -125,13 +124,13 @@ class Trainer:
             yield self.train_epoch()
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass over the training set, in order, un-augmented: (index [B], images [B, 3, S, S])."""
+        """One pass over the training set, in order, un-augmented: (index [B], images [B, C, S, S])."""
         parts = list(torch.arange(len(self.images), device=self.device).split(1024))
         if len(parts) > 1 and len(parts[-1]) == 1:  # of a single image, batch norm cannot take the variance
             parts[-2:] = [torch.cat(parts[-2:])]
         for index in parts:
             with self.autocast():
-                yield index, unaugmented(self.images.gather(index))
+                yield index, unaugmented(self.images.gather(index), self.normaliser)
 
     def autocast(self) -> torch.autocast:
         """Matrix products and convolutions in bfloat16 where the device computes in it; weights stay in float32."""
@@ -146,8 +145,9 @@ class Trainer:
         self.method.before_epoch(self.epoch, self.batches)
         order = torch.randperm(len(self.images), device=self.device)
         if self.optimizer.groups:
-            for step in range(self.steps):
-                self.losses[step] = self.step(order[step * self.batch_size : (step + 1) * self.batch_size])
+            batches = order[: self.steps * self.batch_size].view(self.steps, self.batch_size)
+            for step, images in enumerate(self.images.batches(batches)):
+                self.losses[step] = self.step_on(images, batches[step])
         loss = self.losses.mean().item()
         trained = self.clock()
         self.epoch += 1
@@ -167,12 +167,14 @@ class Trainer:
 
     def step(self, index: Tensor) -> Tensor:
         """One optimiser step on the images at `index` [B]; the loss [], detached."""
-        # Gathered outside of the compiled step: a store may do what no graph can.
-        images = self.images.gather(index)
+        return self.step_on(self.images.gather(index), index)
+
+    def step_on(self, images: Tensor, index: Tensor) -> Tensor:
+        """`step` on images that are gathered, outside of the compiled step: a store may do what no graph can."""
         return self.compiled(self, images, index) if self.compiled else self.plain_step(images, index)
 
     def plain_step(self, images: Tensor, index: Tensor) -> Tensor:
-        """`step` on images that are gathered, never compiled."""
+        """`step_on`, never compiled."""
         loss = self.forward(self.augmented(images), index)
         self.update(self.gradients(loss))
         self.finish()
@@ -181,8 +183,8 @@ class Trainer:
     # The phases of a step, each by itself so that a profile can time them.
 
     def augmented(self, images: Tensor) -> list[Tensor]:
-        """The views that the method wants of packed images uint8 [B, S, 3, S]."""
-        return augment(images, self.method.views, shared_flip=self.method.shared_flip)
+        """The views that the method wants of packed images uint8 [B, S, C, S]."""
+        return augment(images, self.method.views, self.normaliser, shared_flip=self.method.shared_flip)
 
     def forward(self, views: list[Tensor], index: Tensor) -> Tensor:
         """The loss [], with its graph."""

@@ -203,6 +203,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         dataset=dataset.name,
         dataset_fingerprint=dataset.fingerprint,
         image_size=size,
+        channels=dataset.train.channels,
         encoder=encoder,
         encoder_door=encoder_door,
         device="cuda" if on_gpu else "cpu",

@@ -3,12 +3,13 @@ encoder."""
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import nn
 
 from algorithms import BASELINES, METHODS, method_class
+from algorithms.encoders import EncoderFactory, made_by
 from algorithms.method import Method
 from bench import doors
 from bench.errors import UserError
@@ -16,8 +17,8 @@ from bench.execution.settings import TrainingSettings
 from bench.search import space
 from bench.search.space import SearchSpace
 
-Encoder = str | Callable[[int], nn.Module]
-"""A name of ours, or what makes a network for images of so many px."""
+Encoder = str | EncoderFactory
+"""A name of ours, or what makes a network for images of so many px and channels."""
 OTHERWISE = "give package.module:Class or file.py:Class"
 
 
@@ -70,10 +71,10 @@ def width(settings: TrainingSettings, of: type[Method], image_size: int) -> int:
     none."""
     ours = settings.encoder_door is None
     with torch.device("meta") if ours else contextlib.nullcontext():  # no more is asked for
-        return int(of.build_encoder(encoder(settings), image_size).width)
+        return int(of.build_encoder(encoder(settings), image_size, settings.channels).width)
 
 
-def load_encoder(door: str) -> Callable[[int], nn.Module]:
+def load_encoder(door: str) -> EncoderFactory:
     """What makes the network behind a door, under the name that tables have for it. Raises UserError, as does what it
     gives where the user's own code fails."""
     otherwise = "give package.module:function or file.py:function, called as function(image_size)"
@@ -81,9 +82,9 @@ def load_encoder(door: str) -> Callable[[int], nn.Module]:
     if not callable(found):
         raise UserError(f"the encoder {door!r} is no function; {otherwise}")
 
-    def make(image_size: int) -> nn.Module:
+    def make(image_size: int, channels: int = 3) -> nn.Module:
         try:
-            network = found(image_size)
+            network = made_by(found, image_size, channels)
         except Exception as error:
             raise doors.refused("encoder", door, "be made", error, otherwise) from error
         if not isinstance(network, nn.Module):

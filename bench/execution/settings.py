@@ -22,6 +22,8 @@ class TrainingSettings:
     """As PyTorch calls it: `cpu`, `cuda`."""
     data: str = field(metadata=HERE)
     """A folder of `bench.data.saved.save`."""
+    channels: int = field(default=3, metadata=HERE)
+    """Of the images, which the fingerprint identifies."""
     compile: bool | None = None
     """Whether steps are compiled; None before that is decided."""
     batch_size: int | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from algorithms.evaluation.features import BATCH, encode
 from algorithms.evaluation.knn import Evaluation, LeaveOneOut
-from algorithms.images.store import ResidentImages, pack
+from algorithms.images.store import ResidentImages
 from algorithms.training.process import keep_freed_memory
 from algorithms.training.recipe import Recipe, batch_size_for, differing, effective_hyperparameters
 from algorithms.training.trainer import Trainer
@@ -39,7 +39,7 @@ def training_images(folder: str, device: str) -> tuple[ResidentImages, Tensor]:
     """What every stage trains on, and their labels, on the device; kept in a warm worker, on a CPU as parts of the
     saved file that all workers share."""
     train = saved.open_saved(folder).train
-    return ResidentImages(pack(train.pixels).to(device)), train.labels.to(device)
+    return ResidentImages.of(train.pixels, device), train.labels.to(device)
 
 
 @functools.lru_cache(maxsize=1)
@@ -56,8 +56,8 @@ def on_test_images(folder: str, device: str) -> Evaluation:
     """What judges on the test images, with the labelled training images as the bank."""
     images, labels = training_images(folder, device)
     dataset, labelled = saved.open_saved(folder), labels >= 0
-    bank = images if bool(labelled.all()) else ResidentImages(images.packed[labelled])
-    queries = ResidentImages(pack(dataset.test.pixels).to(device))
+    bank = images if bool(labelled.all()) else ResidentImages(images.packed[labelled], images.statistics)
+    queries = ResidentImages.of(dataset.test.pixels, device, images.statistics)
     return Evaluation(bank, labels[labelled], queries, dataset.test.labels.to(device), len(dataset.classes))
 
 

@@ -59,10 +59,11 @@ from typing import Any
 
 from bench.errors import UserError
 
-FORMAT = 5
-READABLE = (1, 2, 3, 4, 5)
-"""Runs of formats 1 to 4 can be read, but not continued: their search trials had seeds of their own, and those of 1 to
-3 were trained on nine tenths of the training images and judged on the others. The methods of formats 1 and 2 had other
+FORMAT = 6
+READABLE = (1, 2, 3, 4, 5, 6)
+"""Runs of formats 1 to 5 can be read, but not continued: their images were normalised by ImageNet's mean and deviation.
+The search trials of 1 to 4 had seeds of their own, and those of 1 to 3 were trained on nine tenths of the training
+images and judged on the others. The methods of formats 1 and 2 had other
 recipes and heads, and one recipe each, where ours may stand beside the published one; format 1, that of version 0.1,
 also recorded batch sizes, effective hyper-parameters and failures otherwise."""
 
@@ -119,10 +120,10 @@ def read_own_events(path: str | Path) -> tuple[list[dict[str, Any]], int]:
     """`read_events` of a run that is to be continued. Raises UserError also where an earlier version began it."""
     events, good = read_events(path)
     if events and (found := events[0]["format"]) != FORMAT:
-        otherwise = "had seeds of their own" if found == 4 else "were judged on images held out"
+        otherwise = {4: "had seeds of their own", 5: "saw images normalised otherwise"}
+        why = otherwise.get(found, "were judged on images held out")
         raise UserError(
-            f"{Path(path).parent} holds a run that an earlier version began (format {found}) and whose trials "
-            f"{otherwise}; continue it with that version, or use --fresh to begin it anew, or --run-dir for another "
-            "place"
+            f"{Path(path).parent} holds a run that an earlier version began (format {found}) and whose trials {why}; "
+            "continue it with that version, or use --fresh to begin it anew, or --run-dir for another place"
         )
     return events, good

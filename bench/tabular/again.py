@@ -18,6 +18,7 @@ from algorithms import method_class
 from algorithms.evaluation.criteria import criteria
 from algorithms.evaluation.features import raw_features
 from algorithms.evaluation.metrics import CLUSTER_LEARNABILITY, INSTANCE_ACCURACY
+from algorithms.images.statistics import IMAGENET
 from algorithms.images.store import ResidentImages
 from algorithms.training.process import keep_freed_memory
 from algorithms.training.trainer import Trainer
@@ -60,7 +61,7 @@ def main() -> None:
         left = left[left.method.isin(options.methods.split(","))]
     for number, row in enumerate(left.itertuples(), 1):
         of = load(options.dataset, row.image_size, row.images, 8)
-        images = ResidentImages.of(of.train.pixels)
+        images = ResidentImages.of(of.train.pixels, statistics=IMAGENET)
         for name, value in train(row, images).items():
             table.loc[row.Index, name] = value
         if number % 4 == 0 or number == len(left):

@@ -33,6 +33,7 @@ from algorithms.evaluation.criteria import criteria
 from algorithms.evaluation.features import encode, raw_features
 from algorithms.evaluation.knn import PROTOCOLS, knn_predict
 from algorithms.evaluation.metrics import FEATURE_STD
+from algorithms.images.statistics import IMAGENET
 from algorithms.images.store import ResidentImages
 from algorithms.training.process import keep_freed_memory
 from algorithms.training.trainer import Trainer
@@ -87,7 +88,9 @@ class Judges:
 
     def __init__(self, images: Images) -> None:
         self.images = images
-        self.stores = [ResidentImages.of(each.pixels) for each in (images.train, images.held_out, images.test)]
+        # ImageNet's statistics, with which the tables were recorded, whatever the images.
+        every = (images.train, images.held_out, images.test)
+        self.stores = [ResidentImages.of(each.pixels, statistics=IMAGENET) for each in every]
         labels = images.train.labels.numpy()
         self.few: dict[str, Tensor] = {}
         for each in LABELS:

@@ -5,6 +5,7 @@ import torch
 
 from algorithms.amdim import AMDIM, multiscale_nce
 from algorithms.images.augment import augment
+from algorithms.images.statistics import IMAGENET
 from algorithms.images.store import pack
 from algorithms.method import Setting
 
@@ -151,7 +152,7 @@ def test_both_views_share_one_flip_and_nothing_else():
     torch.manual_seed(0)
     method = make()
     ramp = torch.arange(16).expand(64, 3, 16, 16).to(torch.uint8) * 15
-    first, second = augment(pack(ramp), method.views, shared_flip=method.shared_flip)
+    first, second = augment(pack(ramp), method.views, IMAGENET.on("cpu"), shared_flip=method.shared_flip)
 
     def flipped(view):
         return (view[..., :4].mean((1, 2, 3)) - view[..., -4:].mean((1, 2, 3))) > 0

@@ -6,10 +6,13 @@ import torch.nn.functional as F
 
 from algorithms.encoders import build_encoder
 from algorithms.images.augment import augment, unaugmented
+from algorithms.images.statistics import IMAGENET
 from algorithms.images.store import pack
 from algorithms.images.view import View
 from algorithms.method import Setting
 from algorithms.pirl import PIRL, cut, noise_contrastive
+
+NORMALISER = IMAGENET.on("cpu")
 
 
 def make(images=64, size=16, encoder="resnet8", **changes) -> PIRL:
@@ -99,10 +102,10 @@ def test_every_patch_is_flipped_and_coloured_by_itself_and_the_board_is_not():
     torch.manual_seed(0)
     method = make()
     one_colour = torch.tensor([200, 120, 40], dtype=torch.uint8)[:, None, None].expand(64, 3, 16, 16)
-    _, board = augment(pack(one_colour), method.views)
-    torch.testing.assert_close(board, unaugmented(pack(one_colour[:1]))[..., :1, :1].expand_as(board))
+    _, board = augment(pack(one_colour), method.views, NORMALISER)
+    torch.testing.assert_close(board, unaugmented(pack(one_colour[:1]), NORMALISER)[..., :1, :1].expand_as(board))
     ramp = torch.linspace(-1, 1, board.shape[-1]).expand_as(board)
-    _, second = augment(pack((torch.arange(16) * 15).to(torch.uint8).expand_as(one_colour)), method.views)
+    _, second = augment(pack((torch.arange(16) * 15).to(torch.uint8).expand_as(one_colour)), method.views, NORMALISER)
     assert bool((second.diff(dim=-1) > -1e-4).all())
 
     seen = []

@@ -18,7 +18,7 @@ from peers import loader
 from timing import about_this_machine, interleave, medians, print_table, ratios
 
 from algorithms.images.augment import augment
-from algorithms.images.colour import MEAN, STD
+from algorithms.images.statistics import IMAGENET
 from algorithms.images.store import pack
 from algorithms.images.view import View
 from algorithms.training.process import keep_freed_memory
@@ -49,7 +49,7 @@ def main():
         K.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
         K.RandomGrayscale(p=0.2),
         *([K.RandomGaussianBlur((23, 23), (0.1, 2.0), p=arguments.blur)] if arguments.blur else []),
-        K.Normalize(torch.tensor(MEAN), torch.tensor(STD)),
+        K.Normalize(*map(torch.tensor, IMAGENET)),
     )
     transform = SimCLRTransform(size, cj_strength=0.5, gaussian_blur=arguments.blur)
     loaders = {workers: loader(images, transform, batch, workers) for workers in (2, 0)}
@@ -61,7 +61,7 @@ def main():
         "lightly, DataLoader 2 workers": lambda: [None for _ in loaders[2]],
         "lightly, DataLoader 0 workers": lambda: [None for _ in loaders[0]],
         "kornia (one order a batch)": through(lambda i: batched(torch.cat([images[i] / 255] * 2))),
-        "ours, eager": through(lambda i: augment(pixels[i], views)),
+        "ours, eager": through(lambda i: augment(pixels[i], views, IMAGENET.on("cpu"))),
         "ours, compiled": through(lambda i: compiled(pixels[i], views)),
     }
     if arguments.no_compile:

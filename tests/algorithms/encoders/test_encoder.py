@@ -78,7 +78,7 @@ def test_the_width_is_found_without_memory_or_work():
 def test_every_method_trains_with_a_users_encoder_or_the_one_that_its_premise_needs(name: str, monkeypatch):
     if name in ("amdim", "cpc", "seer"):  # small ones of theirs, which take no time
         own = method_class(name).build_encoder
-        monkeypatch.setattr(method_class(name), "build_encoder", lambda encoder, size: own("resnet8", size))
+        monkeypatch.setattr(method_class(name), "build_encoder", lambda encoder, *size: own("resnet8", *size))
     pixels, labels = torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8), torch.arange(32) % 4
     stored = ResidentImages.of(pixels)
     made = Trainer(

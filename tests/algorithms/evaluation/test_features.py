@@ -27,7 +27,7 @@ def test_an_encoder_that_was_kept_is_judged_as_its_training_was(name: str, monke
     """To the last bit, from its state dict alone, in whatever the device computes in."""
     monkeypatch.setattr(precision, "computes_bfloat16", lambda device: True)
     store = ResidentImages.of(images())
-    evaluation = Evaluation(store, LABELS, ResidentImages(store.packed[:20]), LABELS[:20], 4)
+    evaluation = Evaluation(store, LABELS, ResidentImages(store.packed[:20], store.statistics), LABELS[:20], 4)
     trainer = Trainer(
         method_class(name),
         store,
@@ -65,6 +65,6 @@ def test_features_are_of_the_images_asked_for_normalised_and_in_eval_mode():
     found = encode(network, store, index)
     assert network.training
     assert not network[1].training
-    expected = F.normalize(network.eval()(unaugmented(store.gather(index))), dim=1)
+    expected = F.normalize(network.eval()(unaugmented(store.gather(index), store.statistics.on("cpu"))), dim=1)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(encode(network, store)[index], expected)

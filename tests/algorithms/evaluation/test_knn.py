@@ -13,6 +13,7 @@ from algorithms.baselines import Pixels
 from algorithms.evaluation import choosing, knn
 from algorithms.evaluation.features import encode, raw_features
 from algorithms.evaluation.knn import Evaluation, LeaveOneOut, knn_predict, purity
+from algorithms.images.statistics import IMAGENET
 from algorithms.images.store import ResidentImages
 from algorithms.method import Method, Setting
 
@@ -88,7 +89,7 @@ class Judged(Method):
     """A small network with batch norm."""
 
     @classmethod
-    def build_encoder(cls, name, image_size):
+    def build_encoder(cls, name, image_size, channels=3):
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         network.width = 4
         return network
@@ -128,7 +129,7 @@ def test_a_representation_that_is_one_point_has_no_spread_and_a_healthy_one_has(
 def test_few_queries_are_judged_and_no_collapse_is_seen_in_their_likeness(queries: int):
     method = judged()
     whole = evaluation()
-    alone = ResidentImages(whole.bank.packed[:1].repeat(queries, 1, 1, 1))
+    alone = ResidentImages(whole.bank.packed[:1].repeat(queries, 1, 1, 1), whole.bank.statistics)
     alike = Evaluation(whole.bank, whole.bank_labels, alone, torch.zeros(queries), 3)
     found = alike(method.encoder)
     assert ("purity_20" not in found) == (queries == 1)
@@ -152,7 +153,7 @@ def test_features_that_are_not_finite_score_nothing():
 def leave_one_out(labels: torch.Tensor, queries: list[int] | None = None, pixels: torch.Tensor | None = None):
     """Among images of these labels, of which these of the labelled ones ask; all, unless it is told."""
     asking = range(int((labels >= 0).sum())) if queries is None else queries
-    stored = ResidentImages.of(images(len(labels)) if pixels is None else pixels)
+    stored = ResidentImages.of(images(len(labels)) if pixels is None else pixels, statistics=IMAGENET)
     return LeaveOneOut(stored, labels, max(1, int(labels.max()) + 1), torch.tensor([*asking], dtype=torch.long))
 
 

@@ -3,9 +3,11 @@
 import torch
 
 from algorithms.images.augment import render
-from algorithms.images.colour import MEAN, STD
+from algorithms.images.statistics import IMAGENET
 from algorithms.images.store import pack
 from algorithms.images.view import Choice, Jitter
+
+NORMALISER = IMAGENET.on("cpu")
 
 
 def images(n: int, side: int, seed: int = 0) -> torch.Tensor:
@@ -35,11 +37,11 @@ def jitter(brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0, order=0, on=Tr
 
 def shown(output: torch.Tensor) -> torch.Tensor:
     """Without the normalisation: [n, 3, size, size] in 0 .. 1."""
-    return output * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    return output * NORMALISER.std[:, None, None] + NORMALISER.mean[:, None, None]
 
 
 def made(pictures: torch.Tensor, choice: Choice, size: int, translate: bool = False) -> torch.Tensor:
-    return shown(render(pack(pictures), choice, size, translate)[0])
+    return shown(render(pack(pictures), choice, size, NORMALISER, translate)[0])
 
 
 def assert_same(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-5):

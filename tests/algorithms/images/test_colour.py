@@ -12,7 +12,7 @@ from algorithms.images.augment import render, unaugmented
 from algorithms.images.colour import jitter_order
 from algorithms.images.store import pack
 from algorithms.images.view import SIGMA
-from tests.algorithms.images.pictures import assert_same, choose, images, jitter, made
+from tests.algorithms.images.pictures import NORMALISER, assert_same, choose, images, jitter, made
 
 few = settings(max_examples=25)
 FACTOR = st.floats(0.0, 2.0)
@@ -65,8 +65,8 @@ def test_blur_equals_torchvisions_with_the_widest_kernel(side, sigma):
 def test_the_least_blur_leaves_an_image_as_it_is():
     for side in (1, 2, 33, 96):
         pictures = images(2, side)
-        (blurred,) = render(pack(pictures), choose(2, side, blur=True, sigma=SIGMA[0] * side), side)
-        assert torch.equal(blurred, unaugmented(pack(pictures)))
+        (blurred,) = render(pack(pictures), choose(2, side, blur=True, sigma=SIGMA[0] * side), side, NORMALISER)
+        assert torch.equal(blurred, unaugmented(pack(pictures), NORMALISER))
 
 
 def test_blur_grayscale_and_solarize_equal_torchvisions_where_they_are_on_and_do_nothing_elsewhere():

@@ -1,11 +1,16 @@
 """Where images are kept: what a store gives, and that trainings and evaluations take any."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 from algorithms import method_class
 from algorithms.evaluation.knn import Evaluation
-from algorithms.images.store import ImageStore, ResidentImages, pack, unpack
+from algorithms.images.statistics import measure
+from algorithms.images.store import AHEAD, ImageStore, MappedImages, ResidentImages, ahead, pack, unpack
 from algorithms.training.trainer import Trainer
 from bench.search.space import load
 
@@ -13,19 +18,23 @@ from bench.search.space import load
 class Gathered:
     """A store of a user's own, which keeps no tensor on the device."""
 
-    image_size, channels, device = 8, 3, torch.device("cpu")
+    image_size, device = 8, torch.device("cpu")
 
     def __init__(self, images: torch.Tensor):
+        self.statistics = measure([images])
         self.kept = [image.numpy().tobytes() for image in pack(images)]
-        self.batches = 0
+        self.gathered = 0
 
     def __len__(self) -> int:
         return len(self.kept)
 
     def gather(self, index: torch.Tensor) -> torch.Tensor:
-        self.batches += 1
+        self.gathered += 1
         rows = [torch.frombuffer(bytearray(self.kept[place]), dtype=torch.uint8) for place in index.tolist()]
         return torch.stack(rows).view(len(index), 8, 3, 8)
+
+    def batches(self, order: torch.Tensor) -> Iterator[torch.Tensor]:
+        return map(self.gather, order)
 
 
 def images(count: int = 40) -> torch.Tensor:
@@ -35,7 +44,7 @@ def images(count: int = 40) -> torch.Tensor:
 def test_resident_images_are_gathered_in_the_order_asked():
     pictures, index = images(), torch.tensor([5, 0, 5])
     store = ResidentImages.of(pictures)
-    assert (len(store), store.image_size, store.channels, store.device) == (40, 8, 3, torch.device("cpu"))
+    assert (len(store), store.image_size, store.statistics.channels, store.device) == (40, 8, 3, torch.device("cpu"))
     assert torch.equal(unpack(store.gather(index)), pictures[index])
 
 
@@ -64,7 +73,7 @@ def reports_of(store: torch.Tensor | ImageStore, judge: ImageStore, compiled: bo
 def test_a_training_and_its_evaluation_are_the_same_whatever_keeps_the_images():
     store = Gathered(images())
     assert reports_of(store, store) == reports_of(images(), ResidentImages.of(images()))
-    assert store.batches > 0
+    assert store.gathered > 0
 
 
 @pytest.mark.slow
@@ -76,6 +85,40 @@ def test_a_store_that_no_graph_could_hold_feeds_compiled_steps(monkeypatch):
     assert [loss for loss, _ in graphed] == pytest.approx([loss for loss, _ in plain], rel=1e-3)
 
 
-def test_images_that_are_not_in_colour_are_refused():
-    with pytest.raises(ValueError, match="1 channels"):
-        reports_of(images()[:, :1], ResidentImages.of(images()))
+def mapped(folder: Path) -> MappedImages:
+    """The same images among others in a file, in another order."""
+    rows = torch.randperm(60, generator=torch.Generator().manual_seed(2))[:40]
+    file = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(60, 8, 3, 8))
+    file[rows.numpy()] = pack(images()).numpy()
+    file.flush()
+    opened = np.lib.format.open_memmap(folder / "images.npy", mode="c")
+    return MappedImages(torch.from_numpy(opened), rows, measure([images()]), torch.device("cpu"))
+
+
+def test_a_training_is_the_same_from_a_mapped_file(tmp_path: Path):
+    store = mapped(tmp_path)
+    assert (len(store), store.image_size) == (40, 8)
+    assert reports_of(store, store) == reports_of(images(), ResidentImages.of(images()))
+
+
+@pytest.mark.parametrize("steps", range(5))
+def test_batches_that_are_prepared_ahead_come_in_their_order(tmp_path: Path, steps: int):
+    store, order = mapped(tmp_path), torch.arange(steps * 8).view(steps, 8)
+    begun: list[int] = []
+
+    def make(index: torch.Tensor) -> torch.Tensor:
+        begun.append(int(index[0]))
+        return store.gather(index)
+
+    for place, batch in enumerate(ahead(make, order)):
+        assert torch.equal(unpack(batch), images()[order[place]])
+        assert len(begun) <= place + 1 + AHEAD
+    assert begun == order[:, 0].tolist()
+
+
+def test_what_fails_while_it_is_prepared_fails_where_it_is_asked_for():
+    def broken(index: torch.Tensor) -> torch.Tensor:
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(ahead(broken, torch.zeros(3, 2)))

@@ -25,9 +25,11 @@ SEARCHED = ("learning_rate", "weight_decay", "temperature", "ema_momentum", "mom
 class Tiny(nn.Sequential):
     """The least encoder that has what others have: compilation takes as long as there are layers."""
 
-    def __init__(self, image_size: int):
+    def __init__(self, image_size: int, channels: int = 3):
         norm = nn.BatchNorm2d(8)
-        super().__init__(nn.Conv2d(3, 8, 3, 2, bias=False), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        super().__init__(
+            nn.Conv2d(channels, 8, 3, 2, bias=False), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
         self.width = 8
 
 

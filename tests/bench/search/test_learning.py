@@ -244,7 +244,7 @@ BAD = {
     no_event: r"there is no run in ",
     a_folder_as_ledger: r"there is no run in ",
     damaged: r"nothing can be learnt: .*ledger.jsonl: line 2 is damaged; restore the file, or leave out --learn-from",
-    of_a_later_version: r"nothing can be learnt: .* has format 99, this version reads 1 and .* and 5; restore",
+    of_a_later_version: r"nothing can be learnt: .* has format 99, this version reads 1 and .* and 6; restore",
     no_event_of_a_run: r"nothing can be learnt: .*: line \d+ is no event of a run",
     other_methods: r"has none of method00, but barlow; leave it out of --learn-from",
     other_hyperparameters: r"has other hyper-parameters for method00 \(x, y\); leave it out",

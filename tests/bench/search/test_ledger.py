@@ -235,14 +235,20 @@ def test_a_disk_that_was_full_for_an_instant_costs_nothing(tmp_path, monkeypatch
     ledger.close()
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+EARLIER = dict.fromkeys([1, 2, 3], "were judged on images held out") | {
+    4: "had seeds of their own",
+    5: "saw images normalised otherwise",
+}
+
+
+@pytest.mark.parametrize("version", EARLIER)
 def test_a_run_of_an_earlier_version_is_read_but_not_continued(tmp_path, version):
     path, events = tmp_path / "ledger.jsonl", SMALL_RUN
-    assert events[0]["format"] == FORMAT == 5
+    assert events[0]["format"] == FORMAT == 6
     write(path, [events[0] | {"format": version}, *events[1:]])
     before = path.read_bytes()
     assert read(path).trials.keys() == {event["uid"] for event in events if event["event"] == "suggested"}
-    told = r"whose trials were judged on images held out; continue it with that version, or use --fresh"
+    told = f"whose trials {EARLIER[version]}; continue it with that version, or use --fresh"
     with pytest.raises(UserError, match=told) as error:
         Ledger(tmp_path)
     assert "\n" not in str(error.value)
