@@ -7,11 +7,13 @@ from itertools import chain
 
 import numpy as np
 
-from bench.data.dataset import Split
 from bench.data.source import EncodedSource, EncodedSplit, Integers
+from bench.data.splits import HELD_OUT
 from bench.data.wording import amount, enumeration, valid
 from bench.errors import UserError
 
+ABOUT = (0.15, 0.25)
+"""Shares between which what is held out is about a fifth."""
 ALONE = ""
 """The group of an image that belongs to no other."""
 
@@ -94,16 +96,17 @@ def _named(groups: Sequence[str] | None) -> set[str]:
     return set(groups or ()) - {ALONE}
 
 
-def doubts(train: Split, classes: tuple[str, ...]) -> Iterator[str]:
-    """What the groups of the training images give reason to doubt: classes whose images are all of one group, so that
-    no other image can tell them, a sentence."""
-    if train.groups is None or not classes:
-        return
-    labelled = train.labels >= 0
-    pairs = np.unique(np.stack([train.labels[labelled].numpy(), train.groups[labelled].numpy()]), axis=1)
-    of = np.bincount(pairs[0], minlength=len(classes))
-    if len(single := np.flatnonzero(of == 1)):
+def told_of_held_out(labels: Integers, train: Integers, test: Integers, classes: tuple[str, ...]) -> Iterator[str]:
+    """What became of images with `labels` int64 [N] where whole groups were held out, the places `test`, and those that
+    train are the places `train`, a sentence each."""
+    judging = int((labels >= 0).sum()) or len(labels)
+    if not ABOUT[0] < len(test) / judging < ABOUT[1] and len(test):
         yield (
-            f"all training images of {enumeration(classes[place] for place in single)} are of one group: none of "
-            "another group tells them, so they count as wrong where training images are judged by each other"
+            f"{len(test):,} of {judging:,} images are held out, and not {HELD_OUT:.0%}: no groups are nearer to that"
         )
+    if aside := len(labels) - len(train) - len(test):
+        yield f"{amount(aside, 'image')} without labels, of groups that are held out, left out"
+    counts, of_test = (np.bincount(of[of >= 0], minlength=len(classes)) for of in (labels, labels[test]))
+    if len(lacking := np.flatnonzero((counts > 1) & (of_test == 0))):
+        named = enumeration(classes[place] for place in lacking)
+        yield f"no test image of {named}: of each class the images of a group are left for training"

@@ -17,9 +17,7 @@ MOST_UNLABELLED = 10_000
 """Images that are held out of a data set without labels, at most: the criteria look at no more."""
 
 
-def held_out_split(
-    labels: Tensor, fraction: float = HELD_OUT, groups: Integers | None = None
-) -> tuple[Tensor, Tensor]:
+def held_out_split(labels: Tensor, fraction: float = HELD_OUT, groups: Integers | None = None) -> tuple[Tensor, Tensor]:
     """(training, test) places, int64 and rising, of images with `labels` int64 [N].
 
     The test images are `fraction` of the labelled ones, stratified. They depend on the labels and groups alone, so that
@@ -41,6 +39,14 @@ def held_out_split(
         aside = np.isin(groups, _whole_groups(found, groups, total))
         held = np.flatnonzero(aside & (found >= 0))
     return torch.from_numpy(np.flatnonzero(~aside)), torch.from_numpy(held)
+
+
+def held_out_note(labels: Integers, held: Tensor, groups: Integers | None = None) -> str:
+    """What a note says of images with `labels` of which these were `held` out."""
+    of = len(labels) if (labels < 0).all() else int((labels >= 0).sum())
+    usual = groups is None and len(held) != MOST_UNLABELLED
+    fixed = f"{HELD_OUT:.0%}" if usual else f"{len(held):,} of {of:,}"
+    return f"; no test images: a fixed {fixed} held out" + ("" if groups is None else ", no group divided")
 
 
 def stratified(labels: Integers, total: int, leave: int) -> Integers:
@@ -108,7 +114,8 @@ def _whole_groups(labels: Integers, groups: Integers, total: int) -> Integers:
         lacking = any(not held[of_class] for of_class, _ in members[place])
         if lacking and free(place) and (not any(held) or 2 * (sum(held) + size[place]) <= counts.sum()):
             take(place)
-    return names[np.array(taken, dtype=bool)]
+    chosen: Integers = names[np.array(taken, dtype=bool)]
+    return chosen
 
 
 def limited(train: Integers, test: Integers, limit: int | None) -> tuple[Integers, Integers]:
