@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from algorithms.evaluation.neighbours import neighbours
 from algorithms.images.store import pack
 from bench.data.dataset import Split
 from bench.data.source import EncodedSplit, Integers
@@ -37,8 +36,8 @@ EDGES, COLOURS = 0.95, 0.95
 which two pictures are nearly the same. The edges alone take bars of one period for the same, under whatever light."""
 FLAT = 2.0
 """Root mean square of the differences, of 255, below which a picture has too little contrast to be told from others."""
-NEAREST = 4
-"""Test images that a training image is compared with, at most: those with the edges that are most like its own."""
+BLOCK = 2**22
+"""Pairs that are compared at a time: what fits into a cache."""
 MOST_ASKED, MOST_PAIRS = 10_000, 10**10
 """Test images that are looked for, and pairs that are compared, at most: 10,000 among a million take about half a
 minute on two cores."""
@@ -90,21 +89,23 @@ def find(train: Split, test: Split, classes: tuple[str, ...] = (), names: Names 
     asked = asked * len(test) // max(1, len(asked))
     bank = [_thumbnails(part) for part in test.taken(torch.from_numpy(asked)).parts()]
     edges, colours = (torch.cat(each) for each in zip(*bank, strict=True))
-    keys, pairs = [], []
+    keys, near, like = list[Keys](), np.zeros(len(train), dtype=bool), np.full(len(test), -1)
     began, told, done = time.monotonic(), time.monotonic(), 0
     for part in train.parts():
         keys.append(_keys(part))
-        near = _near(*_thumbnails(part), edges, colours)
-        pairs.append(np.stack([near[0] + done, asked[near[1]]]))
+        for one, other in _near(*_thumbnails(part), edges, colours):
+            other_only = keys[-1][one] != test_keys[asked[other]]
+            places, tests = done + one[other_only], asked[other[other_only]]
+            near[places] = True
+            new = like[tests] < 0
+            like[tests[new][::-1]] = places[new][::-1]  # the one that is written last is the first
         done += len(part)
         if time.monotonic() - told > TOLD_EVERY:
             told = time.monotonic()
             print(f"looking for duplicates: {done:,} of {len(train):,}, {told - began:.0f} s", file=sys.stderr)
     # Equal pictures have one number, in whichever split.
     picture = np.unique(np.concatenate([*keys, test_keys]), return_inverse=True)[1]
-    near = np.concatenate(pairs, axis=1)
-    near = near[:, picture[near[0]] != picture[near[1] + len(train)]]
-    return _put_together(train.labels.numpy(), test.labels.numpy(), picture, near, len(asked), classes, names)
+    return _put_together(train.labels.numpy(), test.labels.numpy(), picture, near, like, len(asked), classes, names)
 
 
 def _keys(images: Tensor) -> Keys:
@@ -124,28 +125,31 @@ def _thumbnails(images: Tensor) -> tuple[Tensor, Tensor]:
     return edges, F.normalize((small - small.mean((2, 3), keepdim=True)).flatten(1), dim=1)
 
 
-def _near(edges: Tensor, colours: Tensor, test_edges: Tensor, test_colours: Tensor) -> Integers:
-    """int64 [2, P]: training images, by their edges and colours, and the test images that each nearly is."""
-    found = []
-    for start, cosine, place in neighbours(edges, test_edges, min(NEAREST, len(test_edges))):
-        row, column = (cosine > EDGES).nonzero(as_tuple=True)
-        one, other = row + start, place[row, column]
-        same = (colours[one] * test_colours[other]).sum(1) > COLOURS
-        found.append(torch.stack([one, other])[:, same])
-    return torch.cat(found, 1).numpy()
+def _near(edges: Tensor, colours: Tensor, of_test: Tensor, colours_of_test: Tensor) -> Iterator[tuple[Integers, ...]]:
+    """Training images, by their edges and colours, and the test images that each nearly is: int64 [p] each, rising by
+    the training image, some of the images at a time."""
+    for start, part in enumerate(edges.split(size := max(1, BLOCK // max(1, len(of_test))))):
+        cosines = part @ of_test.T
+        rows = (cosines.amax(1) > EDGES).nonzero()[:, 0]  # few: all is gone through once
+        row, other = (cosines[rows] > EDGES).nonzero(as_tuple=True)
+        one = rows[row] + start * size
+        same = (colours[one] * colours_of_test[other]).sum(1) > COLOURS
+        yield one[same].numpy(), other[same].numpy()
 
 
 def _put_together(
     labels: Integers,
     test_labels: Integers,
     picture: Integers,
-    near: Integers,
+    near: NDArray[np.bool_],
+    like: Integers,
     asked: int,
     classes: tuple[str, ...],
     names: Names | None,
 ) -> Duplicates:
-    """What there is to say, of the labels of both splits, the `picture` of each image, training images first, and the
-    pairs of a training and a test image that are `near`, int64 [2, P], where so many test images were `asked` for."""
+    """What there is to say, of the labels of both splits, the `picture` of each image, training images first, which
+    training images are `near` a test image, and what training image each test image is `like`, -1 for none, where so
+    many test images were `asked` for."""
     of_train, of_test = np.split(picture, [len(labels)])
     count = picture.max(initial=-1) + 1
     in_training, in_test = (np.bincount(of, minlength=count) > 0 for of in (of_train, of_test))
@@ -157,12 +161,9 @@ def _put_together(
     several = np.bincount(of_pairs, minlength=count) > 1
 
     twice = np.flatnonzero(in_training[of_test])
-    nearly, at = np.unique(near[1], return_index=True)
-    new = ~in_training[of_test[nearly]]
-    nearly, like = nearly[new], near[0][at[new]]
+    nearly = np.flatnonzero((like >= 0) & ~in_training[of_test])
     copies = (first[of_train] != np.arange(len(labels))) & ~in_test[of_train]
-    drop = in_test[of_train] | copies | several[of_train]
-    drop[near[0]] = True
+    drop = in_test[of_train] | copies | several[of_train] | near
 
     def called(place: int | np.int64) -> str:
         assert names
@@ -180,7 +181,7 @@ def _put_together(
             yield f"{len(twice):,} of {tests} are training images too, pixel by pixel{examples(lines, len(twice))}"
         if len(nearly):
             among = tests if asked == len(test_labels) else f"the {asked:,} of {tests} that were looked for"
-            each = zip(nearly + len(labels), like, strict=True)
+            each = zip(nearly + len(labels), like[nearly], strict=True)
             lines = (f"{called(one)} is like {called(two)}" for one, two in each)
             yield (
                 f"{len(nearly):,} of {among} look nearly like training images, as if compressed, resized or brightened"
