@@ -35,23 +35,26 @@ def knn_predict(
     classes: int,
     protocols: list[tuple[int, float]],
     own: Tensor | None = None,
+    groups: Tensor | None = None,
 ) -> list[Tensor]:
     """The class of each query by a vote of its k nearest bank rows, each vote weighted by exp(cosine / T)
     (Wu 2018, arXiv 1805.01978, section 3.4), for each (k, T) of `protocols`.
 
     `queries` float32 [Q, D] and `bank` [N, D] have rows of length 1, `labels` is int64 [N]. Where the bank has fewer
-    than k rows, all vote; `own` int64 [Q] are the queries' rows of the bank, which do not vote on themselves. Returns
-    one int64 [Q] for each protocol; the neighbours are found once.
+    than k rows, all vote; `own` int64 [Q] are the queries' rows of the bank, which do not vote on themselves, nor on
+    others of their group where the bank's rows have `groups` int64 [N]. Returns one int64 [Q] for each protocol, -1
+    where no row may vote; the neighbours are found once.
     """
     most = min(max(k for k, _ in protocols), len(bank) - (own is not None))
     predictions: list[list[Tensor]] = [[] for _ in protocols]
-    for _, near, place in neighbours(queries, bank, most, own=own):
+    for _, near, place in neighbours(queries, bank, most, own=own, groups=groups):
         voters = labels[place]
         for (k, temperature), found in zip(protocols, predictions, strict=True):
             # The nearest has weight 1: a common factor changes no vote, and exp(1 / 0.01) would overflow.
             weight = ((near[:, :k] - near[:, :1]) / temperature).exp()
             votes = torch.zeros(len(near), classes, device=queries.device)
-            found.append(votes.scatter_add_(1, voters[:, :k], weight).argmax(1))
+            winner = votes.scatter_add_(1, voters[:, :k], weight).argmax(1)
+            found.append(winner if groups is None else winner.masked_fill(near[:, :1].isneginf().any(1), -1))
     return [torch.cat(found) for found in predictions]
 
 
@@ -115,13 +118,15 @@ class LeaveOneOut:
     the one that asks are the bank. So no image has a vote on itself; a copy of it, which is another image, has one.
 
     `labels` int64 [N] of all images, -1 for those without one, which neither ask nor vote. `queries` int64 [Q] are
-    the places among the labelled images of those that ask.
+    the places among the labelled images of those that ask. Where there are `groups` int64 [N] of all images, no image
+    has a vote on another one of its group, which may be nearly the same: a frame of one video by its neighbour.
     """
 
     images: ImageStore
     labels: Tensor
     classes: int
     queries: Tensor
+    groups: Tensor | None = None
 
     @cached_property
     def encoded(self) -> Tensor:
@@ -155,7 +160,10 @@ class LeaveOneOut:
         found = {FEATURE_STD.name: _spread(rows)} | criteria(encoder, self.images, features[seen], self.encoded[seen])
         if len(labels):
             bank, truth = rows[: len(labels)], labels[self.queries]
-            of_200, of_20 = knn_predict(bank[self.queries], bank, labels, self.classes, PROTOCOLS, own=self.queries)
+            groups = None if self.groups is None else self.groups[self.encoded][: len(labels)]
+            of_200, of_20 = knn_predict(
+                bank[self.queries], bank, labels, self.classes, PROTOCOLS, own=self.queries, groups=groups
+            )
             found |= {KNN_200.name: _accuracy(of_200, truth), KNN_20.name: _accuracy(of_20, truth)}
         return found | judged(found, len(labels))
 

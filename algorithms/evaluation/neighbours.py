@@ -10,19 +10,28 @@ GROUP = 8
 
 
 def neighbours(
-    queries: Tensor, bank: Tensor, k: int, *, own: Tensor | None = None, memory: int = 128 << 20
+    queries: Tensor,
+    bank: Tensor,
+    k: int,
+    *,
+    own: Tensor | None = None,
+    groups: Tensor | None = None,
+    memory: int = 128 << 20,
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yields (first row, cosines float32 [b, k], bank rows int64 [b, k]) of the `k` nearest rows of `bank` float32
     [N, D] to each of `queries` [Q, D], the nearest first: a block of queries at a time, which takes about `memory`
     bytes.
 
     All rows have length 1. `own` int64 [Q] is the bank's row of each query, where the queries are some of the bank: no
-    row is its own neighbour.
+    row is its own neighbour, nor is another one of its group where there are `groups` int64 [N] of the bank. Where a
+    row has fewer than `k` neighbours, those that are none come last, with the cosine -inf.
     """
     size = max(1, memory // (4 * len(bank)))
     for start in range(0, len(queries), size):
         similarity = queries[start : start + size] @ bank.T
-        if own is not None:
+        if own is not None and groups is not None:
+            similarity.masked_fill_(groups[own[start : start + size], None] == groups, float("-inf"))
+        elif own is not None:
             similarity.scatter_(1, own[start : start + size, None], float("-inf"))
         yield start, *largest(similarity, k)
 

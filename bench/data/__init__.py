@@ -4,5 +4,5 @@ Choosing           `images`, `known`
 Sources            `source`, `named`, `shapes`, `folders`, `parquet`, `parquet_file`, `door`
 Names and files    `tree`, `conventions`, `wording`
 Pixels             `decoding`, `decoder`
-The data set       `dataset`, `assembly`, `splits`, `checks`, `saved`
+The data set       `dataset`, `assembly`, `splits`, `groups`, `duplicates`, `checks`, `saved`
 """

@@ -73,7 +73,7 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     fingerprint: str
-    """SHA-256 of the pixels and labels of both splits, hexadecimal."""
+    """SHA-256 of the pixels and labels of both splits, and of their groups where there are some, hexadecimal."""
     note: str
     """What tables call it, with the format in which lossy images were stored and what was done to it."""
     skipped: tuple[str, ...]
@@ -90,4 +90,6 @@ def fingerprint(train: Split, test: Split) -> str:
         for part in split.parts():
             digest.update(part.contiguous().numpy().data)
         digest.update(split.labels.numpy().astype("<i8").data)
+        if split.groups is not None:  # they decide who judges whom
+            digest.update(split.groups.numpy().astype("<i8").data)
     return digest.hexdigest()

@@ -49,8 +49,11 @@ class Decoder:
         bits = self.brightest.bit_length()
         return next((depth for depth in DEPTHS if depth >= bits), bits)
 
-    def decode(self, what: str, split: EncodedSplit, places: Integers) -> Split:
-        """The images of `split` at `places`, less those that cannot be read."""
+    def decode(
+        self, what: str, split: EncodedSplit, places: Integers, groups: Integers | None = None
+    ) -> tuple[Split, Integers]:
+        """The images of `split` at `places`, less those that cannot be read, and the places of what is left; `groups`
+        int64 [N] are those of all its images."""
         if self.wanted:
             check_memory(self.images, self.wanted)
         pixels: NDArray[np.uint8] | None = None
@@ -85,7 +88,9 @@ class Decoder:
                     print(f"decoding {what} images: {done:,} of {len(places):,}, {told - began:.0f} s", file=sys.stderr)
         if pixels is None:
             pixels = np.empty((0, 3, 0, 0), dtype=np.uint8)
-        return Split.of(torch.from_numpy(pixels[: len(kept)]), torch.from_numpy(split.labels[kept]))
+        left = np.array(kept, dtype=np.int64)
+        of_groups = None if groups is None else torch.from_numpy(groups[left])
+        return Split.of(torch.from_numpy(pixels[: len(kept)]), torch.from_numpy(split.labels[left]), of_groups), left
 
     def _part(self, items: Iterable[tuple[int, tuple[str, Encoded]]]) -> list[tuple[int, str, Picture | Exception]]:
         """(place, name, what `decode` returned or raised) of a few images."""

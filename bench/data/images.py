@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from bench import doors
 from bench.data import door, folders, known, named, parquet, shapes
 from bench.data.assembly import of_encoded, of_pixels
@@ -67,15 +69,28 @@ def load(
     name = str(name_or_path)
     if name in BY_NAME:
         taken = f"{name} is the name of a data set; the folder that is called so here is ./{name}"
-        return of_pixels(name, BY_NAME[name](), image_size, limit, [taken] if Path(name).exists() else [])
+        source = _as_asked(name, BY_NAME[name](), asked)
+        return of_pixels(name, source, image_size, limit, [taken] if Path(name).exists() else [], drop_duplicates)
     path = expanded(name_or_path)
     if doors.is_door(name) and not path.exists():
-        return of_pixels(door.name_of(name), door.open(str(path)), image_size, limit)
+        source = _as_asked(name, door.open(str(path)), asked)
+        return of_pixels(door.name_of(name), source, image_size, limit, drop_duplicates=drop_duplicates)
     try:
-        source = _find(path)
+        found = _find(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({one_line(error)})") from None
-    return of_encoded(path, source, image_size, strict, limit)
+    return of_encoded(path, found, image_size, strict, limit, asked, drop_duplicates)
+
+
+def _as_asked(name: str, source: PixelSource, asked: Asked) -> PixelSource:
+    """The source without its labels where that is asked. Raises UserError where anything is asked of files."""
+    for option in ("labels", "group", "group_by"):
+        if getattr(asked, option) is not None:
+            raise UserError(f"--{option.replace('_', '-')} is of images in files, and {name} has none; leave it out")
+    if not asked.unlabelled:
+        return source
+    train, test = (replace(split, labels=torch.full_like(split.labels, -1)) for split in (source.train, source.test))
+    return PixelSource(source.title, train, test, classes=())
 
 
 def _find(path: Path) -> EncodedSource:

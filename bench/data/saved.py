@@ -38,6 +38,7 @@ def save(dataset: Dataset, folder: str | Path) -> None:
         "training": len(dataset.train.labels),
         "fingerprint": dataset.fingerprint,
         "classes": dataset.classes,
+        "groups": [None if split.groups is None else split.groups.tolist() for split in both],
     } | {field: getattr(dataset, field) for field in DESCRIPTION}
 
     def fill(file: BinaryIO) -> None:
@@ -69,9 +70,9 @@ def open_saved(folder: str | Path) -> Dataset:
             content = json.load(file)
         packed, rows = torch.from_numpy(mapped), torch.arange(len(labels))
         sizes = [content["training"], len(labels) - content["training"]]
-        train, test = (
-            Split(packed, *of) for of in zip(torch.split(rows, sizes), torch.split(labels, sizes), strict=True)
-        )
+        of_groups = [None if each is None else torch.tensor(each) for each in content.get("groups", (None, None))]
+        split = zip(torch.split(rows, sizes), torch.split(labels, sizes), of_groups, strict=True)
+        train, test = (Split(packed, places, of, groups) for places, of, groups in split)
         return Dataset(
             content["name"],
             train,

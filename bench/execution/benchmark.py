@@ -226,6 +226,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
             "labelled": int((dataset.train.labels >= 0).sum()),
             "test": len(dataset.test.labels),
             "left_out": len(dataset.skipped),
+            "groups": None if dataset.train.groups is None else len(dataset.train.groups.unique()),
         },
     }
     return Prepared(dataset, spaces, settings, run_dir, facts)
@@ -274,7 +275,8 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
     )
     if mixture := planning.mixture(before, prepared.facts):
         print(f"warning: {mixture}", file=sys.stderr)
-    print("\n".join([describe(made, before.charged, prepared.facts["images"]["labelled"]), *told]))
+    images = prepared.facts["images"]
+    print("\n".join([describe(made, before.charged, images["labelled"], images["groups"] is not None), *told]))
     return made
 
 

@@ -48,7 +48,9 @@ def leave_one_out(folder: str, device: str) -> LeaveOneOut:
     images, labels = training_images(folder, device)
     found = labels[labels >= 0].cpu().numpy()
     queries = torch.from_numpy(stratified(found, min(QUERIES, len(found)), leave=0)).to(device)
-    return LeaveOneOut(images, labels, len(saved.open_saved(folder).classes), queries)
+    dataset = saved.open_saved(folder)
+    groups = None if dataset.train.groups is None else dataset.train.groups.to(device)
+    return LeaveOneOut(images, labels, len(dataset.classes), queries, groups)
 
 
 @functools.lru_cache(maxsize=1)

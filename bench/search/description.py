@@ -11,9 +11,9 @@ DOUBTED = ("mocov2",)
 """Methods of which choosing without labels was worse than their published recipe (docs/log.md, 2026-11-27)."""
 
 
-def describe(plan: Plan, spent: float = 0.0, labelled: int = ENOUGH) -> str:
+def describe(plan: Plan, spent: float = 0.0, labelled: int = ENOUGH, grouped: bool = False) -> str:
     """The plan in words, for people: slots, cost of each method, trials that fit, when it ends; and by what it chooses
-    where so many training images are `labelled`."""
+    where so many training images are `labelled`, and whether they are `grouped`."""
     experiment, seconds = plan.experiment, plan.budget.seconds
     wall = max(0.0, seconds - max(spent, plan.calibration_seconds)) / (plan.slots * plan.rate)
     ends = time.strftime("%a %H:%M", time.localtime(time.time() + wall))
@@ -28,7 +28,7 @@ def describe(plan: Plan, spent: float = 0.0, labelled: int = ENOUGH) -> str:
         f"Each method has {duration(plan.share)} of device time; baselines and start-up have "
         f"{duration(plan.allowance)}, calibration took {duration(plan.calibration_seconds)}.",
         f"It ends in about {duration(wall)} ({ends}).",
-        chooses_by(labelled, list(experiment.spaces)),
+        chooses_by(labelled, list(experiment.spaces), grouped),
         "",
         f"  {'method':<12} {'s/epoch':>8} {'s/evaluation':>13} {'training':>9} {'confirming':>11} {'trials':>7}",
     ]
@@ -52,9 +52,11 @@ def describe(plan: Plan, spent: float = 0.0, labelled: int = ENOUGH) -> str:
     return "\n".join(lines)
 
 
-def chooses_by(labelled: int, methods: Collection[str]) -> str:
+def chooses_by(labelled: int, methods: Collection[str], grouped: bool = False) -> str:
     """By what a search chooses among trainings of each of `methods`, and how far that can be trusted."""
     among = f"leave-one-out kNN among {labelled:,} labelled training images"
+    if grouped:
+        among += ", none judged by its own group"
     if labelled >= ENOUGH:
         return f"It chooses by {among}."
     views = "how often a view's nearest other view is of the same image"

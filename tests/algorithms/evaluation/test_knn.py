@@ -1,5 +1,6 @@
 """The evaluation protocol against slow transcriptions of it."""
 
+import dataclasses
 import math
 
 import pytest
@@ -194,6 +195,50 @@ def test_no_image_has_a_vote_on_itself_and_a_copy_of_it_has_one():
     assert twice(Pixels.build_encoder("", 8))["knn_200"] == 1.0
     deceived = leave_one_out(torch.tensor([0, 1, 2, 1, 2, 0]), pixels=pixels.repeat(2, 1, 1, 1))
     assert deceived(Pixels.build_encoder("", 8))["knn_200"] == 0.0
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(-1, 2), st.integers(0, 5)), min_size=2, max_size=30), st.data())
+def test_no_image_has_a_vote_on_another_one_of_its_group(of: list[tuple[int, int]], data: st.DataObject):
+    """As if each had a leave-one-out without its group, beside itself alone."""
+    of = [(0, 6), (1, 7), *of]  # at least two groups, so that each image is judged by some
+    labels, groups = torch.tensor([label for label, _ in of]), torch.tensor([group for _, group in of])
+    labelled = (labels >= 0).nonzero()[:, 0]
+    queries = torch.tensor(data.draw(st.lists(st.sampled_from(range(len(labelled))), min_size=1, unique=True)))
+    torch.manual_seed(len(of))
+    judge, encoder = leave_one_out(labels, queries.tolist()), Judged.build_encoder("", 8)
+    found = dataclasses.replace(judge, groups=groups)(encoder)
+    right = {"knn_200": 0.0, "knn_20": 0.0}
+    for place in labelled[queries].tolist():
+        others = labelled[groups[labelled] != groups[place]]
+        bank = ResidentImages(judge.images.packed[others])
+        asks = ResidentImages(judge.images.packed[[place]])
+        alone = Evaluation(bank, labels[others], asks, labels[[place]], judge.classes)(encoder)
+        for name in right:
+            right[name] += alone[name] / len(queries)
+    for name, accuracy in right.items():
+        assert found[name] == pytest.approx(accuracy, abs=1e-5), name
+
+
+def test_each_image_in_a_group_of_its_own_is_judged_as_without_groups_to_the_last_bit():
+    labels, encoder = torch.arange(50) % 3, Judged.build_encoder("", 8)
+    judge = leave_one_out(labels)
+    assert dataclasses.replace(judge, groups=torch.arange(50).flip(0))(encoder) == judge(encoder)
+
+
+def test_where_all_images_are_of_one_group_none_is_told():
+    judge = leave_one_out(torch.tensor([0, 0, 0, 1]))
+    found = dataclasses.replace(judge, groups=torch.full((4,), 9))(Judged.build_encoder("", 8))
+    assert found["knn_200"] == found["knn_20"] == 0.0
+
+
+def test_a_copy_in_the_same_group_has_no_vote():
+    pixels = images(4).repeat(2, 1, 1, 1)
+    judge = leave_one_out(torch.tensor([0, 1, 0, 1] * 2), pixels=pixels)
+    assert judge(Pixels.build_encoder("", 8))["knn_20"] == 1.0
+    # Of each label one other picture is left, and two of the other label, of which all are as near to any.
+    grouped = dataclasses.replace(judge, groups=torch.arange(4).repeat(2))
+    assert grouped(Pixels.build_encoder("", 8))["knn_20"] < 1.0
 
 
 def test_images_without_a_label_neither_vote_nor_ask_and_the_criteria_see_them():

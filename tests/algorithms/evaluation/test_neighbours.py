@@ -81,3 +81,18 @@ def test_a_search_for_no_neighbours_finds_none(rows: int, among: bool):
     bank = F.normalize(torch.randn(rows, 4), dim=1)
     ((start, cosines, places),) = neighbours(bank, bank, 0, own=torch.arange(rows) if among else None)
     assert (start, cosines.shape, places.shape) == (0, (rows, 0), (rows, 0))
+
+
+@pytest.mark.parametrize("rows", [1, 17, 60])
+def test_no_row_is_a_neighbour_of_another_one_of_its_group(rows: int):
+    generator = torch.Generator().manual_seed(2)
+    bank = features("clusters", 60, 20, generator)
+    groups = torch.randint(0, 9, (60,), generator=generator)
+    own = torch.randperm(60, generator=generator)[:40]
+    similarity = (bank[own].double() @ bank.double().T).masked_fill(groups[own, None] == groups, float("-inf"))
+    blocks = [*neighbours(bank[own], bank, 45, own=own, groups=groups, memory=rows * 4 * 60)]
+    found, place = (torch.cat(column) for column in list(zip(*blocks, strict=True))[1:])
+    torch.testing.assert_close(found.double(), similarity.topk(45).values, rtol=0, atol=2e-6)
+    told = found.isfinite()
+    assert (groups[place] != groups[own, None])[told].all()
+    assert told.sum(1).tolist() == [min(45, int((groups != groups[row]).sum())) for row in own]

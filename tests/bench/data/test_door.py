@@ -126,7 +126,6 @@ BAD = {
         "from 9223372036854775808 to 9223372036854775809; -1 to 1 is right",
     ),
     "a secret test label": ("return train, labels, test, test_labels - 1, names", "from -1 to 0; 0 to 1 is right"),
-    "one class": ("return train, labels * 0, test, test_labels, names", "images of 1 classes; nearest"),
     "one name": ("return train, labels, test, test_labels, 'ant'", "class names .* type str; a list of strings"),
     "a number of names": ("return train, labels, test, test_labels, 2", "class names .* type int; a list of strings"),
     "four things": ("return train, labels, test, test_labels", f"returns a tuple, 4 of them; .*{GIVES}"),

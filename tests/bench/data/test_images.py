@@ -40,7 +40,6 @@ def text_parquet(root: Path) -> None:
 BAD = {
     "no images": (lambda root: (root / "a").mkdir(), {}, "holds no images; it should hold"),
     "no class folders": (lambda root: (root / "x.png").write_bytes(encoded(picture(0))), {}, "no class folders"),
-    "one class": (lambda root: class_folders(root, {"a": 5}), {}, "images of 1 classes"),
     "single images": (lambda root: class_folders(root, {"a": 1, "b": 1}), {}, "too few images to hold out"),
     "mixed sizes": (folder_of_mixed_sizes, {}, "differ in size .* 16x16 .* 24x24 .*--image-size"),
     "oblong": (folder_of_oblongs, {}, "20x16 px, not square; give --image-size"),
@@ -61,7 +60,6 @@ BAD = {
         {},
         "several columns of integers; .* 'label'",
     ),
-    "no labels": (lambda root: parquet(root / "train.parquet", [-1, None, -1]), {}, "of 0 classes"),
     "too large a label": (lambda root: parquet(root / "train.parquet", [0, 5], ["a", "b"]), {}, "label 5.*2 classes"),
     "not Parquet": (lambda root: (root / "train.parquet").write_bytes(b"PAR1"), {}, "cannot be read as Parquet"),
     "no training file": (lambda root: parquet(root / "test.parquet", [0, 1]), {}, "should contain 'train'"),

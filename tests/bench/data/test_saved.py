@@ -1,5 +1,6 @@
 """The file of decoded images."""
 
+import dataclasses
 import json
 import resource
 import subprocess
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 import bench.execution.single
 from bench.data import images, saved
-from bench.data.dataset import Dataset, Split
+from bench.data.dataset import Dataset, Split, fingerprint
 from bench.errors import UserError
 from bench.execution import benchmark
 from bench.execution.configuration import TrainingConfiguration
@@ -36,6 +37,20 @@ def test_a_saved_data_set_is_opened_as_it_was(tmp_path):
     for field in ("name", "classes", "fingerprint", "note", "skipped", "remarks"):
         assert getattr(opened, field) == getattr(dataset, field)
     assert [file.name for file in (tmp_path / "saved").iterdir()] == [saved.SAVED]
+
+
+def test_the_groups_of_a_data_set_are_saved_and_another_grouping_is_another_data_set(tmp_path):
+    dataset = images.load("shapes", limit=20)
+    grouped = Split(*(getattr(dataset.train, name) for name in ("packed", "rows", "labels")), torch.arange(20) // 3)
+    dataset = dataclasses.replace(dataset, train=grouped)
+    saved.save(dataset, tmp_path)
+    opened = saved.open_saved(tmp_path)
+    assert opened.train.groups.tolist() == grouped.groups.tolist()
+    assert opened.test.groups is None
+    ungrouped = dataclasses.replace(grouped, groups=None)
+    found = {fingerprint(train, dataset.test) for train in (grouped, ungrouped)}
+    assert len(found) == 2
+    assert images.load("shapes", limit=20).fingerprint in found
 
 
 def images_npy(folder: Path, counts: dict[str, int]) -> np.ndarray:
@@ -140,7 +155,7 @@ def test_saving_takes_no_second_copy_of_the_images(tmp_path):
 import resource, sys
 import torch
 from bench.data import saved
-from bench.data.dataset import Dataset, Split
+from bench.data.dataset import Dataset, Split, fingerprint
 def save(count, folder):
     split = Split.of(torch.ones(count, 3, 224, 224, dtype=torch.uint8), torch.arange(count) % 4)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -13,7 +13,7 @@ from tests.bench.data.builders import class_folders
 LABELS = st.lists(st.integers(-1, 6), min_size=1, max_size=300)
 
 
-@given(LABELS, st.floats(0.02, 0.5))
+@given(LABELS.filter(lambda labels: max(labels) >= 0), st.floats(0.02, 0.5))
 @example([0, 0, 0, 0, 0, 0, 1, 2, 3, 4], 0.5)  # what four single images cannot give is taken from the fifth class
 def test_what_is_held_out_is_stratified_and_holds_no_unlabelled_image(labels, fraction):
     labels = torch.tensor(labels)
@@ -63,3 +63,91 @@ def test_a_limit_keeps_the_same_stratified_images_each_time(tmp_path):
     assert images.load(tmp_path, limit=30).fingerprint == part.fingerprint
     assert part.fingerprint != whole.fingerprint
     assert images.load(tmp_path, limit=1000).fingerprint == whole.fingerprint
+
+
+@given(st.integers(2, 60_000))
+def test_of_images_without_labels_a_fixed_fifth_is_held_out_and_at_most_as_many_as_the_criteria_see(count):
+    train, held_out = splits.held_out_split(torch.full((count,), -1))
+    assert sorted(train.tolist() + held_out.tolist()) == list(range(count))
+    assert len(held_out) == max(1, min(round(0.2 * count), splits.MOST_UNLABELLED))
+    assert torch.equal(held_out, splits.held_out_split(torch.full((count,), -1))[1])
+
+
+def test_a_limit_keeps_its_share_of_test_images_without_labels():
+    train, test = splits.limited(np.full(80, -1), np.full(20, -1), 40)
+    assert (len(train), len(test)) == (40, 10)
+
+
+# ---- groups ----
+
+GROUPED = st.lists(st.tuples(st.integers(-1, 4), st.integers(0, 30)), min_size=1, max_size=200).map(
+    lambda pairs: (torch.tensor([label for label, _ in pairs]), np.array([group for _, group in pairs]))
+)
+"""Labels of images, and their groups."""
+
+
+@given(GROUPED)
+def test_no_group_is_divided_and_each_class_that_training_can_have_it_has(grouped):
+    labels, groups = grouped
+    train, held_out = splits.held_out_split(labels, groups=groups)
+    assert not {*groups[train.numpy()]} & {*groups[held_out.numpy()]}
+    assert not set(train.tolist()) & set(held_out.tolist())
+    assert set(labels[train].tolist()) - {-1} == set(labels.tolist()) - {-1}
+    # An image is in neither split only where it has no label and its group is held out.
+    aside = np.setdiff1d(np.arange(len(labels)), np.concatenate([train, held_out]))
+    if (labels >= 0).any():
+        assert (labels[aside] == -1).all()
+        assert (labels[held_out] >= 0).all()
+    else:
+        assert not len(aside)
+    assert {*groups[aside]} <= {*groups[held_out.numpy()]}
+    again = splits.held_out_split(labels.clone(), groups=groups.copy())
+    assert torch.equal(train, again[0])
+    assert torch.equal(held_out, again[1])
+
+
+@given(GROUPED)
+def test_what_the_groups_are_called_changes_nothing(grouped):
+    labels, groups = grouped
+    held_out = splits.held_out_split(labels, groups=groups)[1]
+    assert torch.equal(held_out, splits.held_out_split(labels, groups=10**9 + 7 * groups)[1])
+
+
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=60), st.integers(0, 2**31))
+def test_whole_groups_come_as_near_to_the_share_as_the_largest_group_lets_them(sizes, seed):
+    groups = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    held_out = splits.held_out_split(torch.full((len(groups),), -1), groups=groups)[1]
+    assert len(held_out) > 0
+    assert abs(len(held_out) - 0.2 * len(groups)) <= max(sizes)
+
+
+def test_where_each_image_is_a_group_of_its_own_as_many_of_each_class_are_held_out_as_without_groups():
+    labels = torch.tensor([0] * 300 + [1] * 57 + [2] * 10 + [3] * 2 + [4] + [-1] * 40)
+    train, held_out = splits.held_out_split(labels, groups=np.arange(len(labels)))
+    whole = splits.held_out_split(labels)
+    assert labels[held_out].bincount().tolist() == labels[whole[1]].bincount().tolist()
+    assert len(train) == len(whole[0])
+
+
+def test_patients_with_images_of_all_classes_are_held_out_with_about_a_fifth_of_each_class():
+    random = np.random.default_rng(0)
+    patient = np.repeat(np.arange(60), random.integers(5, 40, 60))
+    sick = random.random(60) < 0.3
+    labels = np.where(random.random(len(patient)) < np.where(sick[patient], 0.6, 0.02), 1, 0)
+    _, held_out = splits.held_out_split(torch.from_numpy(labels), groups=patient)
+    shares = np.bincount(labels[held_out]) / np.bincount(labels)
+    assert (abs(shares - 0.2) < 0.03).all()
+
+
+def test_of_two_groups_the_smaller_is_held_out_and_of_one_none():
+    labels, groups = torch.tensor([0, 1] * 10), np.array([3] * 13 + [8] * 7)
+    assert splits.held_out_split(labels, groups=groups)[1].tolist() == list(range(13, 20))
+    assert not len(splits.held_out_split(labels, groups=np.zeros(20, dtype=int))[1])
+
+
+def test_no_more_than_half_is_held_out_for_the_sake_of_one_class():
+    # The images of class 1 are of two groups, both of which are mostly of class 0 and have most images.
+    groups = np.array([0] * 60 + [1] * 60 + [*range(2, 12)])
+    labels = torch.tensor([1, *[0] * 59, 1, *[0] * 59, *[0] * 10])
+    _, held_out = splits.held_out_split(labels, groups=groups)
+    assert 0 < len(held_out) <= len(labels) / 2

@@ -81,6 +81,15 @@ def test_no_more_images_ask_than_are_asked_for_and_of_each_class_its_share(setti
     training.leave_one_out.cache_clear()
 
 
+def test_images_of_one_group_do_not_judge_each_other(tmp_path):
+    groups = torch.arange(20) // 4
+    split = Split.of(torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8), torch.arange(20) % 2, groups)
+    saved.save(Dataset("some", split, split.taken(torch.arange(4)), ("a", "b"), "0" * 64, "", ()), tmp_path)
+    judge = training.leave_one_out(str(tmp_path), "cpu")
+    assert torch.equal(judge.groups, groups)
+    training.leave_one_out.cache_clear()
+
+
 def test_images_without_a_label_are_trained_on_and_neither_ask_nor_vote(tmp_path):
     labels = torch.tensor([-1, 0, -1, 1] * 5)
     split = Split.of(torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8), labels)

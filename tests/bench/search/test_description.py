@@ -52,3 +52,10 @@ def test_without_labels_it_says_of_which_methods_that_is_worse_than_their_recipe
     monkeypatch.setattr("bench.search.description.DOUBTED", ("b", "c"))
     assert chooses_by(0, ["a", "b"]).endswith("worse than the published recipe of b.")
     assert "worse" not in chooses_by(0, ["a"])
+
+
+def test_it_says_that_images_are_not_judged_by_their_own_group(calibrated):
+    plan = make(experiment(), Budget.parse("1cpu-hours"), 2)
+    said = "among 1,000 labelled training images, none judged by its own group."
+    assert said in describe(plan, labelled=1000, grouped=True)
+    assert "group" not in describe(plan, labelled=1000)
