@@ -8,6 +8,10 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch: two tests run at a time
 
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -30,6 +34,14 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("nightly"):
                 item.add_marker(pytest.mark.skip(reason=f"nightly; {NIGHTLY}=1 runs it"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def data_cache() -> Iterator[Path]:
+    """Images are decoded into a folder of the tests' own."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_BENCH_CACHE", folder)
+        yield Path(folder)
 
 
 @pytest.fixture(autouse=True, scope="session")

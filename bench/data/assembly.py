@@ -1,18 +1,22 @@
 """What a source gives becomes a data set: what is held out and kept, decoding, the note and the remarks."""
 
+import hashlib
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from algorithms.images.statistics import Statistics, measure
 from bench.data import duplicates, groups
 from bench.data.checks import doubts, why_unlabelled
 from bench.data.dataset import Dataset, Split, fingerprint
-from bench.data.decoder import Decoder, check_memory
-from bench.data.decoding import DEPTHS, resized
+from bench.data.decoded import Facts
+from bench.data.decoder import Decoder
+from bench.data.decoding import resized
 from bench.data.named import NAMED
 from bench.data.source import AS_IT_IS, Asked, EncodedSource, EncodedSplit, Integers, PixelSource
 from bench.data.splits import held_out_note, held_out_split, limited
@@ -44,7 +48,6 @@ def of_pixels(
         note += f"; {len(few):,} of {len(train):,} training images"
     if image_size not in (None, train.size):
         note += f"; resized to {image_size} px"
-    check_memory(len(few) + len(few_test), image_size or train.size)
 
     def made(split: Split, places: Integers) -> Split:
         split = split.taken(torch.from_numpy(places))
@@ -60,6 +63,7 @@ def of_encoded(
     path: Path,
     source: EncodedSource,
     image_size: int | None,
+    fit: str,
     strict: bool,
     limit: int | None,
     asked: Asked = AS_IT_IS,
@@ -91,32 +95,39 @@ def of_encoded(
     if len(few) < len(train):
         note += f"; {len(few):,} of {len(train):,} training images"
     if image_size:
-        note += f"; resized to {image_size} px"
+        how = {"pad": " on black", "squash": " by stretching"}.get(fit, "")
+        note += f"; resized to {image_size} px{how}"
 
-    def decoded(depth: int) -> tuple[Decoder, tuple[Split, Integers], tuple[Split, Integers]]:
-        decoder = Decoder(image_size, strict, len(few) + len(few_test), depth)
-        of_train = decoder.decode("training", source.train, train[few], train_groups)
-        return decoder, of_train, decoder.decode("test", of_test, test[few_test], test_groups)
-
-    decoder, (train_split, left), (test_split, left_test) = decoded(max(DEPTHS))
-    if decoder.brightest and (depth := decoder.fitting_depth()) != decoder.depth:
-        # All grey images of a data set are shown alike, and what their range is only all of them tell.
-        remarks.append(
-            f"grey images have values up to {decoder.brightest:,}: 0 is taken as black and {2**depth - 1:,} as white"
-        )
-        del train_split, test_split
-        decoder, (train_split, left), (test_split, left_test) = decoded(depth)
-    if skipped := decoder.skipped:
-        every = len(few) + len(few_test)
-        warning = f"{len(skipped):,} of {every:,} images could not be read and are left out: {enumeration(skipped)}"
+    both = [source.train, source.test] if source.test else [source.train]
+    start = len(train_labels) if source.test else 0
+    asked_for = train[few], test[few_test] + start
+    decoder = Decoder(path, both, image_size, fit, strict)
+    rows = np.sort(np.concatenate(asked_for))
+    found = decoder.decode(rows)
+    remarks += found.remarks
+    if skipped := found.skipped:
+        warning = f"{len(skipped):,} of {len(rows):,} images could not be read and are left out: {enumeration(skipped)}"
         print(f"warning: {warning}", file=sys.stderr)
-    for what, split in (("training", train_split), ("test", test_split)):
-        if not len(split.labels):
+
+    def split(rows_of: Integers, of: EncodedSplit, offset: int, of_groups: Integers | None) -> tuple[Split, Integers]:
+        """The images that can be read, and their places in the source's split."""
+        left = rows_of[found.readable[np.searchsorted(rows, rows_of)]]
+        places = left - offset
+        belonging = None if of_groups is None else torch.from_numpy(of_groups[places])
+        labels = torch.from_numpy(of.labels[places])
+        return Split(found.packed, torch.from_numpy(left), labels, belonging, found.file), places
+
+    train_split, left = split(asked_for[0], source.train, 0, train_groups)
+    test_split, left_test = split(asked_for[1], of_test, start, test_groups)
+    for what, each in (("training", train_split), ("test", test_split)):
+        if not len(each):
             raise UserError(f"none of the {what} images in {path} could be read; the first: {skipped[0]}")
-    note = f"{title} ({decoder.stored_as()})" + note
+    note = f"{title} ({found.stored_as})" + note
     names = duplicates.names_of((source.train, left), (of_test, left_test))
     splits = train_split, test_split
-    return _dataset(name or "images", note, *splits, source.classes, remarks, skipped, names, drop_duplicates)
+    return _dataset(
+        name or "images", note, *splits, source.classes, remarks, skipped, names, drop_duplicates, found.facts
+    )
 
 
 def _with_labels_that_count(source: EncodedSource) -> EncodedSource:
@@ -145,18 +156,35 @@ def _dataset(
     skipped: Collection[str] = (),
     names: duplicates.Names | None = None,
     drop_duplicates: bool = False,
+    facts: Facts | None = None,
 ) -> Dataset:
-    found = duplicates.find(train, test, classes, names)
-    remarks = [*remarks, *found.remarks]
-    if count := len(found.dropped):
-        images = amount(count, "training image")
+    def once(what: str, find: Callable[[], Any]) -> Any:
+        """What is found, as JSON holds it: of images that are kept decoded once, as their pixels take a while."""
+        return find() if facts is None else facts.recall(f"{what} {_named(train, test)}", find)
+
+    told, dropped = once("duplicates", lambda: duplicates.find(train, test, classes, names).plain())
+    remarks = [*remarks, *told]
+    if dropped:
+        images = amount(len(dropped), "training image")
         if drop_duplicates:
             left_out = f"{images} left out as duplicates"
-            train, note, remarks = found.without(train), f"{note}; {left_out}", [*remarks, left_out]
+            train = duplicates.without(train, dropped)
+            note, remarks = f"{note}; {left_out}", [*remarks, left_out]
         else:
-            remarks.append(f"{images} {'are' if count > 1 else 'is'} such; --drop-duplicates leaves them out")
+            remarks.append(f"{images} {'are' if len(dropped) > 1 else 'is'} such; --drop-duplicates leaves them out")
     if why := why_unlabelled(train.labels.numpy(), classes, [*skipped][:3]):  # of those that could be read and are left
         train, test = (replace(split, labels=torch.full_like(split.labels, -1)) for split in (train, test))
         classes, remarks = (), [*remarks, why]
     remarks = (*remarks, *doubts(train, test, classes))
-    return Dataset(name, train, test, classes, fingerprint(train, test), note, tuple(skipped), remarks=remarks)
+    identity = once("fingerprint", lambda: fingerprint(train, test))
+    statistics = Statistics(*map(tuple, once("statistics", lambda: measure(train.parts()))))
+    return Dataset(name, train, test, classes, identity, statistics, note, tuple(skipped), remarks=remarks)
+
+
+def _named(*splits: Split) -> str:
+    """Which images these are, of those in their file, and how they are labelled."""
+    digest = hashlib.sha256()
+    for split in splits:
+        for part in (split.rows, split.labels, split.groups):
+            digest.update(b"none" if part is None else part.numpy().tobytes())
+    return digest.hexdigest()[:16]

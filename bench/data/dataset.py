@@ -3,11 +3,13 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from algorithms.images.statistics import Statistics
 from algorithms.images.store import pack, unpack
 
 SMALLEST = 8
@@ -29,6 +31,8 @@ class Split:
     """int64 [N], places in the data set's `classes`; -1 = unlabelled."""
     groups: Tensor | None = None
     """int64 [N], equal for images that belong together (of one patient, one video); None where nothing is said."""
+    file: Path | None = None
+    """The NumPy file that `packed` maps, if any."""
 
     @classmethod
     def of(cls, pixels: Tensor, labels: Tensor, groups: Tensor | None = None) -> Self:
@@ -63,7 +67,7 @@ class Split:
     def taken(self, places: Tensor) -> "Split":
         """The images at these places, int64 [n], alone; nothing is copied."""
         groups = None if self.groups is None else self.groups[places]
-        return Split(self.packed, self.rows[places], self.labels[places], groups)
+        return Split(self.packed, self.rows[places], self.labels[places], groups, self.file)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class Dataset:
     classes: tuple[str, ...]
     fingerprint: str
     """SHA-256 of the pixels and labels of both splits, and of their groups where there are some, hexadecimal."""
+    statistics: Statistics
+    """Of the training images."""
     note: str
     """What tables call it, with the format in which lossy images were stored and what was done to it."""
     skipped: tuple[str, ...]

@@ -1,134 +1,281 @@
-"""All images of a source become pixels: workers, one size for all, what cannot be read, progress."""
+"""All images of a source become pixels: workers, one size and number of channels, what cannot be read, progress.
 
+They are decoded into a file of the data cache (`bench.data.decoded`), so that each is decoded once for all runs.
+"""
+
+import hashlib
 import sys
 import time
 import warnings
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from bench import machine
-from bench.data.dataset import SMALLEST, Split
-from bench.data.decoding import DEPTHS, Picture, decode, why_unreadable
+from bench.data.dataset import SMALLEST
+from bench.data.decoded import DEEP, NOT_YET, UNREADABLE, DecodedFile, Facts, Writer
+from bench.data.decoding import Picture, channels_of, decode, why_unreadable
+from bench.data.depth import Scale, scale_of
+from bench.data.formats import MOST_CHANNELS
+from bench.data.named import cache_folder
 from bench.data.source import Encoded, EncodedSplit, Integers
 from bench.errors import UserError
 
+VERSION = 1
+"""Of how images are decoded: with another one all are decoded anew."""
+TOGETHER = 32
+"""Images that a thread decodes at a time."""
+DURABLE_EVERY = 2.0
+"""Seconds after which what was decoded is made durable."""
+TOLD_EVERY = 3.0
+"""Seconds between two lines on the progress."""
+MUCH_LOST = 1 / 3
+"""The part of the images' area from which it is told that it is cropped away."""
+
+Item = tuple[int, str, Encoded]
+"""Row, name and what is stored of an image."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of the rows that were asked for."""
+
+    packed: Tensor
+    """uint8 [M, S, C, S], mapped."""
+    file: Path
+    """That file, a NumPy array."""
+    readable: NDArray[np.bool_]
+    """Of each row that was asked for."""
+    skipped: list[str]
+    """Of each that cannot be read, its name and why."""
+    stored_as: str
+    """The formats in which the images were stored; a JPEG's with its quality where all have the same."""
+    remarks: list[str]
+    facts: Facts
+
 
 class Decoder:
-    """Decodes all of a data set's `images` to one size, and remembers which it could not.
+    """Decodes rows of the splits of a source, the training images first, to one size.
 
-    The largest value of a grey image of more than 8 bits is 2^`depth` - 1.
+    `of` names the source; `splits` are what is stored. With `strict` an image that cannot be read is an error.
     """
 
-    def __init__(self, image_size: int | None, strict: bool, images: int, depth: int):
-        self.wanted = image_size
-        self.strict = strict
-        self.images = images
-        self.depth = depth
-        self.brightest = 0
-        """The largest value in the grey images of more than 8 bits, 0 where there are none."""
-        self.first: tuple[str, tuple[int, int]] | None = None
-        """Name and (width, height) of the first image, where all must be as large as it."""
-        self.skipped: list[str] = []
-        self.kinds: set[str] = set()
+    def __init__(self, of: Path, splits: Sequence[EncodedSplit], size: int | None, fit: str, strict: bool) -> None:
+        self.of, self.splits, self.wanted, self.fit, self.strict = of, splits, size, fit, strict
+        self.images = sum(len(split.labels) for split in splits)
+        asked = [VERSION, str(of.resolve()), [split.stamp for split in splits], size, fit]
+        self.key = hashlib.sha256(repr(asked).encode()).hexdigest()[:20]
+        self.folder = cache_folder() / "decoded" / self.key
+        self.facts = Facts(self.folder / "facts.json")
 
-    def stored_as(self) -> str:
-        """The formats in which the images were stored; a JPEG's with its quality where all have the same."""
-        kinds = self.kinds
-        if sum(kind.startswith("JPEG") for kind in kinds) > 1:
-            kinds = {kind.split("-")[0] for kind in kinds}
-        return ", ".join(sorted(kinds))
+    def decode(self, rows: Integers) -> Result:
+        """The images in these rows (rising). Raises UserError."""
+        named = hashlib.sha256(rows.tobytes()).hexdigest()[:16]
+        channels, side, first = self.facts.recall(f"shape {named}", lambda: self._shape(rows))
+        if not channels:
+            raise UserError(f"none of the images in {self.of} could be read; the first: {first}")
+        file = DecodedFile(self.folder / f"{channels}x{side}", self.images, side, channels)
+        lost = self._fill(file, rows, side, channels, None, first)
+        remarks, scale = [], None
+        deep = rows[file.marks[rows] == DEEP]
+        if len(deep):
+            values, whole = zip(*(file.ranges[row] for row in deep.tolist()), strict=True)
+            scale, told = scale_of(np.array(values), np.array(whole))
+            remarks.append(f"images of more than 8 bits: {told}")
+            shown = hashlib.sha256(scale.tobytes()).hexdigest()[:12]
+            file = DecodedFile(self.folder / f"{channels}x{side}-{shown}", self.images, side, channels)
+            lost = self._fill(file, rows, side, channels, scale, first)
+        lost = self.facts.recall(f"lost {named}", lambda: lost)
+        if lost >= MUCH_LOST:
+            remarks.append(
+                f"{lost:.0%} of the images' area is cropped away, as they are not square; --fit pad or --fit squash "
+                "keeps all of it"
+            )
+        unreadable = rows[file.marks[rows] == UNREADABLE].tolist()
+        skipped = [file.why[row] for row in unreadable]
+        if skipped and self.strict:
+            raise UserError(f"an image could not be read: {skipped[0]}")
+        stored = _stored_as(file.kinds_of(rows))
+        return Result(file.opened(), file.path, file.decoded(rows), skipped, stored, remarks, self.facts)
 
-    def fitting_depth(self) -> int:
-        """The least depth that holds the brightest value."""
-        bits = self.brightest.bit_length()
-        return next((depth for depth in DEPTHS if depth >= bits), bits)
+    def _items(self, rows: Integers) -> Iterator[Item]:
+        start = 0
+        for split in self.splits:
+            own = rows[(rows >= start) & (rows < start + len(split.labels))]
+            stored = split.read(own - start) if len(own) else iter(())
+            for row, (name, encoded) in zip(own.tolist(), stored, strict=True):
+                yield row, name, encoded
+            start += len(split.labels)
 
-    def decode(
-        self, what: str, split: EncodedSplit, places: Integers, groups: Integers | None = None
-    ) -> tuple[Split, Integers]:
-        """The images of `split` at `places`, less those that cannot be read, and the places of what is left; `groups`
-        int64 [N] are those of all its images."""
-        if self.wanted:
-            check_memory(self.images, self.wanted)
-        pixels: NDArray[np.uint8] | None = None
-        kept: list[int] = []
-        began = told = time.monotonic()
-        items = zip(places, split.read(places), strict=True)
-        with ThreadPoolExecutor(min(8, machine.cores())) as pool, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            done = 0
-            while block := list(islice(items, 512)):
-                parts = [block[i : i + 32] for i in range(0, len(block), 32)]
-                for place, name, result in (row for rows in pool.map(self._part, parts) for row in rows):
-                    if isinstance(result, MemoryError):
-                        raise UserError(f"{name} does not fit into this machine's memory; leave it out")
-                    if isinstance(result, Exception):
-                        self._skip(f"{name}: {why_unreadable(result)}")
+    def _shape(self, rows: Integers) -> tuple[int, int, str]:
+        """(channels, side, name of the first image that can be read): the most channels that any image has, found in
+        their headers, up to the first that is in colour; 0 and why where none can be read."""
+        channels = side = 0
+        first = ""
+        for block in _blocks(self._items(rows), 8 * TOGETHER):
+            with _Pool() as pool:
+                found = list(pool.map(lambda item: _header(item[2]), block))
+            for (_, name, encoded), each in zip(block, found, strict=True):
+                if isinstance(each, Exception):
+                    first = first if channels else first or f"{name}: {why_unreadable(each)}"
+                    continue
+                if each > MOST_CHANNELS:
+                    raise UserError(f"{name} has {each} channels; {MOST_CHANNELS} are the most")
+                if not channels:
+                    try:
+                        with warnings.catch_warnings():
+                            _strictly()
+                            picture = decode(encoded, self.wanted, fit=self.fit, channels=each, scale=_any_scale(each))
+                    except Exception as error:  # its header alone can be read
+                        first = first or f"{name}: {why_unreadable(error)}"
                         continue
-                    height, width, _ = result.pixels.shape
-                    self.brightest = max(self.brightest, result.brightest)
-                    self._check_size(name, width, height)
-                    if pixels is None:
-                        side = height
-                        check_memory(self.images, side)
-                        pixels = np.empty((len(places), 3, side, side), dtype=np.uint8)
-                    pixels[len(kept)] = result.pixels.transpose(2, 0, 1)
-                    kept.append(place)
-                    self.kinds.add(result.kind)
-                done += len(block)
-                if time.monotonic() - told > 3:
-                    told = time.monotonic()
-                    print(f"decoding {what} images: {done:,} of {len(places):,}, {told - began:.0f} s", file=sys.stderr)
-        if pixels is None:
-            pixels = np.empty((0, 3, 0, 0), dtype=np.uint8)
-        left = np.array(kept, dtype=np.int64)
-        of_groups = None if groups is None else torch.from_numpy(groups[left])
-        return Split.of(torch.from_numpy(pixels[: len(kept)]), torch.from_numpy(split.labels[left]), of_groups), left
+                    assert picture.pixels is not None
+                    height, width = picture.pixels.shape[:2]
+                    _check_square(name, width, height)
+                    side, first = height, f"{name}\0{width}x{height}"
+                channels = max(channels, each)
+            if channels > 1:
+                break
+        return channels, side, first
 
-    def _part(self, items: Iterable[tuple[int, tuple[str, Encoded]]]) -> list[tuple[int, str, Picture | Exception]]:
-        """(place, name, what `decode` returned or raised) of a few images."""
+    def _fill(
+        self, file: DecodedFile, rows: Integers, side: int, channels: int, scale: Scale | None, first: str
+    ) -> float:
+        """Decode what is not decoded yet; the mean part of its area that an image lost, 0 where none was decoded."""
+        left = rows[file.marks[rows] == NOT_YET]
+        if not len(left):
+            return 0.0
+        began = told = durable = time.monotonic()
+        lost, done = 0.0, 0
+        with file.writing(len(left)) as writer:
+            left = rows[file.marks[rows] == NOT_YET]
+            size = len(left) * file.row_bytes / 2**30
+            if size > 0.5:
+                print(f"decoding {len(left):,} images to {size:.1f} GiB in {file.folder}", file=sys.stderr)
+            with _Pool() as pool, warnings.catch_warnings():
+                _strictly()
+                parts = _blocks(self._items(left), TOGETHER)
+                waiting: deque[Future[list[tuple[int, str, Picture | Exception]]]] = deque()
+
+                def begin(count: int) -> None:
+                    for part in islice(parts, count):
+                        waiting.append(pool.submit(self._part, part, channels, scale, writer, side))
+
+                begin(4 * pool.size)
+                while waiting:
+                    for row, name, result in waiting.popleft().result():
+                        done += 1
+                        if isinstance(result, _Unwritable):
+                            raise result.args[0]
+                        if isinstance(result, MemoryError):
+                            raise UserError(f"{name} does not fit into this machine's memory; leave it out")
+                        if isinstance(result, Exception):
+                            why = f"{name}: {why_unreadable(result)}"
+                            if self.strict:
+                                raise UserError(f"an image could not be read: {why}")
+                            writer.unreadable(row, why)
+                            continue
+                        lost += result.lost
+                        if result.pixels is None:
+                            assert result.values is not None
+                            writer.deep(row, result.values, result.whole)
+                            continue
+                        height, width = result.pixels.shape[:2]
+                        if (height, width) != (side, side):
+                            self._differ(first, name, width, height)
+                        writer.decoded(row, result.kind)
+                    begin(1)
+                    now = time.monotonic()
+                    if now - durable > DURABLE_EVERY:
+                        writer.commit()
+                        durable = time.monotonic()
+                    if now - told > TOLD_EVERY:
+                        told = now
+                        print(
+                            f"decoding images: {done:,} of {len(left):,}, {done / (now - began):,.0f} images/s, "
+                            f"{(len(left) - done) * (now - began) / done:.0f} s left",
+                            file=sys.stderr,
+                        )
+        return lost / max(1, done)
+
+    def _part(
+        self, items: Sequence[Item], channels: int, scale: Scale | None, writer: Writer, side: int
+    ) -> list[tuple[int, str, Picture | Exception]]:
+        """(row, name, what `decode` returned or raised) of a few images, whose pixels are written."""
         results: list[tuple[int, str, Picture | Exception]] = []
-        for place, (name, encoded) in items:
+        for row, name, encoded in items:
             try:
-                results.append((place, name, decode(encoded, self.wanted, self.depth)))
+                picture = decode(encoded, self.wanted, fit=self.fit, channels=channels, scale=scale)
             except Exception as error:  # a decoder may raise anything on a damaged file
-                results.append((place, name, error))
+                results.append((row, name, error))
+                continue
+            if picture.pixels is not None and picture.pixels.shape[:2] == (side, side):
+                try:
+                    writer.pixels(row, picture.pixels)
+                except OSError as error:
+                    results.append((row, name, _Unwritable(error)))
+                    continue
+                # What is left of it is its shape.
+                picture = picture._replace(pixels=np.broadcast_to(np.uint8(0), picture.pixels.shape))
+            results.append((row, name, picture))
         return results
 
-    def _skip(self, what: str) -> None:
-        if self.strict:
-            raise UserError(f"an image could not be read: {what}")
-        self.skipped.append(what)
-
-    def _check_size(self, name: str, width: int, height: int) -> None:
-        if self.wanted:
-            return
-        if self.first is None:
-            if width != height:
-                raise UserError(f"{name} is {width}x{height} px, not square; give --image-size to make it so")
-            if width < SMALLEST:
-                raise UserError(f"{name} is {width}x{height} px; {SMALLEST} px is the least, so give --image-size")
-            self.first = name, (width, height)
-        first, size = self.first
-        if size != (width, height):
-            raise UserError(
-                f"the images differ in size ({first} is {size[0]}x{size[1]} px, {name} is {width}x{height} px); "
-                "give --image-size to resize them"
-            )
-
-
-def check_memory(images: int, side: int) -> None:
-    needed = images * 3 * side * side
-    there = machine.memory_bytes()
-    if needed > 0.8 * there:
+    def _differ(self, first: str, name: str, width: int, height: int) -> None:
+        called, size = first.split("\0")
         raise UserError(
-            f"{images:,} images of {side} px take {needed / 2**30:.1f} GiB of memory, and there are "
-            f"{there / 2**30:.1f}; give a smaller --image-size, or --limit"
+            f"the images differ in size ({called} is {size} px, {name} is {width}x{height} px); give --image-size to "
+            "resize them"
         )
+
+
+class _Unwritable(Exception):
+    """The disk did not take an image: the error that it made."""
+
+
+class _Pool(ThreadPoolExecutor):
+    def __init__(self) -> None:
+        self.size = min(8, machine.cores())
+        super().__init__(self.size)
+
+
+def _blocks(items: Iterator[Item], each: int) -> Iterator[list[Item]]:
+    while block := list(islice(items, each)):
+        yield block
+
+
+def _header(encoded: Encoded) -> int | Exception:
+    try:
+        return channels_of(encoded)
+    except Exception as error:  # a reader may raise anything on a damaged file
+        return error
+
+
+def _any_scale(channels: int) -> Scale:
+    """To learn the size of an image alone."""
+    return np.stack([np.zeros(channels), np.ones(channels)])
+
+
+def _strictly() -> None:
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def _check_square(name: str, width: int, height: int) -> None:
+    if width != height:
+        raise UserError(f"{name} is {width}x{height} px, not square; give --image-size to make it so")
+    if width < SMALLEST:
+        raise UserError(f"{name} is {width}x{height} px; {SMALLEST} px is the least, so give --image-size")
+
+
+def _stored_as(kinds: set[str]) -> str:
+    if sum(kind.startswith("JPEG") and kind != "JPEG2000" for kind in kinds) > 1:
+        kinds = {"JPEG" if kind.startswith("JPEG-") else kind for kind in kinds}
+    return ", ".join(sorted(kinds))

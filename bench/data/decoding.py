@@ -1,105 +1,120 @@
-"""One image becomes pixels of the size that is wanted: formats, orientation, modes, depth, what is transparent."""
+"""One image becomes pixels of the size and channels that are wanted, whatever it is stored as."""
 
-import functools
-import io
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
-from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
+from bench.data import formats
+from bench.data.depth import Scale, shown
 from bench.data.source import Encoded
 from bench.errors import one_line
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # Pillow would run Ghostscript for some others
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What undoes each orientation that EXIF knows."""
-DEPTHS = (8, 10, 12, 14, 16)
-"""Bits of a grey pixel that cameras and scanners have."""
-
 
 class Picture(NamedTuple):
-    pixels: NDArray[np.uint8]
-    """[H, W, 3], red, green, blue."""
+    pixels: NDArray[np.uint8] | None
+    """[H, W, channels]; None where values are deeper than 8 bits and no scale was given."""
     kind: str
     """The format in which it was stored, such as JPEG-75."""
-    brightest: int
-    """The largest value of a grey image of more than 8 bits, else 0."""
+    values: NDArray[np.float64] | None
+    """[2, channels], the least and the greatest of each channel, where they are deeper than 8 bits; else None."""
+    whole: bool
+    """Whether such values are whole numbers."""
+    lost: float
+    """The part of its area that was cropped away, 0 to 1."""
 
 
-def decode(encoded: Encoded, size: int | None, depth: int = max(DEPTHS)) -> Picture:
-    """The picture that is stored, and where `size` is given its central square, resized to that side in pixels.
+def channels_of(encoded: Encoded) -> int:
+    """1 of grey, 3 of colours, else the number of bands. Raises whatever a reader does on a damaged file."""
+    return formats.channels_of(_stored(encoded))
 
-    Grey values of more than 8 bits, from 0 to 2^`depth` - 1, become those from 0 to 255. What is transparent shows
-    white behind it. Raises whatever Pillow raises on a damaged or huge image.
+
+def decode(
+    encoded: Encoded, size: int | None, *, fit: str = "crop", channels: int = 3, scale: Scale | None = None
+) -> Picture:
+    """The picture that is stored, and where `size` is given of that side in pixels: by `fit` its central square
+    (`crop`), all of it on black (`pad`) or stretched (`squash`).
+
+    Grey becomes three equal channels where `channels` is 3. Values of more than 8 bits are shown by `scale`. What is
+    transparent shows white behind it. Raises whatever a reader raises on a damaged or huge image, and ValueError for
+    other channels.
     """
-    if encoded is None:
+    kind, layers, whole, alpha = formats.read(_stored(encoded))
+    found = 3 if layers[0].mode == "RGB" else len(layers)
+    if found != channels and (found, channels) != (1, 3):
+        raise ValueError(f"it has {amount_of(found)}, and others have {channels}")
+    width, height = layers[0].size
+    lost = 1 - min(width, height) / max(width, height) if size and fit == "crop" else 0.0
+    values = None
+    if layers[0].mode == "F":
+        values = _range(layers, alpha)
+        if found != channels:
+            values = np.repeat(values, channels, axis=1)
+        if scale is None:
+            return Picture(None, kind, values, whole, lost)
+        planes = np.stack([np.asarray(_fitted(layer, size, fit)) for layer in layers], -1)
+        pixels = shown(planes, scale[:, : len(layers)])
+        if alpha is not None:
+            opacity = np.asarray(_fitted(alpha, size, fit))[..., None]
+            pixels = (pixels * opacity + 255 * (1 - opacity) + 0.5).astype(np.uint8)
+    elif len(layers) == 1:
+        pixels = np.asarray(_fitted(layers[0], size, fit))
+        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    else:
+        pixels = np.stack([np.asarray(_fitted(layer, size, fit)) for layer in layers], -1)
+    if pixels.shape[2] < channels:
+        pixels = np.repeat(pixels, channels, axis=2)
+    return Picture(_padded(pixels, size) if size and fit == "pad" else pixels, kind, values, whole, lost)
+
+
+def amount_of(channels: int) -> str:
+    return f"{channels} channel" + ("" if channels == 1 else "s")
+
+
+def _stored(encoded: Encoded) -> bytes | Path:
+    stored = encoded() if callable(encoded) else encoded
+    if stored is None:
         raise ValueError("no bytes are stored")
-    if callable(encoded):
-        encoded = encoded()
-    with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=FORMATS) as file:
-        kind = _kind(file)
-        file.load()
-        image: Image.Image = file
-        if (turn := _turn(image)) is not None:
-            image = image.transpose(turn)
-        brightest = 0
-        if image.mode.startswith("I"):  # more than 8 bits, which Pillow's conversion would clip
-            values = np.asarray(image, dtype=np.int32).clip(0)
-            brightest = int(values.max())
-            image = Image.fromarray((values.clip(None, 2**depth - 1) // 2 ** (depth - 8)).astype(np.uint8))
-        if image.mode == "F":
-            raise ValueError("pixels are floating-point numbers")
-        if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("RGB")
-        if size:
-            side = min(image.size)
-            left, top = (image.width - side) / 2, (image.height - side) / 2
-            # Crop and resize in one: to resize a long, thin image first could take any amount of memory.
-            image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
-        return Picture(np.asarray(image), kind, brightest)
+    return stored
 
 
-def _kind(file: ImageFile) -> str:
-    if not isinstance(file, JpegImageFile):
-        return str(file.format)
-    quality = _qualities().get(tuple(file.quantization.get(0, ())))
-    return f"JPEG-{quality}" if quality else "JPEG"
+def _range(layers: tuple[Image.Image, ...], alpha: Image.Image | None) -> NDArray[np.float64]:
+    """The least and the greatest value of each layer, [2, C], where it is not transparent."""
+    if alpha is None:
+        return np.array([layer.getextrema() for layer in layers], dtype=np.float64).T
+    seen = np.asarray(alpha) > 0
+    every = (np.asarray(layer)[seen] for layer in layers)
+    return np.array([(part.min(), part.max()) if part.size else (0, 0) for part in every], dtype=np.float64).T
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What turns a photograph the way its camera was held. Of EXIF only this is read: its other tags may be broken."""
-    try:
-        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1)) if "exif" in image.info else None
-    except Exception:  # a reader may raise anything on damaged tags
-        return None
+def _fitted(image: Image.Image, size: int | None, fit: str) -> Image.Image:
+    """Of side `size`; with `pad` one side is shorter still."""
+    if not size:
+        return image
+    box, to = (0.0, 0.0, float(image.width), float(image.height)), (size, size)
+    if fit == "crop":
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box = (left, top, left + side, top + side)
+    elif fit == "pad":
+        longest = max(image.size)
+        to = (max(1, round(image.width * size / longest)), max(1, round(image.height * size / longest)))
+    # Crop and resize in one: to resize a long, thin image first could take any amount of memory.
+    return image.resize(to, Image.Resampling.BILINEAR, box=box)
 
 
-@functools.cache
-def _qualities() -> dict[tuple[int, ...], int]:
-    """The quality in libjpeg's terms by the luminance quantization table."""
-    tables = {}
-    for quality in range(1, 101):
-        file = io.BytesIO()
-        Image.new("L", (8, 8)).save(file, "JPEG", quality=quality)
-        file.seek(0)
-        tables[tuple(JpegImageFile(file).quantization[0])] = quality
-    return tables
+def _padded(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """In the middle of a black square of this side."""
+    height, width, channels = pixels.shape
+    square = np.zeros((size, size, channels), dtype=np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    square[top : top + height, left : left + width] = pixels
+    return square
 
 
 def why_unreadable(error: Exception) -> str:
@@ -112,10 +127,10 @@ def why_unreadable(error: Exception) -> str:
 
 
 def resized(pixels: Tensor, size: int | None) -> Tensor:
-    """Square images uint8 [N, 3, S, S], contiguous, and where `size` is given of that side in pixels."""
+    """Square images uint8 [N, C, S, S], contiguous, and where `size` is given of that side in pixels."""
     if size is None or size == pixels.shape[-1]:
         return pixels.contiguous()
-    result = torch.empty(len(pixels), 3, size, size, dtype=torch.uint8)
+    result = torch.empty(len(pixels), pixels.shape[1], size, size, dtype=torch.uint8)
     for part, of in zip(torch.split(result, 1024), torch.split(pixels, 1024), strict=True):
         part.copy_(resize(of, [size, size], antialias=True))
     return result

@@ -13,7 +13,7 @@ digits, are said to be the same too often: of scanned digits of 8 px 8 %.
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -64,13 +64,18 @@ class Duplicates:
     """Rising places of the training images that are to be left out: those that are test images too, exactly or nearly,
     those whose picture has several labels, and of equal ones all but the first (with a label, where any has one)."""
 
-    def without(self, train: Split) -> Split:
-        """The training images that are left. Raises UserError where none is."""
-        if len(self.dropped) == len(train):
-            raise UserError("all training images are duplicates; leave out --drop-duplicates, or give others to test")
-        left = torch.ones(len(train), dtype=torch.bool)
-        left[torch.from_numpy(self.dropped)] = False
-        return train.taken(left.nonzero()[:, 0])
+    def plain(self) -> tuple[list[str], list[int]]:
+        """Both, as JSON holds them."""
+        return list(self.remarks), self.dropped.tolist()
+
+
+def without(train: Split, dropped: Collection[int]) -> Split:
+    """The training images that are left. Raises UserError where none is."""
+    if len(dropped) == len(train):
+        raise UserError("all training images are duplicates; leave out --drop-duplicates, or give others to test")
+    left = torch.ones(len(train), dtype=torch.bool)
+    left[list(dropped)] = False
+    return train.taken(left.nonzero()[:, 0])
 
 
 def names_of(*splits: tuple[EncodedSplit, Integers]) -> Names | None:

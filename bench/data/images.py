@@ -79,7 +79,7 @@ def load(
         found = _find(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({one_line(error)})") from None
-    return of_encoded(path, found, image_size, strict, limit, asked, drop_duplicates)
+    return of_encoded(path, found, image_size, fit, strict, limit, asked, drop_duplicates)
 
 
 def _as_asked(name: str, source: PixelSource, asked: Asked) -> PixelSource:

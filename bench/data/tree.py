@@ -5,13 +5,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image
-
 from bench.data.conventions import UNLABELLED
-from bench.data.decoding import FORMATS
+from bench.data.formats import SUFFIXES
 from bench.data.wording import amount, enumeration, valid
 
-SUFFIXES = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
 BY_SYSTEMS = {
     *("@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found", "__macosx"),
     *("thumbs.db", "desktop.ini"),

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from algorithms.evaluation.features import BATCH, encode
 from algorithms.evaluation.knn import Evaluation, LeaveOneOut
-from algorithms.images.store import ResidentImages
+from algorithms.images.statistics import Statistics
+from algorithms.images.store import ImageStore, MappedImages, ResidentImages, pack
 from algorithms.training.process import keep_freed_memory
 from algorithms.training.recipe import Recipe, batch_size_for, differing, effective_hyperparameters
 from algorithms.training.trainer import Trainer
 from bench.data import saved
+from bench.data.dataset import Dataset, Split
 from bench.data.splits import stratified
 from bench.errors import UserError
 from bench.execution import brought
@@ -32,14 +34,38 @@ WITH_LABELS = ("supervised",)
 """What trains with labels."""
 QUERIES = 10_000
 """Images that ask in a leave-one-out, at most."""
+RESIDENT = 0.25
+"""The part of a GPU's memory that images may take: the rest is for the training beside them."""
 
 
 @functools.lru_cache(maxsize=1)
-def training_images(folder: str, device: str) -> tuple[ResidentImages, Tensor]:
-    """What every stage trains on, and their labels, on the device; kept in a warm worker, on a CPU as parts of the
-    saved file that all workers share."""
-    train = saved.open_saved(folder).train
-    return ResidentImages.of(train.pixels, device), train.labels.to(device)
+def opened(folder: str) -> Dataset:
+    """The saved images; kept in a warm worker."""
+    return saved.open_saved(folder)
+
+
+def store_of(split: Split, statistics: Statistics, device: str) -> ImageStore:
+    """Where a worker keeps these images: on a CPU in the saved file that all workers share; on a GPU in its memory, as
+    far as they take no more than `RESIDENT` of it, else in the file."""
+    start = int(split.rows[0]) if len(split) else 0
+    together = torch.equal(split.rows, torch.arange(start, start + len(split)))
+    if device == "cpu" and together:
+        return ResidentImages(split.packed[start : start + len(split)], statistics)
+    if device != "cpu" and len(split) * split.packed[:1].nbytes <= RESIDENT * torch.cuda.mem_get_info(device)[1]:
+        packed = torch.empty(len(split), *split.packed.shape[1:], dtype=torch.uint8, device=device)
+        filled = 0
+        for part in split.parts():  # without a copy of all beside it
+            packed[filled : filled + len(part)] = pack(part).to(device)
+            filled += len(part)
+        return ResidentImages(packed, statistics)
+    return MappedImages(split.packed, split.rows, statistics, torch.device(device))
+
+
+@functools.lru_cache(maxsize=1)
+def training_images(folder: str, device: str) -> tuple[ImageStore, Tensor]:
+    """What every stage trains on, and their labels, on the device."""
+    dataset = opened(folder)
+    return store_of(dataset.train, dataset.statistics, device), dataset.train.labels.to(device)
 
 
 @functools.lru_cache(maxsize=1)
@@ -48,7 +74,7 @@ def leave_one_out(folder: str, device: str) -> LeaveOneOut:
     images, labels = training_images(folder, device)
     found = labels[labels >= 0].cpu().numpy()
     queries = torch.from_numpy(stratified(found, min(QUERIES, len(found)), leave=0)).to(device)
-    dataset = saved.open_saved(folder)
+    dataset = opened(folder)
     groups = None if dataset.train.groups is None else dataset.train.groups.to(device)
     return LeaveOneOut(images, labels, len(dataset.classes), queries, groups)
 
@@ -57,9 +83,11 @@ def leave_one_out(folder: str, device: str) -> LeaveOneOut:
 def on_test_images(folder: str, device: str) -> Evaluation:
     """What judges on the test images, with the labelled training images as the bank."""
     images, labels = training_images(folder, device)
-    dataset, labelled = saved.open_saved(folder), labels >= 0
-    bank = images if bool(labelled.all()) else ResidentImages(images.packed[labelled], images.statistics)
-    queries = ResidentImages.of(dataset.test.pixels, device, images.statistics)
+    dataset, labelled = opened(folder), labels >= 0
+    bank = images
+    if not bool(labelled.all()):
+        bank = store_of(dataset.train.taken(labelled.nonzero()[:, 0].cpu()), dataset.statistics, device)
+    queries = store_of(dataset.test, dataset.statistics, device)
     return Evaluation(bank, labels[labelled], queries, dataset.test.labels.to(device), len(dataset.classes))
 
 
@@ -109,7 +137,7 @@ class Training:
     def effective(self, job: Job) -> dict[str, Any]:
         """The hyper-parameters with which the job is trained (`effective_hyperparameters`), the same at whatever
         stage: a winner is confirmed as it won. Raises UserError."""
-        dataset = saved.open_saved(self.settings.data)
+        dataset = opened(self.settings.data)
         size = dataset.train.size
         method, given = brought.method(self.settings, job.method), recipe(job, size)
         if most := self.settings.batch_size:

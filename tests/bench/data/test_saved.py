@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bench.execution.single
+from algorithms.images.statistics import IMAGENET
 from bench.data import images, saved
 from bench.data.dataset import Dataset, Split, fingerprint
 from bench.errors import UserError
@@ -102,7 +103,7 @@ def test_a_data_set_of_any_size_is_opened_as_it_was_saved(labels, test, side):
         pixels = torch.randint(0, 256, (len(labels), 3, side, side), dtype=torch.uint8, generator=generator)
         return Split.of(pixels, torch.tensor(labels))
 
-    dataset = Dataset("x", split(labels), split([0] * test), tuple("abcde"), "f", "", ())
+    dataset = Dataset("x", split(labels), split([0] * test), tuple("abcde"), "f", IMAGENET, "", ())
     with tempfile.TemporaryDirectory() as folder:
         saved.save(dataset, folder)
         opened = saved.open_saved(folder)
@@ -159,7 +160,7 @@ from bench.data.dataset import Dataset, Split, fingerprint
 def save(count, folder):
     split = Split.of(torch.ones(count, 3, 224, 224, dtype=torch.uint8), torch.arange(count) % 4)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    saved.save(Dataset("x", split, split, tuple("abcd"), "0" * 64, "", ()), folder)
+    saved.save(Dataset("x", split, split, tuple("abcd"), "0" * 64, IMAGENET, "", ()), folder)
     return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / split.pixels.nbytes
 save(100, sys.argv[1] + "/first")  # libraries are loaded
 print(save(300, sys.argv[1] + "/second"))

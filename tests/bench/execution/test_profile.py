@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from algorithms.images.statistics import IMAGENET
 from bench.data import saved
 from bench.data.dataset import Dataset, Split
 from bench.execution import profile
@@ -27,7 +28,7 @@ def test_a_profile_tells_every_phase_and_what_they_add_up_to(tmp_path, monkeypat
     monkeypatch.setattr(profile.Training, "prepare", lambda training: None)
     pixels = torch.randint(0, 256, (100, 3, 8, 8), dtype=torch.uint8)
     split = Split.of(pixels, torch.arange(100) % 2)
-    saved.save(Dataset("tiny", split, split, ("a", "b"), "0" * 64, "", ()), tmp_path)
+    saved.save(Dataset("tiny", split, split, ("a", "b"), "0" * 64, IMAGENET, "", ()), tmp_path)
     settings = TrainingSettings("tiny", "0" * 64, 8, encoder="resnet8", device="cpu", data=str(tmp_path))
     text = profile.profile(method, load(method, 32).defaults, settings)
     numbers = {

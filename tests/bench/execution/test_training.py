@@ -14,6 +14,7 @@ import torch
 from algorithms import METHODS
 from algorithms.baselines import Pixels
 from algorithms.evaluation.knn import Evaluation, LeaveOneOut
+from algorithms.images.statistics import IMAGENET
 from algorithms.swav import SwAV
 from algorithms.training.trainer import Trainer
 from bench.data import saved
@@ -35,7 +36,7 @@ def settings(tmp_path) -> TrainingSettings:
         pixels = torch.arange(first, first + count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 16, 16)
         return Split.of(pixels.contiguous(), torch.arange(count) % 2)
 
-    saved.save(Dataset("tiny", split(0, 80), split(100, 20), ("a", "b"), "0" * 64, "", ()), tmp_path)
+    saved.save(Dataset("tiny", split(0, 80), split(100, 20), ("a", "b"), "0" * 64, IMAGENET, "", ()), tmp_path)
     return of("tiny", tmp_path, 16)
 
 
@@ -84,7 +85,7 @@ def test_no_more_images_ask_than_are_asked_for_and_of_each_class_its_share(setti
 def test_images_of_one_group_do_not_judge_each_other(tmp_path):
     groups = torch.arange(20) // 4
     split = Split.of(torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8), torch.arange(20) % 2, groups)
-    saved.save(Dataset("some", split, split.taken(torch.arange(4)), ("a", "b"), "0" * 64, "", ()), tmp_path)
+    saved.save(Dataset("some", split, split.taken(torch.arange(4)), ("a", "b"), "0" * 64, IMAGENET, "", ()), tmp_path)
     judge = training.leave_one_out(str(tmp_path), "cpu")
     assert torch.equal(judge.groups, groups)
     training.leave_one_out.cache_clear()
@@ -93,7 +94,9 @@ def test_images_of_one_group_do_not_judge_each_other(tmp_path):
 def test_images_without_a_label_are_trained_on_and_neither_ask_nor_vote(tmp_path):
     labels = torch.tensor([-1, 0, -1, 1] * 5)
     split = Split.of(torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8), labels)
-    dataset = Dataset("some", split, Split.of(split.pixels[:4], labels[1:2].repeat(4)), ("a", "b"), "0" * 64, "", ())
+    dataset = Dataset(
+        "some", split, Split.of(split.pixels[:4], labels[1:2].repeat(4)), ("a", "b"), "0" * 64, IMAGENET, "", ()
+    )
     saved.save(dataset, tmp_path)
     searched, confirmed = (build(trial(stage), of("some", tmp_path, 8)) for stage in ("search", "confirm"))
     assert len(searched.images) == len(confirmed.images) == 20
@@ -205,7 +208,8 @@ def saved_images(folder: Path, count: int) -> TrainingSettings:
     """The settings of a run on `count` training images of two classes."""
     split = Split.of(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.arange(count) % 2)
     saved.save(
-        Dataset("blank", split, Split.of(split.pixels[:8], split.labels[:8]), ("a", "b"), "0" * 64, "", ()), folder
+        Dataset("blank", split, Split.of(split.pixels[:8], split.labels[:8]), ("a", "b"), "0" * 64, IMAGENET, "", ()),
+        folder,
     )
     return of("blank", folder, 8)
 
