@@ -33,7 +33,7 @@ def test_test_images_that_are_training_images_too_are_counted(tmp_path):
         shutil.copy(tmp_path / "train" / "a" / f"000{number}.png", tmp_path / "test" / "b" / f"000{number}.png")
     Image.fromarray(255 - picture(1)).save(tmp_path / "test" / "b" / "0001.png")
     told = remark(images.load(tmp_path), "training images too")
-    assert told == "2 of 3 test images are training images too, pixel by pixel"
+    assert told.startswith("2 of 3 test images are training images too, pixel by pixel")
 
 
 def test_labels_that_are_nearly_all_different_are_doubted(tmp_path):
