@@ -63,8 +63,9 @@ def load(
     left out, counted and named in `skipped` and in a line on stderr; with `strict` it is an error. `limit` keeps a
     fixed stratified subset of that many training images, and the same share of the test images.
 
-    Raises UserError where there is no such data set, where it cannot be downloaded or has no images, where its images differ in size or are not square and no `image_size` is given, and where what a door
-    leads to fails or returns something else.
+    Raises UserError where there is no such data set, where it cannot be downloaded or has no images, where its images
+    differ in size or are not square and no `image_size` is given, where no group can be held out or all training images
+    are duplicates, and where what a door leads to fails or returns something else.
     """
     if image_size is not None and image_size < SMALLEST:
         raise UserError(f"an image size of {image_size} px is too small; {SMALLEST} px is the least")
