@@ -27,7 +27,7 @@ def by_expression(source: EncodedSource, expression: str) -> EncodedSource:
     try:
         pattern = re.compile(expression)
     except (re.error, OverflowError, RecursionError) as error:
-        raise UserError(f"--group-by {expression!r} is no regular expression ({error})") from None
+        raise UserError(f"--group-by '{expression}' is no regular expression ({error})") from None
 
     def grouped(split: EncodedSplit) -> EncodedSplit:
         matches = map(pattern.search, split.names)
@@ -40,12 +40,12 @@ def by_expression(source: EncodedSource, expression: str) -> EncodedSource:
     alone = [name for split in splits for name, group in zip(split.names, split.groups or (), strict=True) if not group]
     if len(alone) == len(names):
         raise UserError(
-            f"--group-by {expression!r} finds nothing in the paths of the images, which are such as {valid(names[0])}"
+            f"--group-by '{expression}' finds nothing in the paths of the images, which are such as {valid(names[0])}"
         )
     remarks = source.remarks
     if alone:
         remarks += (
-            f"--group-by {expression!r} finds nothing in the paths of {len(alone):,} of {amount(len(names), 'image')}, "
+            f"--group-by '{expression}' finds nothing in the paths of {len(alone):,} of {amount(len(names), 'image')}, "
             f"each of which is a group of its own: {enumeration(map(valid, alone))}",
         )
     return replace(source, train=splits[0], test=splits[1] if source.test else None, remarks=remarks)

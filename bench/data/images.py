@@ -51,15 +51,21 @@ def load(
     The images are copied. The data set is called as its door without the folder (`doors.short`), and is told from
     others by its fingerprint, as any data set is.
 
+    Labels of fewer than two classes count as none: `classes` is empty then, all labels are -1, and 20 % of all images
+    are held out, at most 10,000. With `asked.group` or `asked.group_by` no group stands in two splits that are made
+    here, and `Split.groups` says which images belong together. `drop_duplicates` leaves training images out that are
+    test images too, exactly or nearly, or another training image once more (`bench.data.duplicates`); else they are
+    told alone.
+
     What was passed over and what gives reason to doubt a result is in `remarks`.
 
     `image_size` resizes: the central square, antialiased, to that side in pixels. An image that cannot be read is
     left out, counted and named in `skipped` and in a line on stderr; with `strict` it is an error. `limit` keeps a
     fixed stratified subset of that many training images, and the same share of the test images.
 
-    Raises UserError where there is no such data set, where it cannot be downloaded or has no images, labels or two
-    classes, where its images differ in size or are not square and no `image_size` is given, and where what a door
-    leads to fails or returns something else.
+    Raises UserError where there is no such data set, where it cannot be downloaded or has no images, where its images
+    differ in size or are not square and no `image_size` is given, where no group can be held out or all training images
+    are duplicates, and where what a door leads to fails or returns something else.
     """
     if image_size is not None and image_size < SMALLEST:
         raise UserError(f"an image size of {image_size} px is too small; {SMALLEST} px is the least")

@@ -128,6 +128,21 @@ def test_what_was_compressed_resized_or_brightened_is_nearly_the_same_and_nothin
     )
 
 
+def test_of_several_the_first_is_named_and_what_is_exactly_the_same_is_not_said_to_be_nearly_so():
+    pictures = [photograph(seed) for seed in range(3)]
+    lighter = [brighter(factor)(pictures[0]) for factor in (0.9, 1.1)]
+    found = find(split([pictures[1], *lighter, pictures[2], lighter[0]], [0] * 5), split(pictures[:2], [0, 0]))
+    assert found.remarks[:2] == (
+        "1 of 2 test images are training images too, pixel by pixel: test/1 is train/0",
+        "1 of 2 test images look nearly like training images, as if compressed, resized or brightened: "
+        "test/0 is like train/1",
+    )
+    assert found.dropped.tolist() == [0, 1, 2, 4]
+    found = find(split([lighter[0], pictures[0]], [0, 0]), split(pictures[:1], [0]))
+    assert found.remarks == ("1 of 1 test image are training images too, pixel by pixel: test/0 is train/1",)
+    assert found.dropped.tolist() == [0, 1]
+
+
 def test_without_names_they_are_counted():
     pictures = [photograph(seed) for seed in range(4)]
     found = duplicates.find(split(pictures, [0, 1, 0, 1]), split(pictures[:2], [0, 1]), CLASSES)
@@ -135,9 +150,15 @@ def test_without_names_they_are_counted():
 
 
 def test_pictures_with_next_to_no_contrast_are_like_nothing():
-    random = np.random.default_rng(0)
-    grey = [(128 + random.integers(0, 2, (16, 16, 1)) + np.zeros((1, 1, 3))).astype(np.uint8) for _ in range(40)]
-    assert find(split(grey[:20], [0] * 20), split(grey[20:], [0] * 20)).remarks == ()
+    def sky(faintness: int, spot: int) -> np.ndarray:
+        picture = np.full((16, 16, 3), 128, dtype=np.uint8)
+        picture[8:] += faintness
+        picture[spot] += 1
+        return picture
+
+    faint, strong = ([sky(of, spot) for spot in range(8)] for of in (3, 60))
+    assert find(split(faint[:4], [0] * 4), split(faint[4:], [0] * 4)).remarks == ()
+    assert find(split(strong[:4], [0] * 4), split(strong[4:], [0] * 4)).dropped.tolist() == [*range(4)]
 
 
 def test_textures_that_were_drawn_each_for_itself_are_not_nearly_the_same():
@@ -160,6 +181,7 @@ def test_parts_of_any_size_find_the_same(monkeypatch):
     test = split([*pictures[18:], jpeg(75)(pictures[5])], [0] * 13)
     whole = find(train, test)
     monkeypatch.setattr("bench.data.dataset.PART", 3 * 32 * 32 * 7)
+    monkeypatch.setattr(duplicates, "BLOCK", 2 * len(test))
     parted = find(train, test)
     assert whole.remarks == parted.remarks
     assert whole.dropped.tolist() == parted.dropped.tolist() == [5, 18, 19, 20]

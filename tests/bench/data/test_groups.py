@@ -32,7 +32,7 @@ def test_images_in_whose_path_nothing_is_found_are_groups_of_their_own_and_told(
     found = groups.by_expression(source(["a/p1_1.png", "a/p1_2.png", "b/x.png", "b/y.png"]), r"p\d")
     assert found.train.groups == ["p1", "p1", groups.ALONE, groups.ALONE]
     assert found.remarks == (
-        "--group-by 'p\\\\d' finds nothing in the paths of 2 of 4 images, each of which is a group of its own: "
+        "--group-by 'p\\d' finds nothing in the paths of 2 of 4 images, each of which is a group of its own: "
         "b/x.png, b/y.png",
     )
 

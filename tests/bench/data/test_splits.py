@@ -139,6 +139,11 @@ def test_patients_with_images_of_all_classes_are_held_out_with_about_a_fifth_of_
     assert (abs(shares - 0.2) < 0.03).all()
 
 
+def test_a_group_is_held_out_that_is_nearer_to_the_share_than_none():
+    held_out = splits.held_out_split(torch.full((80,), -1), groups=np.repeat(np.arange(8), 10))[1]
+    assert len(held_out) == 20  # of 16, to which 20 is nearer than 10
+
+
 def test_of_two_groups_the_smaller_is_held_out_and_of_one_none():
     labels, groups = torch.tensor([0, 1] * 10), np.array([3] * 13 + [8] * 7)
     assert splits.held_out_split(labels, groups=groups)[1].tolist() == list(range(13, 20))
