@@ -125,12 +125,13 @@ def _without_labels(tree: Tree, layout: Layout, remarks: list[str]) -> EncodedSo
         train.extend((layout.top, name) for name in tree.images[layout.top])
     if not len(train):
         raise UserError(f"{tree.root} has images for testing alone, and none to train on")
+    holding = [top for tops in parts.values() for top in tops]
     return EncodedSource(
         _encoded(tree, {"unlabelled": train}, ()),
         _encoded(tree, {"unlabelled": test}, ()) if len(test) else None,
         (),
         VALIDATION_UNUSED if len(judging) > 1 else "",
-        tuple(dict.fromkeys((*remarks, *said, *_left_aside(tree, layout, [])))),
+        tuple(dict.fromkeys((*remarks, *said, *_left_aside(tree, layout, holding, labelled=False)))),
     )
 
 
@@ -204,11 +205,12 @@ def _same_folders(tree: Tree, top: Place) -> list[str]:
     ]
 
 
-def _left_aside(tree: Tree, layout: Layout, tops: list[Place]) -> list[str]:
-    """Remarks on what is not used, or has no label: `tops` are the folders that hold classes, where there are some."""
+def _left_aside(tree: Tree, layout: Layout, tops: list[Place], labelled: bool = True) -> list[str]:
+    """Remarks on what is not used, or has no label: `tops` are the folders that hold classes
+    or, where there are none, images."""
     remarks = []
-    if loose := sum(len(tree.images[top]) for top in tops):
-        remarks.append(f"{amount(loose, 'image')} in no class folder have no label")
+    if labelled and (loose := sum(len(tree.images[top]) for top in tops)):
+        remarks.append(f"without a label: {amount(loose, 'image')} in no class folder")
     empty = [
         f"{valid('/'.join((*top, child)))} ({enumeration(f'{n:,} {valid(k)}' for k, n in kinds.most_common())})"
         for top in tops
@@ -217,7 +219,7 @@ def _left_aside(tree: Tree, layout: Layout, tops: list[Place]) -> list[str]:
     ]
     if empty:
         remarks.append(f"no image of a known kind in the folders {enumeration(empty)}")
-    if layout.splits and tops:
+    if layout.splits and labelled:
         used = [*layout.splits.values()]
         beside = {
             name: sum(1 for _ in tree.files((*layout.top, name)))

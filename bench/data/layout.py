@@ -75,8 +75,8 @@ def _splits(tree: Tree, top: Place) -> dict[str, str]:
     if sets:
         group = sets[0]
     elif "train" in plain:
-        alone = len(names) == 1
-        group = plain if alone or any(tree.folders((*top, name)) for name in plain["train"] if name in names) else {}
+        held = any(tree.folders((*top, name)) for name in plain["train"] if (*top, name) in tree.below)
+        group = plain if held or len(names) == 1 else {}  # else it may be a class among others
     elif len(groups) == 1 and sum(map(len, next(iter(groups.values())).values())) == len(names):
         (group,) = groups.values()  # there are no others
     else:

@@ -39,16 +39,17 @@ def find(tree: Tree, asked: Asked) -> EncodedSource | None:
     mounts = [_mount(place, name) if len(files) > 1 else place for place, name in files]
     series = len(set(mounts)) < len(files)
     archives: list[tuple[str, Place, Archive]] = []
-    remarks = _missing(files) if series else []
+    remarks, lost = _missing(files) if series else [], list[UserError]()
     for mount, (place, name) in zip(mounts, files, strict=True):
         try:
             archives.append(("/".join((*place, name)), mount, opened(root.joinpath(*place, name))))
         except UserError as error:
             if mounts.count(mount) == 1:
                 raise
-            remarks.append(f"a shard is left out: {error}")
+            lost.append(error)
     if not archives:
-        raise UserError(f"none of the {len(files)} shards in {root} can be read ({remarks[-1]})")
+        raise UserError(f"none of the {len(files)} shards in {root} can be read; the first: {lost[0]}")
+    remarks += [f"a shard is left out: {error}" for error in lost]
     every = [archive for _, _, archive in archives]
     remarks += [remark for archive in every for remark in archive.told()]
     if webdataset.is_webdataset(every, series):

@@ -99,7 +99,10 @@ def _samples(archive: Archive) -> Iterator[tuple[str, dict[str, int]]]:
         return folder, name.partition(".")[0]
 
     by_name = sorted(range(len(archive.names)), key=archive.names.__getitem__)  # their order is often any
-    for (folder, stem), numbers in groupby(by_name, key=key):
+    for (folder, stem), group in groupby(by_name, key=key):
+        numbers = list(group)
+        if archive.cut_off and len(archive.names) - 1 in numbers:
+            continue  # its label may be cut off
         if all(map(counts, [stem or ".", *(part for part in folder.split("/") if part not in ("", "."))])):
             yield folder, {archive.names[i].rpartition("/")[2].partition(".")[2].lower(): i for i in numbers}
 
