@@ -15,15 +15,8 @@ SPLITS = {
 UNLABELLED = {"unlabelled", "unlabeled"}
 IMAGES = {"image", "images", "img", "imgs", "jpegimages", "picture", "pictures"}
 ANNOTATIONS = {
-    "annotation",
-    "annotations",
-    "label",
-    "labels",
-    "mask",
-    "masks",
-    "segmentation",
-    "segmentations",
-    "trimaps",
+    *("annotation", "annotations", "label", "labels", "mask", "masks", "segmentation", "segmentations", "trimaps"),
+    *("ground_truth", "groundtruth", "ground truth"),
 }
 """Folders of `IMAGES` and `ANNOTATIONS`, side by side, are views of the same things and not classes."""
 SAYING_NOTHING = IMAGES | {"", "set", "data", "dataset", "split", "folder"}

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Set
 import numpy as np
 
 from bench.data import foreign
-from bench.data.conventions import UNLABELLED, joined_names, joining
+from bench.data.conventions import ANNOTATIONS, UNLABELLED, joined_names, joining
 from bench.data.layout import Layout, check_links, check_parts, layout_of, looked_into
 from bench.data.paths import Paths, Place, join
 from bench.data.source import VALIDATION_UNUSED, Asked, Encoded, EncodedSource, EncodedSplit, Integers
@@ -30,7 +30,7 @@ def find(tree: Tree, asked: Asked) -> EncodedSource:
         raise UserError(foreign.refusal(tree))
     layout = layout_of(tree)
     if asked.unlabelled or asked.labels:
-        return _without_labels(tree, layout, layout.remarks)
+        return _without_labels(tree, layout, layout.remarks, everything=True)
     splits, remarks = dict(layout.splits), list(layout.remarks)
     known: Set[str] = set()
     if pooled := splits and "train" not in splits:
@@ -60,7 +60,10 @@ def find(tree: Tree, asked: Asked) -> EncodedSource:
                 judged[split] = test
                 tops.append(top)
     check_links(tree, tops)
-    remarks += [*_same_folders(tree, tops[0]), *_left_aside(tree, layout, tops)]
+    if loose := sum(len(tree.images[top]) for top in tops):
+        remarks.append(f"without a label: {amount(loose, 'image')} in no class folder")
+    remarks += _same_folders(tree, tops[0]) + _loose(tree, layout)
+    remarks += _left_aside(tree, layout, tops, _beside(tree, layout))
     test = next(iter(judged.values()), {})
     classes = tuple(sorted(known | (test.keys() - UNLABELLED)))
     note = VALIDATION_UNUSED if len(judged) > 1 else ""
@@ -113,41 +116,36 @@ def _judging(tree: Tree, split: str, place: Place, known: Set[str]) -> tuple[Pla
     return place, {}, [f"{amount(count, 'image')} without labels in {valid(name)} left out: {why}"]
 
 
-def _without_labels(tree: Tree, layout: Layout, remarks: list[str]) -> EncodedSource:
-    """All images as they are, with the split that judges where there is one beside training images."""
-    parts, said = _parts(tree, layout)
-    judging = [split for split in ("test", "validation") if split in parts and "train" in parts]
-    train = Paths(
-        each for part, tops in parts.items() if part not in judging for top in tops for each in tree.files(top)
-    )
-    test = Paths(each for top in parts[judging[0]] for each in tree.files(top)) if judging else Paths()
+def _without_labels(tree: Tree, layout: Layout, remarks: list[str], everything: bool = False) -> EncodedSource:
+    """All images as they are, with the split that judges where there is one beside training images. `everything` that
+    lies beside the folders of splits trains too, but for what are annotations by their name."""
+    parts: dict[str, list[Place]] = {} if layout.splits else {"": [layout.top]}
+    beside = _beside(tree, layout)
     if layout.splits:
+        split_of = {place[-1]: split for split, place in layout.splits.items()}
+        used = [name for name in beside if everything and name.lower() not in ANNOTATIONS]
+        beside = [name for name in beside if name not in used]
+        for name in sorted({*tree.folders(layout.top), *used} - {*beside}):
+            top, said = looked_into(tree, (*layout.top, name))
+            parts.setdefault(split_of.get(name, ""), []).append(top)
+            remarks = [*remarks, *(each for each in said if each not in remarks)]
+    judging = [split for split in ("test", "validation") if split in parts and "train" in parts]
+    tops = [top for part, of in parts.items() if part not in judging for top in of]
+    train = Paths(each for top in tops for each in tree.files(top))
+    if everything and layout.splits:
         train.extend((layout.top, name) for name in tree.images[layout.top])
-    if not len(train):
-        raise UserError(f"{tree.root} has images for testing alone, and none to train on")
-    holding = [top for tops in parts.values() for top in tops]
+    test = Paths(each for top in parts[judging[0]] for each in tree.files(top)) if judging else Paths()
+    holding = [top for of in parts.values() for top in of]
+    if not everything:
+        remarks = [*remarks, *_loose(tree, layout)]
+    remarks = [*remarks, *_left_aside(tree, layout, holding, beside)]
     return EncodedSource(
         _encoded(tree, {"unlabelled": train}, ()),
         _encoded(tree, {"unlabelled": test}, ()) if len(test) else None,
         (),
         VALIDATION_UNUSED if len(judging) > 1 else "",
-        tuple(dict.fromkeys((*remarks, *said, *_left_aside(tree, layout, holding, labelled=False)))),
+        tuple(remarks),
     )
-
-
-def _parts(tree: Tree, layout: Layout) -> tuple[dict[str, list[Place]], list[str]]:
-    """The folders of the images of each split, and what belongs to none; and remarks."""
-    if not layout.splits:
-        return {"": [layout.top]}, []
-    parts: dict[str, list[Place]] = {}
-    remarks = []
-    split_of = {place: split for split, place in layout.splits.items()}
-    for name in tree.folders(layout.top):
-        place = (*layout.top, name)
-        top, said = looked_into(tree, place)
-        parts.setdefault(split_of.get(place, ""), []).append(top)
-        remarks += said
-    return parts, remarks
 
 
 def _why(tree: Tree, top: Place, known: Set[str]) -> str:
@@ -205,32 +203,32 @@ def _same_folders(tree: Tree, top: Place) -> list[str]:
     ]
 
 
-def _left_aside(tree: Tree, layout: Layout, tops: list[Place], labelled: bool = True) -> list[str]:
-    """Remarks on what is not used, or has no label: `tops` are the folders that hold classes
-    or, where there are none, images."""
-    remarks = []
-    if labelled and (loose := sum(len(tree.images[top]) for top in tops)):
-        remarks.append(f"without a label: {amount(loose, 'image')} in no class folder")
+def _beside(tree: Tree, layout: Layout) -> list[str]:
+    """The folders of images beside those of splits, where there are some."""
+    used = {place[-1] for place in layout.splits.values()}
+    names = tree.folders(layout.top) if used else []
+    return [name for name in names if name not in used and name.lower() not in UNLABELLED]
+
+
+def _loose(tree: Tree, layout: Layout) -> list[str]:
+    """A remark on images in the folder of the splits itself, such as a page's, which are not used."""
+    loose = len(tree.images[layout.top]) if layout.splits else 0
+    return [f"{amount(loose, 'image')} beside the folders of splits passed over"] if loose else []
+
+
+def _left_aside(tree: Tree, layout: Layout, tops: list[Place], beside: list[str]) -> list[str]:
+    """Remarks on what is not used: `tops` are the folders that hold classes or, where there are none, images; `beside`
+    those that are passed over."""
     empty = [
         f"{valid('/'.join((*top, child)))} ({enumeration(f'{n:,} {valid(k)}' for k, n in kinds.most_common())})"
         for top in tops
         for child in tree.below[top]
-        if (kinds := _kinds(tree, (*top, child))) and not any(True for _ in tree.files((*top, child)))
+        if not any(True for _ in tree.files((*top, child))) and (kinds := _kinds(tree, (*top, child)))
     ]
-    if empty:
-        remarks.append(f"no image of a known kind in the folders {enumeration(empty)}")
-    if layout.splits and labelled:
-        used = [*layout.splits.values()]
-        beside = {
-            name: sum(1 for _ in tree.files((*layout.top, name)))
-            for name in tree.folders(layout.top)
-            if (*layout.top, name) not in used and name.lower() not in UNLABELLED
-        }
-        if count := sum(beside.values()):
-            named = enumeration(map(valid, beside))
-            remarks.append(f"{amount(count, 'image')} beside the folders of splits passed over, in {named}")
-        if count := len(tree.images[layout.top]):
-            remarks.append(f"{amount(count, 'image')} beside the folders of splits passed over")
+    remarks = [f"no image of a known kind in the folders {enumeration(empty)}"] if empty else []
+    if count := sum(1 for name in beside for _ in tree.files((*layout.top, name))):
+        named = enumeration(map(valid, beside))
+        remarks.append(f"{amount(count, 'image')} beside the folders of splits passed over, in {named}")
     return remarks + passed_over(tree.others.values())
 
 

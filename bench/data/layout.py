@@ -23,7 +23,7 @@ def layout_of(tree: Tree) -> Layout:
     """Raises UserError where the names of folders do not say which are meant."""
     top, remarks = looked_into(tree, (), stop_at_splits=True)
     splits = {split: (*top, name) for split, name in _splits(tree, top).items()}
-    check_links(tree, [*splits.values()] or [top])
+    check_links(tree, [*splits.values()])
     return Layout(top, splits, remarks)
 
 

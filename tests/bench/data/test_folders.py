@@ -390,3 +390,37 @@ def test_a_stamp_changes_with_what_is_stored_and_with_nothing_else(tmp_path):
     put(tmp_path / "dog", "dog", start=3)
     stamps.add(found(tmp_path).train.stamp)
     assert len(stamps) == 4
+
+
+def test_masks_and_what_else_lies_beside_splits_do_not_train_unless_a_user_says_so(tmp_path):
+    put(tmp_path / "train" / "good", "cat")
+    put(tmp_path / "test" / "good", "cat", "test")
+    put(tmp_path / "test" / "broken", "dog", "test")
+    put(tmp_path / "ground_truth" / "broken", "owl", "other")
+    put(tmp_path / "docs", "owl", "val")
+    put(tmp_path, "none", "other")
+    test = {("cat", "test", None): 3, ("dog", "test", None): 3}
+    source = found(tmp_path)
+    assert counted(source) == {"train": {("cat", "train", None): 3}, "test": test}
+    assert truth.remark(source, "passed over, in").startswith("6 images beside")
+    assert truth.remark(source, "3 images beside the folders of splits passed over")
+    source = found(tmp_path, Asked(unlabelled=True))
+    asked = {("cat", "train", None): 3, ("owl", "val", None): 3, ("none", "other", None): 3}
+    assert counted(source) == {"train": asked, "test": test}
+    assert truth.remark(source, "passed over, in ground_truth")
+
+
+def test_data_sets_side_by_side_are_refused(tmp_path):
+    for name in ("bottle", "cable"):
+        put(tmp_path / name / "train" / "good", "cat")
+        put(tmp_path / name / "test" / "good", "cat", "test")
+    with pytest.raises(UserError, match=r"has several data sets \(bottle, cable\).*give one of them"):
+        found(tmp_path)
+
+
+def test_links_between_classes_matter_only_where_there_are_labels(tmp_path):
+    pairs(tmp_path)
+    (tmp_path / "kitty").symlink_to(tmp_path / "cat")
+    with pytest.raises(UserError, match="lead to the same folder"):
+        found(tmp_path)
+    assert counted(found(tmp_path, Asked(unlabelled=True))) == {"train": unlabelled("train")}
