@@ -30,14 +30,8 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", "
 MOST = 2**30
 """Bytes of an image in an archive, at most: an archive may claim any."""
 BROKEN = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    OSError,
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    ValueError,
-    OverflowError,
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(OSError, EOFError, ValueError, OverflowError, NotImplementedError),
 )
 """What the readers of archives raise on damaged ones."""
 
@@ -90,8 +84,10 @@ class Archive:
         name = valid(self.path.name)
         left = enumeration(f"{count:,} {why}" for why, count in self.left.most_common())
         remarks = [f"{amount(self.left.total(), 'file')} in {name} left out: {left}"] if left else []
-        return remarks + ([f"{name} is damaged or cut off: what follows its first {amount(len(self.names), 'file')} is "
-                           "lost; download it again"] if self.cut_off else [])  # fmt: skip
+        if self.cut_off:
+            whole = amount(len(self.names), "file")
+            remarks.append(f"{name} is damaged or cut off: what follows its first {whole} is lost; download it again")
+        return remarks
 
     def _at(self, start: int, size: int) -> bytes:
         with open(self.path, "rb", buffering=0) as file:  # each time: threads share no place, and shards are many
@@ -243,10 +239,12 @@ def _opener(path: Path) -> Callable[..., Any]:
 
 
 def opened(path: Path) -> Archive:
-    """The archive at `path`, by its content. Raises UserError."""
+    """The archive at `path`, by its content. Raises UserError, and OSError where it cannot be opened."""
     try:
         with open(path, "rb") as file:
             start = file.read(4)
         return (Zip if start in (b"PK\3\4", b"PK\5\6") or path.suffix.lower() == ".zip" else Tar)(path)
+    except (PermissionError, FileNotFoundError):
+        raise
     except BROKEN as error:
         raise UserError(f"{path} cannot be read as an archive ({one_line(error)}); download it again") from None

@@ -32,7 +32,7 @@ def looked_into(
 ) -> tuple[Place, list[str]]:
     """The folder that holds the classes or splits: `top`, or one below it where there is exactly one way to go; and
     remarks. A folder of a `known` class is gone into by no means."""
-    remarks = []
+    remarks, only = list[str](), False
     while True:
         inner = tree.folders(top)
         here = valid("/".join(top)) or "the folder"
@@ -47,14 +47,15 @@ def looked_into(
                 )
             remarks.append(f"of {here}, {name} is used and {', '.join(more)} is not")
         elif tree.images[top] or len(inner) != 1 or valid(inner[0]) in known or not tree.folders((*top, *inner)):
-            return top, remarks
+            break
         else:
             (name,) = inner
             split, rest = split_and_rest(name)
             if stop_at_splits and split and not rest:
-                return top, remarks
-            remarks.append(f"{here} has images in one folder only, {valid(name)}, and this is looked into")
+                break
+            only = True
         top = (*top, name)
+    return top, [*([f"all images lie in {here}, which is looked into"] if only else []), *remarks]
 
 
 def _splits(tree: Tree, top: Place) -> dict[str, str]:

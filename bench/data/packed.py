@@ -117,7 +117,7 @@ class ArchiveTree(Tree):
         for place in sorted(folders):
             if all(map(counts, place)):
                 names = sorted(self.numbers.get(place, {}))
-                self._add(place, names, stamp.digest(), sorted(filter(counts, folders[place])), [])
+                self._add(place, names, stamp.digest(), sorted(filter(counts, folders[place])))
 
     def content(self, place: Place, name: str) -> bytes:
         archive, number = self._found(self.numbers[place][name])

@@ -85,10 +85,10 @@ class Tree:
             for entry in entries:
                 if not counts(entry.name):
                     continue
-                if entry.is_dir():
-                    (links if entry.is_symlink() else folders).append(entry.name)
-                    continue
                 try:
+                    if entry.is_dir():
+                        (links if entry.is_symlink() else folders).append(entry.name)
+                        continue
                     found = entry.stat()
                     if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
                         apart.append(entry.name)
@@ -98,23 +98,27 @@ class Tree:
                     facts.extend((-1, -1))
                 names.append(entry.name)
         order = sorted(range(len(names)), key=names.__getitem__)
-        digest = sha256()
+        stamp = sha256()
         for i in order:
             if suffix_of(names[i]) in MAY_BE_IMAGES:
-                digest.update(b"%s\0%d %d\n" % (os.fsencode(names[i]), facts[2 * i], facts[2 * i + 1]))
-        self._add(place, [names[i] for i in order], digest.digest(), sorted(folders), sorted(links))
-        self.others[place] += apart
+                stamp.update(b"%s\0%d %d\n" % (os.fsencode(names[i]), facts[2 * i], facts[2 * i + 1]))
+        self._add(place, [names[i] for i in order], stamp.digest(), sorted(folders) + sorted(links))
         if not self.images[place]:  # then what has no suffix is looked at
-            found_too = [name for name in self.others[place] if not suffix_of(name) and name not in apart
-                         and _looks_like_an_image(os.path.join(folder, name))]  # fmt: skip
-            self.images[place] = found_too
-            self.others[place] = [name for name in self.others[place] if name not in set(found_too)]
+            looked = {
+                name
+                for name in self.others[place]
+                if not suffix_of(name) and _looks_like_an_image(os.path.join(folder, name))
+            }
+            self.images[place] = [name for name in self.others[place] if name in looked]
+            self.others[place] = [name for name in self.others[place] if name not in looked]
+        self.others[place] += apart
         return sorted(folders), sorted(links)
 
-    def _add(self, place: Place, names: list[str], stamp: bytes, folders: Iterable[str], links: Iterable[str]) -> None:
+    def _add(self, place: Place, names: list[str], stamp: bytes, below: list[str]) -> None:
+        """Add the files and folders of these names in a folder."""
         self.images[place] = [name for name in names if suffix_of(name) in SUFFIXES]
         self.others[place] = [name for name in names if suffix_of(name) not in SUFFIXES]
-        self.below[place] = [*folders, *links]
+        self.below[place] = below
         self.stamps[place] = stamp
 
     def files(self, top: Place = ()) -> Iterator[tuple[Place, str]]:
@@ -205,7 +209,9 @@ def counts(name: str) -> bool:
 
 
 def suffix_of(name: str) -> str:
-    return os.path.splitext(name)[1].lower().rstrip(".")
+    """The suffix in lower case, with its dot; empty where there is none."""
+    stem, dot, suffix = name.rpartition(".")
+    return f".{suffix.lower()}" if dot and suffix and stem.strip(".") else ""
 
 
 def _looks_like_an_image(path: str) -> bool:

@@ -58,7 +58,7 @@ def test_an_archive_one_folder_too_high_is_looked_into_and_flat_ones_have_no_lab
     layout(tmp_path / "up" / "archive" / "set")
     source = found(zipped(tmp_path / "x.zip", files_below(tmp_path / "up")))
     assert source.classes == ("cat", "dog")
-    assert truth.remark(source, "one folder only, archive")
+    assert truth.remark(source, "all images lie in archive/set, which is looked into")
     flat = [(f"{number}.png", png("cat", "train", number)) for number in range(4)]
     for path in (zipped(tmp_path / "f.zip", flat), tarred(tmp_path / "f.tar", flat)):
         source = found(path)
