@@ -39,8 +39,6 @@ def text_parquet(root: Path) -> None:
 
 BAD = {
     "no images": (lambda root: (root / "a").mkdir(), {}, "holds no images; give a folder of images"),
-    "no class folders": (lambda root: (root / "x.png").write_bytes(encoded(picture(0))), {}, "no class folders"),
-    "one class": (lambda root: class_folders(root, {"a": 5}), {}, "one class folder only, a"),
     "single images": (lambda root: class_folders(root, {"a": 1, "b": 1}), {}, "too few images to hold out"),
     "mixed sizes": (folder_of_mixed_sizes, {}, "differ in size .* 16x16 .* 24x24 .*--image-size"),
     "oblong": (folder_of_oblongs, {}, "20x16 px, not square; give --image-size"),
