@@ -12,7 +12,7 @@ from PIL import Image
 import run_bench
 from bench.data import images, known, named
 from bench.errors import UserError
-from tests.bench.data.builders import class_folders, encoded, parquet, picture, remark, warnings_in
+from tests.bench.data.builders import class_folders, parquet, picture, remark, warnings_in
 
 
 def folder_of_mixed_sizes(root: Path) -> None:
