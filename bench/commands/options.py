@@ -84,7 +84,7 @@ def flag(name: str, help: str) -> Decorator:
 OF_TRAININGS = (
     option(
         "--dataset",
-        f"A name ({', '.join(NAMES)}), a folder of Parquet files or of class folders, or your own as "
+        f"A name ({', '.join(NAMES)}), a folder of images or of Parquet files, a .zip or .tar, or your own as "
         "package.module:function or file.py:function; default: cifar10 on GPUs, shapes on CPUs.",
         known=NAMES,
     ),

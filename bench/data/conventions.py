@@ -8,11 +8,19 @@ from pathlib import Path
 from bench.data.wording import enumeration
 
 SPLITS = {
-    "train": {"train", "training"},
-    "test": {"test", "testing"},
-    "validation": {"validation", "valid", "val", "dev"},
+    "train": {"train", "training", "trainset"},
+    "test": {"test", "testing", "testset"},
+    "validation": {"validation", "valid", "val", "dev", "valset"},
 }
 UNLABELLED = {"unlabelled", "unlabeled"}
+IMAGES = {"image", "images", "img", "imgs", "jpegimages", "picture", "pictures"}
+ANNOTATIONS = {
+    *("annotation", "annotations", "label", "labels", "mask", "masks", "segmentation", "segmentations", "trimaps"),
+    *("ground_truth", "groundtruth", "ground truth"),
+}
+"""Folders of `IMAGES` and `ANNOTATIONS`, side by side, are views of the same things and not classes."""
+SAYING_NOTHING = IMAGES | {"", "set", "data", "dataset", "split", "folder"}
+"""Words beside that of the split in a folder's name, such as training_set, train2017."""
 
 
 def split_of(file: Path) -> str | None:
@@ -22,8 +30,17 @@ def split_of(file: Path) -> str | None:
 
 def split_in(name: str) -> str | None:
     """The split of which there is a word in this name."""
+    return split_and_rest(name)[0]
+
+
+def split_and_rest(name: str) -> tuple[str | None, str]:
+    """The split of which there is a word in this name, and what its other words name: of seg_train, train and seg."""
     words = re.split("[^a-z]+", name.lower())
-    return next((split for word in words for split, known in SPLITS.items() if word in known), None)
+    for word in words:
+        for split, known in SPLITS.items():
+            if word in known:
+                return split, " ".join(sorted({*words} - known - SAYING_NOTHING))
+    return None, " ".join(words)
 
 
 def joined_names(names: Iterable[str], known: Set[str]) -> dict[str, str]:

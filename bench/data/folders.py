@@ -1,187 +1,238 @@
-"""Images in class folders, perhaps below folders of splits."""
+"""Images in class folders, perhaps below folders of splits; or in folders that say nothing of classes.
 
+The rule: in a folder of a split (`layout`), or in the root where there are no splits, each folder is a class, and all
+images below it, at whatever depth, are of that class. Images beside class folders have no label. Where there are fewer
+than two class folders there are no labels at all, and where a user says so (`Asked.unlabelled`).
+"""
+
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Set
-from pathlib import Path
 
 import numpy as np
 
-from bench.data.conventions import SPLITS, UNLABELLED, joined_names, joining, split_of
-from bench.data.source import VALIDATION_UNUSED, Encoded, EncodedSource, EncodedSplit, Integers
-from bench.data.tree import Place, Tree, passed_over
+from bench.data import foreign
+from bench.data.conventions import ANNOTATIONS, UNLABELLED, joined_names, joining
+from bench.data.layout import Layout, check_links, check_parts, layout_of, looked_into
+from bench.data.paths import Paths, Place, join
+from bench.data.source import VALIDATION_UNUSED, Asked, Encoded, EncodedSource, EncodedSplit, Integers
+from bench.data.tree import Tree, passed_over, suffix_of
 from bench.data.wording import amount, enumeration, valid
 from bench.errors import UserError
 
-PARTS = {
-    *("image", "images", "img", "imgs", "jpegimages", "picture", "pictures"),
-    *("annotation", "annotations", "label", "labels", "mask", "masks", "segmentation", "segmentations", "trimaps"),
-}
-"""Folders of these names, side by side, are two views of the same things and not two classes."""
+Labelled = dict[str, Paths]
+"""Images by their class; those without one are `unlabelled`."""
 
 
-def find(tree: Tree) -> EncodedSource:
-    """The images below a folder of class folders."""
-    root = tree.root
-    if not root.is_dir():
-        raise UserError(
-            f"{root} is neither a folder nor a Parquet file; give a folder of Parquet files or class folders"
-        )
-    folder_of: dict[str, str] = {}
-    for name in tree.folders():
-        for split in (split for split, words in SPLITS.items() if name.lower() in words):
-            if split in folder_of:
-                raise UserError(f"{root} has two folders of {split} images; leave one of them")
-            folder_of[split] = name
-    train = tree.classes((folder_of["train"],)) if "train" in folder_of else {}
-    in_splits, remarks, judged = bool(train), list[str](), list[dict[str, list[Path]]]()
-    tops: list[Place] = [()]
-    if in_splits:
-        tops = [(folder_of["train"],)]
-        for child, places in tree.children(()).items():
-            if child.lower() in UNLABELLED:
-                train["unlabelled"] = sorted(train.get("unlabelled", []) + tree.paths(places))
+def find(tree: Tree, asked: Asked) -> EncodedSource:
+    """The images below a folder, or in archives. Raises UserError where there are none, or two layouts may be meant."""
+    if not any(tree.images.values()):
+        raise UserError(foreign.refusal(tree))
+    layout = layout_of(tree)
+    if asked.unlabelled or asked.labels:
+        return _without_labels(tree, layout, layout.remarks, everything=True)
+    splits, remarks = dict(layout.splits), list(layout.remarks)
+    known: Set[str] = set()
+    if pooled := splits and "train" not in splits:
+        named = enumeration(valid(place[-1]) for place in splits.values())
+        remarks.append(f"there is no folder of training images: those of {named} are taken together")
+    train: Labelled = {}
+    tops = []
+    for split in list(splits) if pooled else ["train"] if splits else [""]:
+        top, said = looked_into(tree, splits[split]) if split else (layout.top, [])
+        folders, more = _classes(tree, top)
+        joined = joined_names(folders.keys() - UNLABELLED, known)
+        join(train, {joined.get(name, name): paths for name, paths in folders.items()})
         known = train.keys() - UNLABELLED
-        for split in (each for each in ("test", "validation") if each in folder_of):
-            folders, said = _labelled(tree, split, folder_of[split], known)
+        remarks += [*said, *more]
+        tops.append(top)
+    if len(known) < 2:
+        return _without_labels(tree, layout, [*remarks, _why(tree, tops[0], known)])
+    if splits:
+        beside = [name for name in tree.folders(layout.top) if name.lower() in UNLABELLED]
+        join(train, {"unlabelled": Paths(each for name in beside for each in tree.files((*layout.top, name)))})
+    judged: dict[str, Labelled] = {}
+    for split in ("test", "validation"):
+        if split in splits and not pooled:
+            top, test, said = _judging(tree, split, splits[split], known)
             remarks += said
-            if folders:
-                judged.append(folders)
-                tops.append((folder_of[split],))
-    else:
-        train = tree.classes()
-        _check_splits(tree, train, folder_of)
-    _check_links(tree, set(folder_of.values()) if in_splits else None)
-    if not train:
-        what = "holds images but no class folders" if tree.images[()] else "holds no images"
-        others = "".join(f" ({said})" for said in passed_over(tree.others.values()))
-        raise UserError(f"{root} {what}; it should hold Parquet files, or a folder of images for each class{others}")
-    remarks += _check_depth(tree, tops[0])
-    remarks += _left_aside(tree, tops, set(folder_of.values()) if in_splits else None)
-    test = judged[0] if judged else None
-    classes = tuple(sorted({*train, *(test or {})} - UNLABELLED))
-
-    def encoded(folders: dict[str, list[Path]]) -> EncodedSplit:
-        paths = [path for folder in sorted(folders) for path in folders[folder]]
-        place = {name: number for number, name in enumerate(classes)}
-        labels = [place.get(folder, -1) for folder in sorted(folders) for _ in folders[folder]]
-
-        def read(places: Integers) -> Iterator[tuple[str, Encoded]]:
-            return ((valid(str(paths[i].relative_to(root))), paths[i]) for i in places)
-
-        return EncodedSplit(np.array(labels, dtype=np.int64), read)
-
+            if test:
+                judged[split] = test
+                tops.append(top)
+    check_links(tree, tops)
+    if loose := sum(len(tree.images[top]) for top in tops):
+        remarks.append(f"without a label: {amount(loose, 'image')} in no class folder")
+    remarks += _same_folders(tree, tops[0]) + _loose(tree, layout)
+    remarks += _left_aside(tree, layout, tops, _beside(tree, layout))
+    test = next(iter(judged.values()), {})
+    classes = tuple(sorted(known | (test.keys() - UNLABELLED)))
     note = VALIDATION_UNUSED if len(judged) > 1 else ""
-    return EncodedSource(encoded(train), encoded(test) if test else None, classes, note, tuple(remarks))
+    return EncodedSource(
+        _encoded(tree, train, classes), _encoded(tree, test, classes) if test else None, classes, note, tuple(remarks)
+    )
 
 
-def _labelled(tree: Tree, split: str, folder: str, known: Set[str]) -> tuple[dict[str, list[Path]], list[str]]:
-    """The images of a split by their classes, as training calls them; none where they have no labels. And remarks."""
-    every = tree.paths(place for place in tree.images if place[:1] == (folder,))
-    if not every:
-        return {}, []
-    folders = tree.classes((folder,))
-    annotations = f"{folder}_annotations.txt"  # Tiny ImageNet names the classes of its validation images there
-    if annotations in tree.others[(folder,)]:
-        tree.others[(folder,)].remove(annotations)  # it is not passed over
-        lines = (tree.root / folder / annotations).read_text(errors="replace").splitlines()
+def _classes(tree: Tree, top: Place) -> tuple[Labelled, list[str]]:
+    """The images of the class folders in `top`, those with the same name in another Unicode form in one class; and
+    remarks."""
+    found: Labelled = {}
+    remarks = []
+    of_form: dict[str, str] = {}
+    check_parts(tree, top, tree.folders(top))
+    for name, paths in tree.classes(top).items():
+        known = of_form.setdefault(unicodedata.normalize("NFC", name), name)
+        if known != name:
+            remarks.append(f"two folders have the name {known}, in two Unicode forms, and are one class")
+        join(found, {known: paths})
+    return found, remarks
+
+
+def _judging(tree: Tree, split: str, place: Place, known: Set[str]) -> tuple[Place, Labelled, list[str]]:
+    """The images of a test or validation split by their classes, as training calls them; none where they have no
+    labels. With the folder that holds the classes, and remarks."""
+    name = place[-1]
+    annotations = f"{name}_annotations.txt"  # Tiny ImageNet names the classes of its validation images there
+    remarks: list[str] = []
+    if annotations in tree.others[place]:
+        tree.others[place].remove(annotations)  # it is not passed over
+        lines = tree.content(place, annotations).decode(errors="replace").splitlines()
         class_of = dict(line.split("\t")[:2] for line in lines if "\t" in line)
-        folders = {}
-        for path in every:
-            folders.setdefault(class_of.get(path.name, "unlabelled"), []).append(path)
+        folders: Labelled = {}
+        for where, file in tree.files(place):
+            folders.setdefault(class_of.get(file, "unlabelled"), Paths()).extend([(where, file)])
+    else:
+        place, remarks = looked_into(tree, place, known=known)
+        folders, said = _classes(tree, place)
+        remarks += said
     joined = joined_names(folders.keys() - UNLABELLED, known)
-    merged: dict[str, list[Path]] = {}
-    for name, paths in folders.items():
-        merged.setdefault(joined.get(name, name), []).extend(paths)
+    merged: Labelled = {}
+    for each, paths in folders.items():
+        join(merged, {joined.get(each, each): paths})
     if merged.keys() & known:
-        return {name: sorted(paths) for name, paths in merged.items()}, joining(split, joined)
+        return place, merged, [*remarks, *joining(split, joined)]
     named = enumeration(sorted(folders.keys() - UNLABELLED))
     why = f"its folders ({named}) are none of the training classes" if named else "they are in no class folders"
-    return {}, [f"{amount(len(every), 'image')} without labels in {valid(folder)} left out: {why}"]
+    count = sum(map(len, folders.values()))
+    return place, {}, [f"{amount(count, 'image')} without labels in {valid(name)} left out: {why}"]
 
 
-def _check_splits(tree: Tree, train: dict[str, list[Path]], folder_of: dict[str, str]) -> None:
-    """Refuse folders that are splits by their names."""
-    root = tree.root
-    splits = {name: split for name in train if (split := split_of(Path(name)))}
-    if len(set(splits.values())) > 1:
-        if folder_of.get("train") in train:
-            raise UserError(
-                f"{root / folder_of['train']} holds images but no class folders; it should hold a folder of images "
-                "for each class"
-            )
-        raise UserError(
-            f"{root} has the folders {', '.join(sorted(splits))}, which look like parts of a data set and not like "
-            "classes; name them train and test, or give one of them alone and a part of it is held out"
-        )
+def _without_labels(tree: Tree, layout: Layout, remarks: list[str], everything: bool = False) -> EncodedSource:
+    """All images as they are, with the split that judges where there is one beside training images. `everything` that
+    lies beside the folders of splits trains too, but for what are annotations by their name."""
+    parts: dict[str, list[Place]] = {} if layout.splits else {"": [layout.top]}
+    beside = _beside(tree, layout)
+    if layout.splits:
+        split_of = {place[-1]: split for split, place in layout.splits.items()}
+        used = [name for name in beside if everything and name.lower() not in ANNOTATIONS]
+        beside = [name for name in beside if name not in used]
+        for name in sorted({*tree.folders(layout.top), *used} - {*beside}):
+            top, said = looked_into(tree, (*layout.top, name))
+            parts.setdefault(split_of.get(name, ""), []).append(top)
+            remarks = [*remarks, *(each for each in said if each not in remarks)]
+    judging = [split for split in ("test", "validation") if split in parts and "train" in parts]
+    tops = [top for part, of in parts.items() if part not in judging for top in of]
+    train = Paths(each for top in tops for each in tree.files(top))
+    if everything and layout.splits:
+        train.extend((layout.top, name) for name in tree.images[layout.top])
+    test = Paths(each for top in parts[judging[0]] for each in tree.files(top)) if judging else Paths()
+    holding = [top for of in parts.values() for top in of]
+    if not everything:
+        remarks = [*remarks, *_loose(tree, layout)]
+    remarks = [*remarks, *_left_aside(tree, layout, holding, beside)]
+    return EncodedSource(
+        _encoded(tree, {"unlabelled": train}, ()),
+        _encoded(tree, {"unlabelled": test}, ()) if len(test) else None,
+        (),
+        VALIDATION_UNUSED if len(judging) > 1 else "",
+        tuple(remarks),
+    )
 
 
-def _check_links(tree: Tree, splits: set[str] | None) -> None:
-    """Refuse links that put the same folder into two classes or splits (the folders `splits`, where there are some)."""
-
-    def owner(place: Place) -> Place:
-        return place[:1] if splits is None else place[:2]
-
-    for link, folder in tree.again:
-        above = link[: len(folder)] == folder
-        outside = splits is not None and not {link[0], folder[0] if folder else ""} <= splits
-        if not above and not outside and owner(link) != owner(folder):
-            raise UserError(
-                f"{tree.root.joinpath(*link)} and {tree.root.joinpath(*folder)} lead to the same folder, so the same "
-                "images would count twice; remove one of them"
-            )
+def _why(tree: Tree, top: Place, known: Set[str]) -> str:
+    """Why there are no labels, and what would be right."""
+    here = tree.root.joinpath(*top)
+    right = "put the images of each class into a folder of its own, or give a file of labels (--labels)"
+    if not known:
+        return f"no image has a label, for {valid(str(here))} has no class folders; to have labels, {right}"
+    (name,) = known
+    inner = [valid(each) for child in tree.folders(top) if valid(child) == name for each in tree.folders((*top, child))]
+    if len(inner) > 1:
+        right = f"if the folders {enumeration(inner)} in it are the classes or splits, give {valid(str(here))}/{name}"
+    return f"no image has a label, for there is one class folder only, {name}; {right}"
 
 
-def _check_depth(tree: Tree, top: Place) -> list[str]:
-    """Refuse folders that are no classes: kinds of files by their names, and one that holds the classes. A remark where
-    all classes hold the same folders."""
-    inner: dict[str, set[str]] = {}
-    for child, places in tree.children(top).items():
-        holding = [place[len(top) + 1 :] for place in places if tree.images[place]]
-        if holding and child.lower() not in UNLABELLED:
-            inner[child] = {valid(place[0]) for place in holding if place} if () not in holding else set()
-    if not inner:
-        return []
-    kinds = sorted(child for child in inner if child.lower() in PARTS)
-    if len(kinds) > 1:
-        raise UserError(
-            f"{tree.root.joinpath(*top)} has the folders {', '.join(kinds)}, which look like kinds of files and not "
-            "like classes; give the one that holds a folder of images for each class"
-        )
+def _encoded(tree: Tree, labelled: Labelled, classes: tuple[str, ...]) -> EncodedSplit:
+    place = {name: number for number, name in enumerate(classes)}
+    paths = Paths()
+    for name in sorted(labelled):
+        paths.extend(labelled[name].files())
+    labels = np.repeat(
+        np.array([place.get(name, -1) for name in sorted(labelled)], dtype=np.int64),
+        [len(labelled[name]) for name in sorted(labelled)],
+    )
+    if (order := tree.order(paths)) is not None:
+        paths.places, paths.names = [paths.places[i] for i in order], [paths.names[i] for i in order]
+        labels = labels[order]
+
+    def read(places: Integers) -> Iterator[tuple[str, Encoded]]:
+        return tree.read(paths, places.tolist())
+
+    return EncodedSplit(labels, read, names=paths, stamp=tree.stamp(paths))
+
+
+def _same_folders(tree: Tree, top: Place) -> list[str]:
+    """A remark where all classes hold the same folders, which may be the classes; refused where those are splits."""
+    inner = {
+        child: [] if tree.images[(*top, child)] else tree.folders((*top, child))
+        for child in tree.folders(top)
+        if child.lower() not in UNLABELLED
+    }
     first, same = next(iter(inner.items()))
-    deeper = tree.root.joinpath(*top, first)
-    if len(inner) == 1 and same:
+    if len(inner) < 2 or len(same) < 2 or any(folders != same for folders in inner.values()):
+        return []
+    try:
+        check_parts(tree, (*top, first), same)
+    except UserError:
         raise UserError(
-            f"{tree.root.joinpath(*top)} has images in one folder only, {first}, and that holds the folders "
-            f"{enumeration(sorted(same))}; if those are the classes or splits, give {deeper}"
-        )
-    if len(inner) > 1 and len(same) > 1 and all(folders == same for folders in inner.values()):
-        return [
-            f"each of the classes {enumeration(map(valid, sorted(inner)))} holds the folders "
-            f"{enumeration(sorted(same))}; if those are the classes, give one of them, such as {valid(str(deeper))}"
-        ]
-    return []
-
-
-def _left_aside(tree: Tree, tops: list[Place], splits: set[str] | None) -> list[str]:
-    """Remarks on what lies below the root and is not used: the class folders are those in `tops`, and `splits` are the
-    folders of splits, where there are some."""
-    aside: Counter[str] = Counter()
-    loose = 0
-    for place, names in tree.images.items():
-        if splits is not None and place and place[0] not in splits and place[0].lower() not in UNLABELLED:
-            aside[place[0]] += len(names)
-        elif place in tops or not place:
-            loose += len(names)
-    empty = [
-        valid("/".join((*top, child)))
-        for top in tops
-        for child, places in tree.children(top).items()
-        if any(tree.others[place] for place in places) and not any(tree.images[place] for place in places)
+            f"{tree.root.joinpath(*top)} has several data sets ({enumeration(map(valid, inner))}), each with its "
+            f"folders {enumeration(map(valid, same))}; give one of them"
+        ) from None
+    return [
+        f"each of the classes {enumeration(map(valid, inner))} holds the folders {enumeration(map(valid, same))}; if "
+        f"those are the classes, give one of them, such as {valid(str(tree.root.joinpath(*top, first)))}"
     ]
-    remarks = [f"{amount(loose, 'image')} in no class folder passed over"] if loose else []
-    if empty:
-        remarks.append(f"no image of a known kind in the folders {enumeration(empty)}")
-    if aside.total():
-        named = enumeration(sorted(valid(name) for name, count in aside.items() if count))
-        remarks.append(f"{amount(aside.total(), 'image')} beside the folders of splits passed over, in {named}")
+
+
+def _beside(tree: Tree, layout: Layout) -> list[str]:
+    """The folders of images beside those of splits, where there are some."""
+    used = {place[-1] for place in layout.splits.values()}
+    names = tree.folders(layout.top) if used else []
+    return [name for name in names if name not in used and name.lower() not in UNLABELLED]
+
+
+def _loose(tree: Tree, layout: Layout) -> list[str]:
+    """A remark on images in the folder of the splits itself, such as a page's, which are not used."""
+    loose = len(tree.images[layout.top]) if layout.splits else 0
+    return [f"{amount(loose, 'image')} beside the folders of splits passed over"] if loose else []
+
+
+def _left_aside(tree: Tree, layout: Layout, tops: list[Place], beside: list[str]) -> list[str]:
+    """Remarks on what is not used: `tops` are the folders that hold classes or, where there are none, images; `beside`
+    those that are passed over."""
+    empty = [
+        f"{valid('/'.join((*top, child)))} ({enumeration(f'{n:,} {valid(k)}' for k, n in kinds.most_common())})"
+        for top in tops
+        for child in tree.below[top]
+        if not any(True for _ in tree.files((*top, child))) and (kinds := _kinds(tree, (*top, child)))
+    ]
+    remarks = [f"no image of a known kind in the folders {enumeration(empty)}"] if empty else []
+    if count := sum(1 for name in beside for _ in tree.files((*layout.top, name))):
+        named = enumeration(map(valid, beside))
+        remarks.append(f"{amount(count, 'image')} beside the folders of splits passed over, in {named}")
     return remarks + passed_over(tree.others.values())
+
+
+def _kinds(tree: Tree, place: Place) -> Counter[str]:
+    """How many files that are no images there are below a folder, by suffix."""
+    names = (name for each in tree.places(place) for name in tree.others[each])
+    return Counter(suffix_of(name) or "without a suffix" for name in names)

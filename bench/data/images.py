@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bench import doors
-from bench.data import door, folders, known, named, parquet, shapes
+from bench.data import door, folders, known, named, packed, parquet, shapes
 from bench.data.assembly import of_encoded, of_pixels
 from bench.data.dataset import SMALLEST, Dataset
 from bench.data.source import AS_IT_IS, Asked, EncodedSource, PixelSource
@@ -21,7 +21,7 @@ BY_NAME: dict[str, Callable[[], PixelSource]] = {
     **{name: functools.partial(named.download, name) for name in named.NAMED},
 }
 """The sources of `known.NAMES`."""
-BY_PATH: tuple[Callable[[Tree], EncodedSource | None], ...] = (parquet.find, folders.find)
+BY_PATH: tuple[Callable[[Tree, Asked], EncodedSource | None], ...] = (parquet.find, packed.find, folders.find)
 """The sources of the files at a path. The first that finds images gives them; the last says what would be right."""
 
 
@@ -37,13 +37,16 @@ def load(
 ) -> Dataset:
     """The data set with this name, at this path or behind this door, decoded into memory.
 
-    A name is one of `BY_NAME`: torchvision downloads it once into `named.cache_folder()` and verifies it, or it is
-    `shapes`, the embedded set. A path is a folder of Parquet files in the Hugging Face layout (or one such file): an
-    image column of struct<bytes, path>, a label column of integers or strings, `train`, `test` or `validation` in the
-    file names. Or it is a folder with a folder of images for each class, perhaps below `train` and `test` (or `val`); a
-    folder `unlabelled` beside them or beside `train` holds images without a label. The test images are `test`, else
-    `validation`, else a fixed stratified 20 % of the labelled images; a test or validation split without labels is
-    left out. Grey images get three equal channels, and what is transparent shows white.
+    A name is one of `BY_NAME`, in whatever case: torchvision downloads it once into `named.cache_folder()` and
+    verifies it, or it is `shapes`, the embedded set. A path is a folder of Parquet files in the Hugging Face layout (or
+    one such file): an image column of struct<bytes, path>, a label column of integers or strings, `train`, `test` or
+    `validation` in the file names. Or it is a folder with a folder of images for each class, perhaps below `train` and
+    `test` (or `val`); a folder `unlabelled` beside them or beside `train` holds images without a label, and images
+    beside class folders have none. Fewer than two class folders are none, and then no image has a label (`folders`
+    says which folders are classes). Or it is a .zip or .tar of such a folder, a folder of them, or shards of
+    WebDataset, which are read as they are. The test images are `test`, else `validation`, else a fixed stratified 20 %
+    of the labelled images; a test or validation split without labels is left out where training has some. Grey images
+    get three equal channels, and what is transparent shows white.
 
     A door, `package.module:attribute` or `path/to/file.py:attribute`, leads to a function without arguments that
     returns (training images, training labels, test images, test labels, class names): images as uint8 arrays or
@@ -72,7 +75,7 @@ def load(
     if limit is not None and limit < 1:
         raise UserError(f"a limit of {limit} images leaves none; give the number of training images to keep")
     known.check(name_or_path)
-    name = str(name_or_path)
+    name = known.name_of(name_or_path) or str(name_or_path)
     if name in BY_NAME:
         taken = f"{name} is the name of a data set; the folder that is called so here is ./{name}"
         source = _as_asked(name, BY_NAME[name](), asked)
@@ -82,7 +85,7 @@ def load(
         source = _as_asked(name, door.open(str(path)), asked)
         return of_pixels(door.name_of(name), source, image_size, limit, drop_duplicates=drop_duplicates)
     try:
-        found = _find(path)
+        found = _find(path, asked)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({one_line(error)})") from None
     return of_encoded(path, found, image_size, fit, strict, limit, asked, drop_duplicates)
@@ -99,13 +102,13 @@ def _as_asked(name: str, source: PixelSource, asked: Asked) -> PixelSource:
     return PixelSource(source.title, train, test, classes=())
 
 
-def _find(path: Path) -> EncodedSource:
-    """The images in the Parquet files below `path` (or in that file), else those below its class folders.
+def _find(path: Path, asked: Asked = AS_IT_IS) -> EncodedSource:
+    """The images in the Parquet files below `path` (or in that file), else those in its folders, else in archives.
 
     Raises UserError where it is not clear which are meant, and OSError where `path` cannot be read.
     """
     root, remarks = snapshot(path)
     tree = Tree(root)
-    found = next(filter(None, (find(tree) for find in BY_PATH)))
+    found = next(filter(None, (find(tree, asked) for find in BY_PATH)))
     remarks += [f"the folder {name} cannot be read and is left out ({why})" for name, why in tree.unreadable]
     return replace(found, remarks=(*remarks, *found.remarks))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bench.data.conventions import joined_names, joining, split_in, split_of
 from bench.data.parquet_file import ParquetFile, check_guess, columns_of
-from bench.data.source import VALIDATION_UNUSED, Encoded, EncodedSource, EncodedSplit, Integers
+from bench.data.source import VALIDATION_UNUSED, Asked, Encoded, EncodedSource, EncodedSplit, Integers
 from bench.data.tree import Tree, passed_over, suffix_of
 from bench.data.wording import amount, enumeration, valid
 from bench.errors import UserError
@@ -21,7 +21,7 @@ Values = NDArray[np.int64 | np.str_]
 """What a label column holds."""
 
 
-def find(tree: Tree) -> EncodedSource | None:
+def find(tree: Tree, asked: Asked) -> EncodedSource | None:
     """The images in Parquet files, None where there are no such files."""
     root = tree.root
     places = sorted(

@@ -12,7 +12,7 @@ from PIL import Image
 import run_bench
 from bench.data import images, known, named
 from bench.errors import UserError
-from tests.bench.data.builders import class_folders, encoded, parquet, picture, remark, warnings_in
+from tests.bench.data.builders import class_folders, parquet, picture, remark, warnings_in
 
 
 def folder_of_mixed_sizes(root: Path) -> None:
@@ -38,8 +38,7 @@ def text_parquet(root: Path) -> None:
 
 
 BAD = {
-    "no images": (lambda root: (root / "a").mkdir(), {}, "holds no images; it should hold"),
-    "no class folders": (lambda root: (root / "x.png").write_bytes(encoded(picture(0))), {}, "no class folders"),
+    "no images": (lambda root: (root / "a").mkdir(), {}, "holds no images; give a folder of images"),
     "single images": (lambda root: class_folders(root, {"a": 1, "b": 1}), {}, "too few images to hold out"),
     "mixed sizes": (folder_of_mixed_sizes, {}, "differ in size .* 16x16 .* 24x24 .*--image-size"),
     "oblong": (folder_of_oblongs, {}, "20x16 px, not square; give --image-size"),
@@ -99,8 +98,7 @@ def test_names_that_are_known_without_pytorch_are_those_that_there_are(tmp_path)
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cifar-10", "did you mean cifar10"),
-        ("CIFAR100", "did you mean cifar100"),
+        ("cifar-1", "did you mean cifar10"),
         ("shape", "did you mean shapes"),
         ("/nowhere/at/all", "no path '/nowhere/at/all'; give a path, or one of shapes, cifar10"),
         ("imagenet", "give a path"),
@@ -138,10 +136,27 @@ def test_a_folder_called_like_a_named_data_set_is_told(tmp_path, monkeypatch):
     assert len(images.load("./shapes").train.labels) == 8
 
 
-def test_a_file_that_is_no_data_set_is_refused(tmp_path):
-    (tmp_path / "x.zip").write_bytes(b"PK")
-    with pytest.raises(UserError, match="neither a folder nor a Parquet file"):
-        images.load(tmp_path / "x.zip")
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("CIFAR10", "cifar10"),
+        ("cifar-100", "cifar100"),
+        ("Fashion MNIST", "fashionmnist"),
+        ("SHAPES", "shapes"),
+        ("shapes/", None),
+        ("imagenet", None),
+    ],
+)
+def test_names_are_known_in_any_case_and_form(tmp_path, monkeypatch, given, name):
+    monkeypatch.chdir(tmp_path)
+    assert known.name_of(given) == name
+
+
+def test_a_folder_is_meant_where_its_name_is_a_known_one_in_another_form(tmp_path, monkeypatch):
+    class_folders(tmp_path / "Shapes", {"a": 5, "b": 5})
+    monkeypatch.chdir(tmp_path)
+    assert len(images.load("Shapes").train.labels) == 8
+    assert len(images.load("SHAPES").train.labels) == 1000
 
 
 def test_a_fingerprint_is_that_of_pixels_and_labels_wherever_they_lie(tmp_path):

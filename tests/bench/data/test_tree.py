@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.data import images, saved
+from bench.data.tree import Tree
 from tests.bench.data.builders import class_folders, encoded, parquet, picture, remark, stored
 
 
@@ -115,3 +116,26 @@ def test_names_that_are_not_utf8_become_valid_text(tmp_path):
         text.encode()
     saved.save(dataset, tmp_path / "saved")
     assert saved.open_saved(tmp_path / "saved").classes == dataset.classes
+
+
+def test_what_is_no_file_is_passed_over_and_not_waited_for(tmp_path):
+    class_folders(tmp_path, {"a": 5, "b": 5})
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    (tmp_path / "b" / "nowhere.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "b" / "round.png").symlink_to("round.png")
+    dataset = images.load(tmp_path)
+    assert remark(dataset, "other file") == "1 other file passed over: 1 .png"
+    assert [each.split(": ")[0] for each in sorted(dataset.skipped)] == ["b/nowhere.png", "b/round.png"]
+
+
+def test_folders_within_folders_to_any_depth_are_listed_in_the_order_of_their_paths(tmp_path):
+    folder = tmp_path
+    for depth in range(300):
+        folder = folder / "d"
+        folder.mkdir()
+        if depth % 100 == 0:
+            class_folders(folder, {"": 2})
+    tree = Tree(tmp_path)
+    paths = [Path(*place, name) for place, name in tree.files()]
+    assert len(paths) == 6
+    assert paths == sorted(paths)
