@@ -3,9 +3,9 @@
 
 Of recorded tables, each method has the configuration that instance accuracy chooses among all that were recorded, each
 trained once, or its published recipe. A criterion's figure of it is compared with its test accuracy, both means over
-the seeds with which they were recorded: by Spearman's rank correlation over the methods, and by what is lost, in points, where the method is
-taken of which the criterion says most. Intervals are of 95 %, from resampling the methods. Leave-one-out kNN with all
-labels stands beside the criteria.
+the seeds with which they were recorded: by Spearman's rank correlation over the methods, and by what is lost, in
+points, where the method is taken of which the criterion says most. Intervals are of 95 %, from resampling the methods.
+Leave-one-out kNN with all labels stands beside the criteria.
 
 The figures are of training images. A criterion that trains some methods and not others may favour those; a correlation
 over so few methods and two sets of small images cannot rule that out. Writes `across.md`.
