@@ -46,7 +46,7 @@ def doubts(train: Split, test: Split, classes: tuple[str, ...]) -> Iterator[str]
         )
     elif len(single := np.flatnonzero(counts == 1)):
         yield f"only one training image in {named(single)}"
-    if counts.max() >= IMBALANCE * (least := counts[present].min()):
+    if labelled and counts.max() >= IMBALANCE * (least := counts[present].min()):
         yield (
             f"the largest class ({classes[counts.argmax()]}) has {counts.max():,} training images and the smallest "
             f"{least:,}: who always names one class is right for {of_test.max() / of_test.sum():.1%} of the test images"
@@ -59,7 +59,7 @@ def doubts(train: Split, test: Split, classes: tuple[str, ...]) -> Iterator[str]
     copies = Counter(_digests(test))
     if twice := sum(copies[digest] for digest in copies.keys() & _digests(train)):
         yield f"{twice:,} of {amount(len(test.labels), 'test image')} are training images too, pixel by pixel"
-    for what, images in (("labelled training", labelled), ("test", len(test.labels))):
+    for what, images in (("labelled training", labelled), ("test", int(of_test.sum()))):
         if 0 < images < FEW:
             yield f"only {amount(images, f'{what} image')}: each is worth {100 / images:.1f} points of accuracy"
 
@@ -73,7 +73,7 @@ def check_enough(dataset: Dataset) -> None:
     labels = dataset.train.labels
     counts, test = labels[labels >= 0].bincount(), len(dataset.test.labels)
     told = int(counts[counts > 1].sum())
-    if told < LEAST_TO_SEARCH or test < LEAST_TO_SEARCH:
+    if (len(counts) and told < LEAST_TO_SEARCH) or test < LEAST_TO_SEARCH:
         raise UserError(
             f"there are too few images to search with: {told} of {amount(int(counts.sum()), 'labelled training image')}"
             f" have another of the same class, and there are {test} for testing; "

@@ -158,7 +158,7 @@ def _metrics(judged: Judged) -> Iterator[Column]:
                 metric.name,
                 lambda row: row.accuracy,
                 heading=judged.test_heading,
-                terminal="test kNN %" if judged.ranks else "held out %",
+                terminal="test kNN %" if judged.ranks else "instance %",
                 note=lambda row: seeds_note(row.accuracy, row.failed_seeds),
                 headline=True,
             )

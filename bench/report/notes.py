@@ -59,9 +59,9 @@ TO_BE_RANKED = f"with about {ENOUGH:,} labelled images they would be (--labels)"
 UNRANKED = (
     "Methods stand in the order of their instance accuracy, which does not rank them: over methods its Spearman "
     "correlation with test kNN was 0.87 (95 % interval 0.59 to 0.97) for 16 methods on small made-up images, and 0.60 "
-    "(-0.50 to 1.00) for 6 on CIFAR-10. Within a method it can be believed: there what it chose lost 2.50 and 0.35 "
-    f"points of test kNN to the best, the published recipe 11.30 and 3.94. Label about {ENOUGH:,} images (--labels) to "
-    "have methods ranked."
+    "(-0.50 to 1.00) for 6 on CIFAR-10; and raw pixels may have as much of it as trained encoders. Within a method it "
+    "can be believed: there what it chose lost 2.50 and 0.35 points of test kNN to the best, the published recipe "
+    f"11.30 and 3.94. Label about {ENOUGH:,} images (--labels) to have methods ranked."
 )
 DOUBT = " On {} instance accuracy has chosen worse than the published recipe where that was measured."
 FAILED_SEEDS = (
