@@ -35,5 +35,7 @@ class Supervised(Method):
         self.views = (colour_view(setting, scale=(0.5, 1.0), jitter=(0.0,) * 4, grayscale=0.0, blur=0.0),)
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
-        # Images without a label (-1) are passed over.
-        return F.cross_entropy(self.classifier(self.encoder(views[0])).float(), self.labels[index], ignore_index=-1)
+        # Images without a label (-1) are passed over; where labels are few, a step may have no others.
+        labels = self.labels[index]
+        logits = self.classifier(self.encoder(views[0])).float()
+        return F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / (labels >= 0).sum().clamp(min=1)

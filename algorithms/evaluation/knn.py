@@ -108,7 +108,7 @@ class Evaluation:
             KNN_200.name: _accuracy(of_200, self.query_labels),
             KNN_20.name: _accuracy(of_20, self.query_labels),
             **({} if share is None else {PURITY_20.name: share}),
-            FEATURE_STD.name: _spread(queries if len(queries) >= FEW else torch.cat([queries, bank])),
+            FEATURE_STD.name: spread(queries if len(queries) >= FEW else torch.cat([queries, bank])),
         }
 
 
@@ -154,10 +154,11 @@ class LeaveOneOut:
         labels = self.labels[self.encoded]
         labels = labels[labels >= 0]
         if not torch.isfinite(features).all():
-            zeros = dict.fromkeys((metric.name for metric in (KNN_200, KNN_20, FEATURE_STD)), 0.0)
+            nothing = (KNN_200, KNN_20, FEATURE_STD) if len(labels) else (FEATURE_STD,)
+            zeros = dict.fromkeys((metric.name for metric in nothing), 0.0)
             return zeros | judged(zeros, len(labels))
         rows, seen = F.normalize(features, dim=1), evenly(len(features), SEEN, features.device)
-        found = {FEATURE_STD.name: _spread(rows)} | criteria(encoder, self.images, features[seen], self.encoded[seen])
+        found = {FEATURE_STD.name: spread(rows)} | criteria(encoder, self.images, features[seen], self.encoded[seen])
         if len(labels):
             bank, truth = rows[: len(labels)], labels[self.queries]
             groups = None if self.groups is None else self.groups[self.encoded][: len(labels)]
@@ -172,7 +173,7 @@ def _accuracy(predictions: Tensor, labels: Tensor) -> float:
     return (predictions == labels).float().mean().item()
 
 
-def _spread(rows: Tensor) -> float:
+def spread(rows: Tensor) -> float:
     """The standard deviation of rows of length 1 [N, D], times sqrt(D)."""
-    spread: float = rows.std(0, correction=0).norm().item()
-    return spread
+    found: float = rows.std(0, correction=0).norm().item()
+    return found

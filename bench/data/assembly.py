@@ -12,6 +12,7 @@ import torch
 
 from algorithms.images.statistics import Statistics, measure
 from bench.data import duplicates, groups
+from bench.data.archives import is_archive, stem_of
 from bench.data.checks import doubts, why_unlabelled
 from bench.data.dataset import Dataset, Split, fingerprint
 from bench.data.decoded import Facts
@@ -70,7 +71,10 @@ def of_encoded(
     drop_duplicates: bool = False,
 ) -> Dataset:
     """The data set of images that must be decoded."""
-    name = valid(path.resolve().stem if path.is_file() else path.resolve().name)
+    name = path.resolve().name
+    if path.is_file():
+        name = stem_of(name) if is_archive(name) else Path(name).stem
+    name = valid(name)
     title = NAMED[name.lower()].title if name.lower() in NAMED else name or "images"
     source = _with_labels_that_count(groups.by_expression(source, asked.group_by) if asked.group_by else source)
     train_labels, note, remarks = source.train.labels, source.note, list(source.remarks)

@@ -56,7 +56,7 @@ def doubts(train: Split, test: Split, classes: tuple[str, ...]) -> Iterator[str]
         )
     elif len(single := np.flatnonzero(counts == 1)):
         yield f"only one training image in {named(single)}"
-    if counts.max() >= IMBALANCE * (least := counts[present].min()):
+    if labelled and counts.max() >= IMBALANCE * (least := counts[present].min()):
         yield (
             f"the largest class ({classes[counts.argmax()]}) has {counts.max():,} training images and the smallest "
             f"{least:,}: who always names one class is right for {of_test.max() / of_test.sum():.1%} of the test images"
@@ -71,7 +71,7 @@ def doubts(train: Split, test: Split, classes: tuple[str, ...]) -> Iterator[str]
             f"all training images of {named(single)} are of one group: none of another group tells them, so they count "
             "as wrong where training images judge each other"
         )
-    for what, images in (("labelled training", labelled), ("test", len(test.labels))):
+    for what, images in (("labelled training", labelled), ("test", int(of_test.sum()))):
         if 0 < images < FEW:
             yield f"only {amount(images, f'{what} image')}: each is worth {100 / images:.1f} points of accuracy"
 

@@ -28,8 +28,8 @@ def open(name: str) -> PixelSource:
     """The images that the function behind the door `name` returns, copied.
 
     Images are uint8 [N, 3, S, S], arrays or tensors; labels are integers [N], places in the class names, -1 for
-    training images without a label. Raises UserError where there is no such function, where it fails or returns
-    something else.
+    training images without a label; where there are no names, for all. Raises UserError where there is no such
+    function, where it fails or returns something else.
     """
     otherwise = f"give a path, or package.module:function or file.py:function of one without arguments that {RETURNS}"
     function = doors.load(KIND, name, otherwise)
@@ -45,7 +45,7 @@ def open(name: str) -> PixelSource:
     images, labels, test_images, test_labels, names = returned
     classes = _classes(name, names)
     train = _split(name, "training", images, labels, len(classes), least=-1)
-    test = _split(name, "test", test_images, test_labels, len(classes), least=0)
+    test = _split(name, "test", test_images, test_labels, len(classes), least=0 if classes else -1)
     if train.pixels.shape[1:] != test.pixels.shape[1:]:
         sides = " and ".join(f"{split.pixels.shape[-1]} px" for split in (train, test))
         raise UserError(f"the training and test images of {name!r} are of {sides}; they must be of one size")

@@ -1,7 +1,8 @@
 """What is given and not read: what it seems to be, and what would be right."""
 
 from bench.data.archives import is_archive
-from bench.data.tree import SUFFIXES, Tree, passed_over, suffix_of
+from bench.data.formats import SUFFIXES
+from bench.data.tree import Tree, passed_over, suffix_of
 from bench.data.wording import valid
 
 RIGHT = "give a folder of images (those of each class in a folder of its own), a .zip or .tar of it, or Parquet files"

@@ -15,9 +15,10 @@ import numpy as np
 
 from bench.data.archives import Archive, stem_of
 from bench.data.conventions import IMAGES, joined_names, joining, split_of
+from bench.data.formats import SUFFIXES
 from bench.data.paths import Paths
 from bench.data.source import VALIDATION_UNUSED, Asked, Encoded, EncodedSource, EncodedSplit, Integers
-from bench.data.tree import SUFFIXES, Progress, counts
+from bench.data.tree import Progress, counts
 from bench.data.wording import amount, enumeration, valid
 from bench.errors import UserError
 

@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from algorithms import BASELINES
 from algorithms.method import Method
 from algorithms.parts.precision import device_name
 from bench import doors
@@ -38,7 +39,7 @@ from bench.execution import profile as phases
 from bench.execution.calibration import calibrate
 from bench.execution.configuration import Configuration, TrainingConfiguration
 from bench.execution.executor import Executor
-from bench.execution.protocols import protocol
+from bench.execution.protocols import protocol, wants_labels
 from bench.execution.settings import TrainingSettings
 from bench.execution.tune import RayTune
 from bench.machine import cores
@@ -49,7 +50,7 @@ from bench.search import budget, evaluations, learning, planning
 from bench.search.description import describe
 from bench.search.experiment import Experiment
 from bench.search.fold import Fold, read
-from bench.search.plan import Plan
+from bench.search.plan import WITH_LABELS, Plan
 from bench.search.planning import MOST_EPOCHS
 from bench.search.space import SearchSpace
 
@@ -71,6 +72,11 @@ class Prepared:
     run_dir: Path
     facts: dict[str, Any]
     """What goes on record of the machine and of the images."""
+
+    @property
+    def labelled(self) -> int:
+        """How many training images have a label."""
+        return int(self.facts["images"]["labelled"])
 
     def save(self) -> None:
         """Write the images to where trainings read them, once."""
@@ -102,13 +108,14 @@ class Outcome:
 
 def run(configuration: Configuration, command: str | None = None, executor: Executor | None = None) -> Outcome:
     """The benchmark that is asked for; `command` goes on record. None of an executor is Ray Tune. Raises UserError."""
-    for name in configuration.protocols:
-        protocol(name)
+    protocols = [protocol(name) for name in configuration.protocols]
     slots = count_slots(configuration.budget.device, configuration.rate, configuration.address)
     prepared = prepare(configuration)
     readme, run_dir = configuration.readme, prepared.run_dir
+    if protocols and not prepared.labelled:
+        raise UserError(wants_labels(configuration.protocols[0]))
     if readme:  # before anything is trained
-        readmes.check_place(readme, prepared.settings.dataset, prepared.settings.encoder)
+        readmes.check_place(readme, prepared.settings.dataset, prepared.settings.encoder, prepared.labelled > 0)
     with removed_if_new(Path(prepared.settings.data)) as keep:
         made = make_plan(configuration, prepared, slots)
         if configuration.dry_run:
@@ -179,10 +186,9 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         ),
         drop_duplicates=configuration.drop_duplicates,
     )
-    print(
-        f"{dataset.note}: {len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images of "
-        f"{len(dataset.classes)} classes ({one_line(', '.join(dataset.classes))})"
-    )
+    labelled = int((dataset.train.labels >= 0).sum())
+    of = f"of {len(dataset.classes)} classes ({one_line(', '.join(dataset.classes))})" if labelled else "without labels"
+    print(f"{dataset.note}: {len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images {of}")
     for remark in dataset.remarks:
         print(f"note: {one_line(remark, 1000)}")
     if encoder.startswith("vit") and not encoder_door:
@@ -223,7 +229,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         "remarks": list(dataset.remarks),
         "images": {
             "train": len(dataset.train.labels),
-            "labelled": int((dataset.train.labels >= 0).sum()),
+            "labelled": labelled,
             "test": len(dataset.test.labels),
             "left_out": len(dataset.skipped),
             "groups": None if dataset.train.groups is None else len(dataset.train.groups.unique()),
@@ -253,6 +259,7 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
         spaces=prepared.spaces,
         factory="bench.execution.training:Training",
         settings=settings,
+        baselines=tuple(name for name in BASELINES if prepared.labelled or name not in WITH_LABELS),
         epochs=configuration.epochs,
         seeds=configuration.seeds,
         seed=configuration.seed,
@@ -275,8 +282,8 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
     )
     if mixture := planning.mixture(before, prepared.facts):
         print(f"warning: {mixture}", file=sys.stderr)
-    images = prepared.facts["images"]
-    print("\n".join([describe(made, before.charged, images["labelled"], images["groups"] is not None), *told]))
+    grouped = prepared.facts["images"]["groups"] is not None
+    print("\n".join([describe(made, before.charged, prepared.labelled, grouped), *told]))
     return made
 
 
@@ -326,7 +333,7 @@ def write_report(run_dir: Path) -> results.Results:
     found = results.load(run_dir)
     print(table.terminal(found))
     print(f"Report: {page}\nTable:  {run_dir / 'table.md'}\nData:   {run_dir / 'trials.parquet'}")
-    if found.run["settings"]["dataset"] == "cifar10":
+    if found.run["settings"]["dataset"] == "cifar10" and found.judged.ranks:
         print(f"Beside published numbers: {anchors.write(run_dir)}")
     return found
 

@@ -2,10 +2,12 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import TextIO
 
 from algorithms.evaluation.metrics import SELECTION
 from bench.search.search import Search
+from bench.search.selection import called, figure, metric
 from bench.search.trials import Trial
 
 EVERY = 5.0
@@ -44,9 +46,8 @@ class Progress:
 
     def ended(self, trial: Trial) -> None:
         """Say how a trial ended."""
-        name, reports = SELECTION.name, reversed(trial.reports.values())
-        accuracy = next((report.metrics[name] for report in reports if name in report.metrics), None)
-        shown = f" {accuracy:.1%}" if accuracy is not None else ""
+        told = (_told(report.metrics) for report in reversed(trial.reports.values()))
+        shown = next(filter(None, told), "")
         reason = f" ({trial.reason})" if trial.reason else ""
         self.say(
             f"  {trial.uid}: {trial.state} at epoch {trial.epoch} of {trial.epochs},{shown} "
@@ -74,11 +75,13 @@ class Progress:
         budget, spent = search.plan.budget, search.charged
         states = dict.fromkeys(("complete", "pruned", "failed"), 0)
         best: dict[str, float] = {}
+        by = ""
         for trial in search.fold.trials.values():
             if trial.final:
                 states[trial.state] += 1
             if trial.stage == "search" and trial.accuracy is not None:
                 best[trial.method] = max(best.get(trial.method, 0.0), trial.accuracy)
+                by = _name(trial.last.metrics) if trial.last else by
         rate = (spent - self._spent) / max(1e-9, now - self._began) or search.slots * search.plan.rate
         left = max(0.0, budget.seconds - spent) / rate
         unit, seconds = ("h", 3600) if budget.seconds >= 7200 else ("min", 60)
@@ -89,5 +92,16 @@ class Progress:
         return (
             f"{spent / seconds:.1f} of {budget.seconds / seconds:.1f} {budget.device}-{unit} "
             f"({spent / budget.seconds:.0%}) | {running} running{waiting}, {counts} | "
-            f"{left / seconds:.1f} {unit} left" + (f" | best {ranking}" if ranking else "")
+            f"{left / seconds:.1f} {unit} left" + (f" | best{by} {ranking}" if ranking else "")
         )
+
+
+def _name(measured: Mapping[str, float]) -> str:
+    """Of the figure that compares trainings: nothing where it is an accuracy."""
+    return "" if metric(measured) is SELECTION else f" {called(measured)}"
+
+
+def _told(measured: Mapping[str, float]) -> str:
+    """That figure, with its name; nothing where it was not measured."""
+    value = figure(measured)
+    return "" if value is None else f"{_name(measured)} {value:.1%}"

@@ -29,6 +29,14 @@ def protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
+def wants_labels(name: str) -> str:
+    """Why a protocol cannot judge where no image has a label, and what would be right."""
+    return (
+        f"the protocol '{name}' judges by labels, and these images have none; leave it out: what is measured without "
+        "labels is in the table already"
+    )
+
+
 class Judgement:
     """Of the encoder in a `trainer` that is not trained: a single epoch, whose report has the protocol's figures."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from algorithms.evaluation.metrics import FEATURE_STD, SELECTION
+from algorithms.evaluation.metrics import FEATURE_STD, INSTANCE_ACCURACY, SELECTION
 from algorithms.training.process import keep_freed_memory
 from algorithms.training.recipe import hyperparameter_names
 from algorithms.training.report import EpochReport
@@ -38,7 +38,8 @@ def train(
     run_dir: Path,
     fresh: bool = False,
 ) -> Path:
-    """Train on all training images and meet the test images once, at the last epoch; the path of the encoder.
+    """Train on all training images and meet the test images once, at the last epoch; the path of the encoder. Where
+    there are no labels, the criteria without them judge.
 
     The hyper-parameters are those that won the search of the run in `run_dir`, else our recipe in `space`. In
     `run_dir`/trained/METHOD: `encoder.pt`, the state dict of the encoder that was judged; `training.json`, what was
@@ -121,7 +122,7 @@ def _train(
         print(_line(report, trainer.epochs), flush=True)
         if report.epoch < trainer.epochs:
             keeper.write_if_due(content)
-    if not report.metrics[FEATURE_STD.name] >= COLLAPSED:
+    if not report.metrics.get(FEATURE_STD.name, COLLAPSED) >= COLLAPSED:
         print(f"warning: {space.method} has collapsed: all images have nearly the same features", file=sys.stderr)
     return report
 
@@ -143,7 +144,8 @@ def _read_result(path: Path) -> dict[str, Any]:
 
 def _line(report: EpochReport, epochs: int) -> str:
     left = f"{(epochs - report.epoch) * report.seconds / 60:.1f} min left"
-    judged = f"test kNN {report.metrics[SELECTION.name]:.2%}" if report.metrics else left
-    return (
-        f"epoch {report.epoch} of {epochs}: loss {report.loss:.4g}, {report.images_per_second:,.0f} images/s, {judged}"
-    )
+    if SELECTION.name in report.metrics:
+        left = f"test kNN {report.metrics[SELECTION.name]:.2%}"
+    elif report.metrics:
+        left = f"{INSTANCE_ACCURACY.title} {report.metrics[INSTANCE_ACCURACY.name]:.2%} (of held-out images, no labels)"
+    return f"epoch {report.epoch} of {epochs}: loss {report.loss:.4g}, {report.images_per_second:,.0f} images/s, {left}"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from algorithms.evaluation.features import BATCH, encode
+from algorithms.evaluation.held_out import HeldOut
 from algorithms.evaluation.knn import Evaluation, LeaveOneOut
 from algorithms.images.statistics import Statistics
 from algorithms.images.store import ImageStore, MappedImages, ResidentImages, pack
@@ -23,15 +24,14 @@ from bench.data.splits import stratified
 from bench.errors import UserError
 from bench.execution import brought
 from bench.execution.factory import Calibration
-from bench.execution.protocols import Judgement
+from bench.execution.protocols import Judgement, wants_labels
 from bench.execution.settings import TrainingSettings
 from bench.search.job import CHOOSING, Job
+from bench.search.plan import WITH_LABELS
 from bench.search.space import load
 
 CALIBRATION_SECONDS = 0.4
 """A calibration trains for about so long, after a first step that is not counted."""
-WITH_LABELS = ("supervised",)
-"""What trains with labels."""
 QUERIES = 10_000
 """Images that ask in a leave-one-out, at most."""
 RESIDENT = 0.25
@@ -80,18 +80,23 @@ def leave_one_out(folder: str, device: str) -> LeaveOneOut:
 
 
 @functools.lru_cache(maxsize=1)
-def on_test_images(folder: str, device: str) -> Evaluation:
-    """What judges on the test images, with the labelled training images as the bank."""
+def on_test_images(folder: str, device: str) -> Evaluation | HeldOut:
+    """What judges on the test images that have labels, with the labelled training images as the bank; on all test
+    images, without labels, where there are none of either."""
     images, labels = training_images(folder, device)
     dataset, labelled = opened(folder), labels >= 0
+    test, asking = dataset.test, dataset.test.labels >= 0
+    if not (bool(labelled.any()) and bool(asking.any())):
+        return HeldOut(store_of(test, dataset.statistics, device))
+    test = test if bool(asking.all()) else test.taken(asking.nonzero()[:, 0])
     bank = images
     if not bool(labelled.all()):
         bank = store_of(dataset.train.taken(labelled.nonzero()[:, 0].cpu()), dataset.statistics, device)
-    queries = store_of(dataset.test, dataset.statistics, device)
-    return Evaluation(bank, labels[labelled], queries, dataset.test.labels.to(device), len(dataset.classes))
+    queries = store_of(test, dataset.statistics, device)
+    return Evaluation(bank, labels[labelled], queries, test.labels.to(device), len(dataset.classes))
 
 
-def evaluation_of(job: Job, folder: str, device: str) -> LeaveOneOut | Evaluation:
+def evaluation_of(job: Job, folder: str, device: str) -> LeaveOneOut | Evaluation | HeldOut:
     """What judges the job: the training images where a run chooses by it, each by the others, else the test images.
 
     Raises ValueError for a training with labels by which a run is to choose: the others' labels are in its weights, so
@@ -173,9 +178,11 @@ class Training:
 
     def evaluate(self, job: Job, encoder: Mapping[str, Tensor]) -> Judgement:
         """The network is built as the training did, then has the weights of this state dict."""
-        trainer = self.build(job)
+        trainer, evaluation = self.build(job), on_test_images(self.settings.data, self.settings.device)
+        if isinstance(evaluation, HeldOut):
+            raise UserError(wants_labels(job.protocol or ""))
         trainer.method.judged_encoder.load_state_dict(encoder)
-        return Judgement(trainer, on_test_images(self.settings.data, self.settings.device), job.protocol or "")
+        return Judgement(trainer, evaluation, job.protocol or "")
 
     def encoder_state(self, trainer: Trainer) -> Mapping[str, Tensor] | None:
         """Nothing of raw pixels, which have no weights."""
@@ -212,7 +219,7 @@ class Training:
         )
 
 
-def _seconds_of_an_evaluation(trainer: Trainer, evaluation: LeaveOneOut | Evaluation) -> float:
+def _seconds_of_an_evaluation(trainer: Trainer, evaluation: LeaveOneOut | Evaluation | HeldOut) -> float:
     """A part of the images is encoded, and stands for all."""
     encoder, images = trainer.method.judged_encoder, trainer.images
     part = torch.arange(min(BATCH, len(images)), device=trainer.device)

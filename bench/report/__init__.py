@@ -1,6 +1,6 @@
 """What a run leaves to read.
 
-Parquet            `results`, `run`, `trials`
+Parquet            `results`, `run`, `trials`, `judged`
 What it says       `statistics`, `rows`, `columns`, `notes`, `text`
 The table          `table`, `readme`
 The page           `report`, `page`, `cards`, and a file a section in `sections/`

@@ -15,7 +15,8 @@ import yaml
 from algorithms.evaluation.metrics import KNN_200, PURITY_20
 from bench.files import write_atomically
 from bench.report import results
-from bench.report.results import Results, column
+from bench.report.judged import column
+from bench.report.results import Results
 from bench.report.rows import Row, rows
 from bench.report.run import fact, origin
 from bench.report.text import DASH, bracketed, markdown_text, one_line, seeds_note, value_text

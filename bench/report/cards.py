@@ -6,9 +6,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from bench.report.columns import probability_text
+from bench.report.notes import TO_BE_RANKED
 from bench.report.page import STATE_COLORS, Page, latest
 from bench.report.rows import Row, compared, leader
-from bench.report.run import budget_seconds, compute_unit, devices, judge, slots_text
+from bench.report.run import budget_seconds, compute_unit, devices, slots_text
 from bench.report.text import DASH, amount, count, one_line, percent, seeds_note, with_interval
 
 
@@ -35,19 +36,24 @@ def cards(page: Page) -> Markup:
 
 
 def _leading(page: Page) -> Card:
+    judged = page.judged
+    if not judged.ranks:
+        return Card("Best method", DASH, f"no labels: methods are not ranked; {TO_BE_RANKED}")
     if best := leader(page.rows):
         other = page.methods[0]  # may stand above it with an encoder of its own
-        note = f"{with_interval(best.accuracy)} % test kNN"
+        note = f"{with_interval(best.accuracy)} % {judged.test_kind}"
         note += f", {count(len(best.accuracy.values), 'seed')}" if best.accuracy else ""
         note += f"; ranks first with probability {probability_text(best)}" if best.first is not None else ""
         note += f"; {one_line(other.title)} has {with_interval(other.accuracy)} %" if other is not best else ""
         return Card("Best method", best, note)
+    if not judged.ranks_searches:
+        return Card("Best method", DASH, "no labels enough to say before all are confirmed")
     tried = [row for row in compared(page.rows) if row.search_accuracy is not None]
     best = max(tried, key=lambda row: row.search_accuracy or 0.0, default=None)
     if best is None:
         return Card("Best method so far", DASH, "no trial is complete yet")
     failed = seeds_note(best.accuracy, best.failed_seeds)
-    note = f"{percent(best.search_accuracy)} % {judge(page.run)} kNN; {failed or 'not confirmed yet'}"
+    note = f"{percent(best.search_accuracy)} % {judged.search_kind}; {failed or 'not confirmed yet'}"
     return Card("Best method so far", best, note)
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from algorithms.evaluation.metrics import SELECTION, Metric
-from bench.report.results import HELD_OUT, TESTED, TRAIN
+from algorithms.evaluation.metrics import Metric
+from bench.report.judged import HELD_OUT, Judged
 from bench.report.rows import Row
-from bench.report.run import Run, compute_unit, judge
+from bench.report.run import Run, compute_unit
 from bench.report.statistics import Estimate
 from bench.report.text import DASH, amount, heading, one_line, percent, seeds_note, with_interval
 
@@ -46,7 +46,7 @@ class Column:
     """Whether the leader's text is set off."""
 
 
-def columns(made: list[Row], run: Run) -> list[Column]:
+def columns(made: list[Row], run: Run, judged: Judged) -> list[Column]:
     """The columns of these rows."""
     unit, length = compute_unit(run, max((row.device_seconds for row in made), default=0.0))
     two, adapted = any(row.two_recipes for row in made), any_adapted(made)
@@ -72,7 +72,7 @@ def columns(made: list[Row], run: Run) -> list[Column]:
         *_seeds("published_", lambda row: row.published, lambda row: row.published_failed_seeds),
         *_seeds("ours_", lambda row: row.ours, lambda row: row.ours_failed_seeds),
         *_seeds("gain_", lambda row: row.gain, lambda row: row.gain_failed_seeds),
-        *_metrics(),
+        *_metrics(judged),
         *_estimate(
             "published",
             lambda row: row.published,
@@ -102,9 +102,9 @@ def columns(made: list[Row], run: Run) -> list[Column]:
         Column(
             lambda row: row.search_accuracy,
             lambda row: percent(row.search_accuracy),
-            heading=f"{judge(run)}, %",
-            terminal="valid. %" if run.get("held_out") else "search %",
-            csv=HELD_OUT if run.get("held_out") else TRAIN,
+            heading=f"{judged.search}, %",
+            terminal="valid. %" if judged.validation else "search %",
+            csv=HELD_OUT if judged.validation else judged.train,
         ),
         Column(
             lambda row: row.training_seconds,
@@ -150,15 +150,15 @@ def columns(made: list[Row], run: Run) -> list[Column]:
     ]
 
 
-def _metrics() -> Iterator[Column]:
-    """Every metric of the test images, as the registry has them; the one that selects with its seeds."""
-    for metric in TESTED:
-        if metric is SELECTION:
+def _metrics(judged: Judged) -> Iterator[Column]:
+    """Every metric of the test images, as the registry has them; the one by which they are judged with its seeds."""
+    for metric in judged.measures:
+        if metric is judged.tested:
             yield from _estimate(
                 metric.name,
                 lambda row: row.accuracy,
-                heading=heading(metric, "test"),
-                terminal="test kNN %",
+                heading=judged.test_heading,
+                terminal="test kNN %" if judged.ranks else "instance %",
                 note=lambda row: seeds_note(row.accuracy, row.failed_seeds),
                 headline=True,
             )

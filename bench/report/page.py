@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
+from bench.report.judged import Judged
 from bench.report.results import Results
 from bench.report.rows import Row
 from bench.report.run import Run
@@ -68,6 +69,10 @@ class Page:
     @property
     def run(self) -> Run:
         return self.results.run
+
+    @property
+    def judged(self) -> Judged:
+        return self.results.judged
 
     @property
     def methods(self) -> list[Row]:

@@ -15,12 +15,17 @@ def publish(results: Results, readme: str | Path, name: str | None = None) -> bo
 
     Returns whether the file changed. Raises UserError where the run is on other images or has no place there.
     """
-    check_place(readme, str(fact(results.run, "dataset")), name)
+    check_place(readme, str(fact(results.run, "dataset")), name, results.judged.ranks)
     return update_readme(readme, markdown(results), name)
 
 
-def check_place(readme: str | Path, dataset: str, name: str | None = None) -> None:
-    """Raises UserError unless a run on this data set may have its table at the README's place of that `name`."""
+def check_place(readme: str | Path, dataset: str, name: str | None = None, by_labels: bool = True) -> None:
+    """Raises UserError unless a run on this data set, judged by labels, may have its table at the README's place of
+    that `name`."""
+    if not by_labels:
+        raise UserError(
+            f"the tables in {readme} are of test accuracies, and this run has no labels; leave out --update-readme"
+        )
     if dataset != "cifar10":
         raise UserError(
             f"the tables in {readme} are of runs on cifar10, and this one is on {one_line(dataset)}; leave out "

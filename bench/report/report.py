@@ -19,7 +19,7 @@ from bench.report.results import Results
 from bench.report.rows import rows
 from bench.report.run import fact
 from bench.report.sections import accuracy, compute, failures, methods, protocol, ranking, results_table, timeline
-from bench.report.text import one_line
+from bench.report.text import capital, one_line
 
 SECTIONS: tuple[tuple[str, str, Callable[[Page], Markup]], ...] = (
     ("Results", "results", results_table.section),
@@ -31,7 +31,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[Page], Markup]], ...] = (
     ("Failures", "failures", failures.section),
     ("How to read this", "protocol", protocol.section),
 )
-"""Title, name and maker of each, in the order of the page."""
+"""Title, name and maker of each, in the order of the page. Where labels are few or none, some are called otherwise."""
 
 
 class Notice(NamedTuple):
@@ -62,7 +62,9 @@ def write(folder: str | Path) -> Path:
 def render(found: Results) -> str:
     """The page. The same results give the same text."""
     page = Page(found, rows(found))
-    sections = [{"title": title, "name": name, "body": make(page)} for title, name, make in SECTIONS]
+    told = {} if page.judged.ranks else {"accuracy": capital(page.judged.noun)}
+    told |= {} if page.judged.ranks_searches else {"ranking": "Search by budget"}
+    sections = [{"title": told.get(name, title), "name": name, "body": make(page)} for title, name, make in SECTIONS]
     dataset = next(iter(page.trials.dataset.dropna()), "no data yet")
     figures = json.dumps(page.figures, separators=(",", ":")).replace("<", "\\u003c")  # it would end the script early
     return page.render(

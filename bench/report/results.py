@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from algorithms.evaluation.metrics import METRICS, SELECTION, Metric
+from algorithms.evaluation.metrics import METRICS, SELECTION
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.report.judged import HELD_OUT, IMAGES, Judged, column
 from bench.report.run import Run
 from bench.search.events import plain
 from bench.search.fold import Fold
@@ -29,19 +31,6 @@ from bench.search.trials import Trial
 Records = Iterable[Mapping[str, Any]]
 """Rows of a table; absent values are null."""
 MOMENT = pa.timestamp("us", tz="UTC")
-IMAGES = ("train", "test")
-TESTED = [metric for metric in METRICS.values() if "test" in metric.images]
-
-
-def column(images: str, metric: Metric) -> str:
-    """The column in `trials.parquet` of a metric on these images."""
-    return f"{images}_{metric.name}"
-
-
-TRAIN, TEST = (column(images, SELECTION) for images in IMAGES)
-"""Those of the metric that selects."""
-HELD_OUT = f"validation_{SELECTION.name}"
-"""In files of earlier versions, whose searches were judged on images held out, what `TRAIN` is now."""
 TRIALS = pa.schema(
     [
         ("run", pa.string()),
@@ -114,6 +103,11 @@ class Results:
     trials: pd.DataFrame
     epochs: pd.DataFrame
     run: Run
+
+    @cached_property
+    def judged(self) -> Judged:
+        """By what it was judged."""
+        return Judged.of(self.trials, self.run)
 
     @property
     def trainings(self) -> pd.DataFrame:
@@ -251,7 +245,7 @@ def load(folder: str | Path) -> Results:
         raise UserError(f"{folder / 'trials.parquet'} has damaged facts of its run; run the benchmark again") from error
     frame = trials.to_pandas()
     if HELD_OUT in frame:
-        frame[TRAIN], run["held_out"] = frame[HELD_OUT], True
+        frame[column("train", SELECTION)], run["held_out"] = frame[HELD_OUT], True
     return Results(frame, epochs.to_pandas(), run)
 
 

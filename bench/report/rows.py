@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from algorithms.evaluation.metrics import SELECTION
-from bench.report.results import TEST, TESTED, TRAIN, Results, column
-from bench.report.run import Run, origin, paper_link, spaces
+from bench.report.judged import column
+from bench.report.results import Results
+from bench.report.run import origin, paper_link, spaces
 from bench.report.statistics import Estimate, probability_of_rank_1
 from bench.report.trials import encoder_text, number, recipe_of, winning_trial
 from bench.search.plan import UNTRAINED
@@ -19,7 +19,8 @@ BASELINES = {"supervised": "supervised (ceiling)", "random": "random initialisat
 
 @dataclass(frozen=True)
 class Row:
-    """One method's line. Accuracies are of the metric that selects, as fractions; None is what was not measured.
+    """One method's line. Accuracies are by what the run is judged (`bench.report.judged`), as fractions; None is what
+    was not measured.
 
     The means are over the seeds that completed. `failed_seeds` are those of the row's test accuracy that failed,
     `published_failed_seeds` those of the published recipe, `ours_failed_seeds` those of our recipe; of
@@ -32,6 +33,8 @@ class Row:
     paper: str | None
     own_encoder: str | None
     tested: Mapping[str, Estimate]  # on the test images, by the name of the metric
+    accuracy: Estimate | None  # of these the one by which the run is judged
+    ranks: bool  # whether that may be compared with other methods'
     published: Estimate | None
     ours: Estimate | None  # our recipe, where it is another one than the published
     gain: Estimate | None  # tuned minus published, paired by seed
@@ -43,18 +46,13 @@ class Row:
     two_recipes: bool  # ours is another one than the published
     adapted: str | None  # how the published recipe is adapted, where it is not to the letter
     awaited: bool  # its test accuracy may still come
-    search_accuracy: float | None  # of the winner in the search, or of its best so far (`bench.report.run.judge`)
+    search_accuracy: float | None  # of the winner in the search, or of its best so far
     training_seconds: float | None  # device-seconds of one whole training, median
     device_seconds: float  # everything charged to the method
     images_per_second: float | None
     peak_memory_bytes: float | None
     counts: Mapping[str, int]  # search trials by state
     first: float | None  # P(rank 1)
-
-    @property
-    def accuracy(self) -> Estimate | None:
-        """On the test images."""
-        return self.tested.get(SELECTION.name)
 
     @property
     def whole(self) -> bool:
@@ -67,7 +65,7 @@ def rows(results: Results) -> list[Row]:
     seed failed, then those that are not confirmed yet, then those that never will be."""
     trainings = results.trainings
     made = [
-        _row(str(method), trainings[trainings.method == method], results.run, float(trials.device_seconds.sum()))
+        _row(str(method), trainings[trainings.method == method], results, float(trials.device_seconds.sum()))
         for method, trials in results.trials.groupby("method", sort=True)
     ]
     first = probability_of_rank_1({row.method: row.accuracy.values.values() for row in ranked(made) if row.accuracy})
@@ -80,9 +78,10 @@ def compared(made: Iterable[Row]) -> list[Row]:
 
 
 def ranked(made: Iterable[Row]) -> list[Row]:
-    """Those that are compared and whole; none before every one that is compared is confirmed or never will be."""
+    """Those that are compared and whole; none before every one that is compared is confirmed or never will be, nor
+    where nothing was measured that compares methods."""
     alike = compared(made)
-    return [] if any(row.awaited for row in alike) else [row for row in alike if row.whole]
+    return [] if any(row.awaited for row in alike) else [row for row in alike if row.whole and row.ranks]
 
 
 def leader(made: Iterable[Row]) -> Row | None:
@@ -97,7 +96,8 @@ def _rank(row: Row) -> tuple[Any, ...]:
     return row.baseline, *standing, -tested, -searched, row.title
 
 
-def _row(method: str, trials: pd.DataFrame, run: Run, charged: float) -> Row:
+def _row(method: str, trials: pd.DataFrame, results: Results, charged: float) -> Row:
+    run, judged = results.run, results.judged
     # The trial of a recipe that is confirmed without a search is there, but was never begun.
     search = trials[(trials.stage == "search") & (trials.attempts > 0)]
     complete = trials[trials.state == "complete"]
@@ -106,8 +106,8 @@ def _row(method: str, trials: pd.DataFrame, run: Run, charged: float) -> Row:
     won = None if winner is None else recipe_of(winner)
     stage = "baseline" if baseline else won or "confirm"
     tested = complete[complete.stage == stage]
-    recipe, ours = (_by_seed(complete[complete.stage == s], TEST) for s in RECIPES)
-    tuned = _by_seed(tested, TEST)
+    recipe, ours = (_by_seed(complete[complete.stage == s], judged.test) for s in RECIPES)
+    tuned = _by_seed(tested, judged.test)
     gains = {} if stage in ("published", "baseline") else {s: tuned[s] - recipe[s] for s in tuned if s in recipe}
     failed = trials[trials.state == "failed"]
     failed_seeds, recipe_failed, ours_failed = (
@@ -115,11 +115,11 @@ def _row(method: str, trials: pd.DataFrame, run: Run, charged: float) -> Row:
     )
     # A winner of None, or the end of the run, says that nothing is left to confirm.
     over = run.get("closed") == "done" or (run.get("winners") or {}).get(method, "") is None
-    best = search[search.state == "complete"][TRAIN].max() if winner is None else winner[TRAIN]
+    best = search[search.state == "complete"][judged.train].max() if winner is None else winner[judged.train]
     whole = tested if len(tested) else complete if len(complete) else trials
     own = trials[trials.own_encoder & (trials.stage != "baseline")]  # raw pixels have no encoder to mark
     trained = method not in UNTRAINED
-    measured = {metric.name: _by_seed(tested, column("test", metric)) for metric in TESTED}
+    measured = {metric.name: _by_seed(tested, column("test", metric)) for metric in judged.measures}
     return Row(
         method=method,
         title=(BASELINES.get(method, method) if baseline else method) + (" †" if len(own) else ""),
@@ -127,6 +127,8 @@ def _row(method: str, trials: pd.DataFrame, run: Run, charged: float) -> Row:
         paper=paper_link(spaces(run).get(method, {}).get("paper")),
         own_encoder=encoder_text(own) if len(own) else None,
         tested={name: Estimate(values) for name, values in measured.items() if values},
+        accuracy=_estimate(tuned),
+        ranks=judged.ranks,
         published=_estimate(recipe),
         ours=_estimate(ours),
         gain=_estimate(gains),

@@ -32,11 +32,6 @@ def fact(run: Run, name: str) -> Any:
     return (run.get("facts") or {}).get(name) or (run.get("settings") or {}).get(name)
 
 
-def judge(run: Run) -> str:
-    """What judged the search, in a word or two that stand before `kNN`."""
-    return "validation" if run.get("held_out") else "leave-one-out"
-
-
 def budget_seconds(run: Run) -> float | None:
     """The budget of the last session in device-seconds."""
     return (run.get("budget") or {}).get("seconds")

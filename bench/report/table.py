@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.files import write_atomically
 from bench.report.columns import ADAPTED, SOFT_HYPHEN, Column, any_adapted, columns
-from bench.report.notes import footer, title
+from bench.report.notes import UNRANKED, footer, title
 from bench.report.results import Results
 from bench.report.rows import Row, leader, rows
 from bench.report.run import Run
@@ -27,7 +27,7 @@ def markdown(results: Results) -> str:
     """The whole table with its title and footer, for table.md and the README."""
     made = rows(results)
     best = leader(made)
-    name, *others = (column for column in columns(made, results.run) if column.heading)
+    name, *others = (column for column in columns(made, results.run, results.judged) if column.heading)
     heads = [column.heading.replace(SOFT_HYPHEN, "") for column in (name, *others) if column.heading]
     lines = [
         "| " + " | ".join(heads) + " |",
@@ -59,7 +59,7 @@ def _cell(column: Column, row: Row, best: bool) -> str:
 def terminal(results: Results) -> str:
     """The table in at most 100 columns."""
     made, run = rows(results), results.run
-    shown = [column for column in columns(made, run) if column.terminal]
+    shown = [column for column in columns(made, run, results.judged) if column.terminal]
     lines = [[column.terminal or "" for column in shown]]
     lines += [[(column.short or column.text)(row) for column in shown] for row in made]
     widths = [max(len(line[place]) for line in lines) for place in range(len(shown))]
@@ -80,7 +80,8 @@ def terminal(results: Results) -> str:
 
 
 def _terminal_notes(made: list[Row], run: Run) -> list[str]:
-    notes = ["† brings its own encoder"] if any(row.own_encoder for row in made) else []
+    notes = [] if all(row.ranks for row in made) else [UNRANKED]
+    notes += ["† brings its own encoder"] if any(row.own_encoder for row in made) else []
     notes += [f"{ADAPTED} adapted: the table's notes say how"] if any_adapted(made) else []
     if won := [row.method for row in made if row.won == "ours"]:
         notes.append(f"our recipe, which is not the published one, won: {', '.join(won)}")
@@ -100,6 +101,6 @@ def _terminal_notes(made: list[Row], run: Run) -> list[str]:
 def csv(results: Results) -> str:
     """The table for a spreadsheet: a line per method, fractions and seconds unrounded."""
     made = rows(results)
-    told = [column for column in columns(made, results.run) if column.csv]
+    told = [column for column in columns(made, results.run, results.judged) if column.csv]
     lines = [{column.csv: column.value(row) for column in told} for row in made]
     return str(pd.DataFrame(lines).to_csv(index=False, lineterminator="\n"))

@@ -50,6 +50,16 @@ def amount(value: float | None, length: float = 1.0) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
+def capital(text: str) -> str:
+    """With a capital letter."""
+    return text[:1].upper() + text[1:]
+
+
+def article(noun: str) -> str:
+    """`an accuracy`, and `few labels and instance accuracy` or `instance accuracy` as they are."""
+    return f"an {noun}" if noun == "accuracy" else noun
+
+
 def count(number: int, noun: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

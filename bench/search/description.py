@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from algorithms.evaluation.choosing import ENOUGH
 from bench.search.budget import trials_per_device
-from bench.search.plan import Plan
+from bench.search.plan import WITH_LABELS, Plan
 
 DOUBTED = ("mocov2",)
 """Methods of which choosing without labels was worse than their published recipe (docs/log.md, 2026-11-27)."""
@@ -29,6 +29,7 @@ def describe(plan: Plan, spent: float = 0.0, labelled: int = ENOUGH, grouped: bo
         f"{duration(plan.allowance)}, calibration took {duration(plan.calibration_seconds)}.",
         f"It ends in about {duration(wall)} ({ends}).",
         chooses_by(labelled, list(experiment.spaces), grouped),
+        *([] if labelled else [f"Left out of the baselines, as there are no labels: {', '.join(WITH_LABELS)}."]),
         "",
         f"  {'method':<12} {'s/epoch':>8} {'s/evaluation':>13} {'training':>9} {'confirming':>11} {'trials':>7}",
     ]

@@ -23,6 +23,8 @@ UNTRAINED = ("pixels", "random")
 """Baselines that are evaluated only, in one epoch."""
 SINGLE = ("pixels",)
 """Baselines that have nothing random, so that one seed tells all."""
+WITH_LABELS = ("supervised",)
+"""Baselines that are trained with labels."""
 WITHOUT_ENCODER = ("pixels",)
 """Baselines of which there is nothing that a protocol could judge."""
 

@@ -8,12 +8,11 @@ import numpy as np
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from algorithms.evaluation.metrics import SELECTION
 from bench.report.columns import gain_note, gain_text
 from bench.report.page import GREY, LEGEND_ABOVE, Page, text
 from bench.report.rows import Row
 from bench.report.statistics import Estimate
-from bench.report.text import heading, seeds_note, with_interval
+from bench.report.text import capital, seeds_note, with_interval
 
 
 class Button(NamedTuple):
@@ -27,7 +26,9 @@ class Button(NamedTuple):
 def section(page: Page) -> Markup:
     tested = measured(page.rows)[::-1]  # Plotly counts upwards
     if not tested:
-        return page.empty("No method has met the test images yet: that happens once, when its winner is confirmed.")
+        return page.empty(
+            f"No method has met the {page.judged.images} yet: that happens once, when its winner is confirmed."
+        )
     methods = [row for row, _ in tested if not row.baseline]
     buttons = []
     if methods and len(methods) < len(tested):
@@ -40,10 +41,10 @@ def section(page: Page) -> Markup:
     chart = page.chart(
         "accuracy",
         [trace for place, (row, estimate) in enumerate(tested) for trace in _traces(page, place, row, estimate)],
-        "Test accuracy by method",
+        "Test accuracy by method" if page.judged.ranks else f"{capital(page.judged.test_kind)}, by method",
         height=90 + 34 * len(tested),
         showlegend=False,
-        xaxis={"title": {"text": heading(SELECTION, "test")}, "range": around(tested)},
+        xaxis={"title": {"text": page.judged.test_heading}, "range": around(tested)},
         yaxis={
             "range": [-0.7, len(tested) - 0.4],
             "showgrid": False,
@@ -51,7 +52,7 @@ def section(page: Page) -> Markup:
             "ticktext": [with_note(row) for row, _ in tested],
         },
     )
-    return page.render("accuracy.html", buttons=buttons, chart=chart, gain=_gain(page))
+    return page.render("accuracy.html", buttons=buttons, chart=chart, gain=_gain(page), ranks=page.judged.ranks)
 
 
 def measured(rows: list[Row]) -> list[tuple[Row, Estimate]]:
@@ -153,7 +154,7 @@ def _gain(page: Page) -> Markup:
         margin={"l": 50, "r": 150 if any(gain_note(row) for row, *_ in both) else 104, "t": 14, "b": 44},
         annotations=notes,
         legend=LEGEND_ABOVE,
-        xaxis={"title": {"text": heading(SELECTION, "test")}, "range": [min(ends) - pad, max(ends) + pad]},
+        xaxis={"title": {"text": page.judged.test_heading}, "range": [min(ends) - pad, max(ends) + pad]},
         yaxis={
             "range": [-0.7, len(both) - 0.3],
             "showgrid": False,

@@ -8,20 +8,24 @@ import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from algorithms.evaluation.metrics import SELECTION
 from bench.report.page import LEGEND_ABOVE, PALETTE, STATE_COLORS, Chart, Page, text, upright
 from bench.report.rows import Row
 from bench.report.run import compute_unit
 from bench.report.sections.accuracy import around, bars, measured, with_note
 from bench.report.statistics import Estimate
-from bench.report.text import amount, heading, with_interval
+from bench.report.text import amount, capital, with_interval
 
 
 def section(page: Page) -> Markup:
     shown = [row for row in page.methods if row.device_seconds][::-1]
     if not shown:
         return page.empty("No compute has been spent yet.")
-    return page.render("compute.html", spent=_spent(page, shown), against=_accuracy_against_compute(page))
+    return page.render(
+        "compute.html",
+        spent=_spent(page, shown),
+        against=_accuracy_against_compute(page),
+        noun=capital(page.judged.noun),
+    )
 
 
 def _purposes(page: Page) -> list[tuple[str, pd.DataFrame, str]]:
@@ -79,7 +83,7 @@ def _spent(page: Page, shown: list[Row]) -> Chart:
 def _accuracy_against_compute(page: Page) -> Markup:
     tested = measured(page.methods)
     if not tested:
-        return page.empty("No method has met the test images yet.")
+        return page.empty(f"No method has met the {page.judged.images} yet.")
     costs: tuple[tuple[str, str, Callable[[Row], float | None]], ...] = (
         ("training", "one training", lambda row: row.training_seconds),
         ("all", "search and confirming", lambda row: row.device_seconds),
@@ -89,7 +93,7 @@ def _accuracy_against_compute(page: Page) -> Markup:
         paid = [(row, estimate, seconds) for row, estimate in tested if (seconds := cost(row))]
         if paid:
             charts.append(_against(page, f"compute-{name}", label, paid))
-    return page.render("against.html", charts=charts)
+    return page.render("against.html", charts=charts, ranks=page.judged.ranks)
 
 
 def _against(page: Page, name: str, label: str, paid: list[tuple[Row, Estimate, float]]) -> Chart:
@@ -124,11 +128,11 @@ def _against(page: Page, name: str, label: str, paid: list[tuple[Row, Estimate, 
     return page.chart(
         name,
         traces,
-        f"Accuracy against the compute of {label}",
+        f"{capital(page.judged.noun)} against the compute of {label}",
         showlegend=False,
         xaxis=axis,
         yaxis={
-            "title": {"text": heading(SELECTION, "test")},
+            "title": {"text": page.judged.test_heading},
             "range": around([(row, estimate) for row, estimate, _ in paid]),
         },
     )

@@ -3,14 +3,12 @@
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from algorithms.evaluation.metrics import SELECTION
 from bench.report.page import LEGEND_BELOW, STATE_COLORS, Chart, Page, small, text
-from bench.report.results import TRAIN
 from bench.report.rows import Row
-from bench.report.run import judge, origin
+from bench.report.run import origin
 from bench.report.sections.method import curves, importance, parallel, settings, slices
 from bench.report.sections.method.tried import Tried, epoch_ticks, tried
-from bench.report.text import DASH, count, heading, one_line, percent, seeds_note, with_interval
+from bench.report.text import DASH, capital, count, one_line, percent, seeds_note, with_interval
 
 PARTS = (settings.part, curves.part, parallel.part, slices.part, importance.part)
 """Of a method's block, in their order."""
@@ -24,21 +22,21 @@ def section(page: Page) -> Markup:
 
 
 def _best_curves(page: Page) -> Chart | None:
-    traces = []
+    traces, figure, by_epoch = [], page.judged.train, page.judged.chosen.name
     search = page.trials[page.trials.stage == "search"]
     for row in page.methods:
-        trials = search[(search.method == row.method) & search[TRAIN].notna()]
+        trials = search[(search.method == row.method) & search[figure].notna()]
         complete = trials[trials.state == "complete"]
         trials = complete if len(complete) else trials
         if not len(trials):
             continue
-        uid = trials.uid.iloc[int(trials[TRAIN].argmax())]
-        curve = page.epochs[(page.epochs.uid == uid) & page.epochs[SELECTION.name].notna()].sort_values("epoch")
+        uid = trials.uid.iloc[int(trials[figure].argmax())]
+        curve = page.epochs[(page.epochs.uid == uid) & page.epochs[by_epoch].notna()].sort_values("epoch")
         symbol, dash = page.shape(row.method)
         traces.append(
             go.Scatter(
                 x=curve.epoch.to_numpy(),
-                y=small(100 * curve[SELECTION.name]),
+                y=small(100 * curve[by_epoch]),
                 name=text(row.title),
                 mode="lines+markers",
                 line={"color": page.color(row.method), "dash": dash, "width": 2},
@@ -51,11 +49,11 @@ def _best_curves(page: Page) -> Chart | None:
     return page.chart(
         "best-curves",
         traces,
-        "Accuracy by epoch of each method's best trial of the search",
+        f"{capital(page.judged.search_noun)} by epoch of each method's best trial of the search",
         height=390 + 8 * len(traces),
         legend=LEGEND_BELOW,
         xaxis={"title": {"text": "epoch", "standoff": 6}} | epoch_ticks(page),
-        yaxis={"title": {"text": heading(SELECTION, judge(page.run))}},
+        yaxis={"title": {"text": page.judged.search_heading}},
     )
 
 
@@ -77,10 +75,12 @@ def _facts(found: Tried) -> list[str]:
     row = found.row
     states = ", ".join(f"{row.counts[state]} {state}" for state in STATE_COLORS if state in row.counts)
     given_up = (found.page.run.get("given_up") or {}).get(row.method)
+    judged = found.page.judged
+    tested = "test" if judged.ranks else judged.test_kind
     facts = [
-        f"{with_interval(row.accuracy)} % test" if row.accuracy else "not confirmed",
+        f"{with_interval(row.accuracy)} % {tested}" if row.accuracy else "not confirmed",
         seeds_note(row.accuracy, row.failed_seeds),
-        f"{percent(row.search_accuracy)} % {judge(found.page.run)}" if row.search_accuracy is not None else "",
+        f"{percent(row.search_accuracy)} % {judged.search}" if row.search_accuracy is not None else "",
         f"{count(len(found.trials), 'configuration')}: {one_line(states)}" if states else "no configuration tried",
         f"given up: {one_line(given_up, 300)}" if given_up else "",
     ]

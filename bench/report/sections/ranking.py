@@ -8,11 +8,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from algorithms.evaluation.metrics import SELECTION
 from bench.report.page import LEGEND_BELOW, Chart, Page, small, text
 from bench.report.rows import Row
-from bench.report.run import compute_unit, judge
-from bench.report.text import amount, heading, percent
+from bench.report.run import compute_unit
+from bench.report.text import amount, article, percent
 
 
 class Standing(NamedTuple):
@@ -25,9 +24,11 @@ class Standing(NamedTuple):
 
 
 def section(page: Page) -> Markup:
-    curves = {m: curve for m, curve in progress(page.trials, page.epochs).items() if curve.best.notna().any()}
+    judged = page.judged
+    found = progress(page.trials, page.epochs, judged.chosen.name)
+    curves = {m: curve for m, curve in found.items() if curve.best.notna().any()}
     if not curves:
-        return page.empty("No search trial has reported an accuracy yet.")
+        return page.empty(f"No search trial has reported {article(judged.search_noun)} yet.")
     most = float(max(curve.device_seconds.iloc[-1] for curve in curves.values()))
     unit, length = compute_unit(page.run, most)
     budgets = [most / 8, most / 4, most / 2, most]
@@ -44,12 +45,13 @@ def section(page: Page) -> Markup:
         heads=["method", *(f"{amount(budget, length)} {unit}" for budget in budgets)],
         lines=lines,
         stable=_stability(ranks[[budgets[0], most]].dropna().rank()),
+        judged=judged,
     )
 
 
-def progress(trials: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """For each method the best accuracy so far, at the last epoch of a training, against the device-seconds
-    that its search had taken.
+def progress(trials: pd.DataFrame, epochs: pd.DataFrame, figure: str) -> dict[str, pd.DataFrame]:
+    """For each method the best of the epochs' column `figure` so far, at the last epoch of a training, against the
+    device-seconds that its search had taken.
 
     Columns `device_seconds` and `best`, a row per report or end of a trial, in the order in which they happened.
     """
@@ -62,7 +64,7 @@ def progress(trials: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, pd.DataFra
             "method": reports.method,
             "time": reports.reported,
             "cost": spent.diff().fillna(reports.device_seconds).clip(lower=0),
-            "accuracy": reports[SELECTION.name].where(last),
+            "accuracy": reports[figure].where(last),
         }
     )
     told = epochs.groupby("uid").device_seconds.max()
@@ -128,12 +130,12 @@ def _chart(
     return page.chart(
         "anytime",
         traces,
-        "Best accuracy of the search against compute",
+        f"Best {page.judged.search_noun} of the search against compute",
         height=410 + 8 * len(traces),
         legend=LEGEND_BELOW,
         xaxis={"title": {"text": f"{unit} of search, each method", "standoff": 6}, "rangemode": "tozero"},
         yaxis={
-            "title": {"text": f"best {heading(SELECTION, judge(page.run))}"},
+            "title": {"text": f"best {page.judged.search_heading}"},
             "range": [100 * (low - pad), 100 * (high + pad)],
         },
     )

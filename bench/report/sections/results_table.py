@@ -3,7 +3,7 @@
 from markupsafe import Markup
 
 from bench.report.columns import ADAPTED, any_adapted, columns
-from bench.report.notes import FAILED_SEEDS
+from bench.report.notes import FAILED_SEEDS, UNRANKED
 from bench.report.page import Page
 from bench.report.rows import leader
 from bench.report.text import DASH
@@ -12,7 +12,7 @@ from bench.report.text import DASH
 def section(page: Page) -> Markup:
     if not page.rows:
         return page.empty("No trial has been suggested yet.")
-    name, *others = (column for column in columns(page.rows, page.run) if column.heading)
+    name, *others = (column for column in columns(page.rows, page.run, page.results.judged) if column.heading)
     # A column in which nothing was measured takes the room of those that matter.
     shown = [column for column in others if any({column.text(r), column.note(r)} - {DASH, ""} for r in page.rows)]
     return page.render(
@@ -22,6 +22,7 @@ def section(page: Page) -> Markup:
         leader=leader(page.rows),
         own=[row for row in page.rows if row.own_encoder],
         two_recipes=any(row.two_recipes for row in page.rows),
+        unranked="" if page.judged.ranks else UNRANKED,
         failed_seeds=FAILED_SEEDS if any(row.failed_seeds for row in page.methods) else "",
         adapted=ADAPTED if any_adapted(page.methods) else "",
     )

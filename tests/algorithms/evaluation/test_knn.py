@@ -296,6 +296,10 @@ def test_without_labels_the_views_alone_judge():
     assert found["judged"] == found["instance_accuracy"]
     assert "knn_200" not in found
     assert "rankme" in found
+    method = judged()
+    nn.init.constant_(method.encoder[0].weight, float("nan"))
+    nothing = leave_one_out(torch.full((60,), -1))(method.judged_encoder)
+    assert nothing == {"feature_std": 0.0, "judged": 0.0}, "not even a kNN of nothing"
 
 
 def test_enough_labels_judge_alone(monkeypatch):

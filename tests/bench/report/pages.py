@@ -46,6 +46,12 @@ KINDS = {
     "troubled": TROUBLED,
     "two recipes": TWO,
     "two recipes, troubled": TROUBLED | TWO,
+    "no labels": {"labelled": 0},
+    "no labels, none finished": {"labelled": 0, "finished": False},
+    "no labels, no trial yet": {"labelled": 0, "methods": (), "baselines": False},
+    "no labels, troubled": {"labelled": 0} | TROUBLED | TWO,
+    "few labels": {"labelled": 50},
+    "few labels, none finished": {"labelled": 50, "finished": False, "baselines": False},
 }
 
 

@@ -20,7 +20,7 @@ def fail(run, trials):
     changed = run.trials.copy()
     at = changed.index.isin(trials.index)
     changed.loc[at, "state"] = "failed"
-    changed.loc[at, ["test_knn_200", "test_knn_20", "test_purity_20"]] = np.nan
+    changed.loc[at, [name for name in changed if name.startswith("test_")]] = np.nan
     return results.Results(changed, run.epochs, run.run)
 
 

@@ -48,6 +48,12 @@ def test_the_description_says_by_what_it_chooses(calibrated, labelled, said):
     assert said in describe(make(experiment(), Budget.parse("1cpu-hours"), 2), labelled=labelled)
 
 
+def test_without_labels_it_says_that_no_baseline_is_trained_with_them(calibrated):
+    plan, left_out = make(experiment(), Budget.parse("1cpu-hours"), 2), "Left out of the baselines"
+    assert f"{left_out}, as there are no labels: supervised." in describe(plan, labelled=0)
+    assert left_out not in describe(plan, labelled=1)
+
+
 def test_without_labels_it_says_of_which_methods_that_is_worse_than_their_recipe(monkeypatch):
     monkeypatch.setattr("bench.search.description.DOUBTED", ("b", "c"))
     assert chooses_by(0, ["a", "b"]).endswith("worse than the published recipe of b.")

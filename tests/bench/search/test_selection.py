@@ -56,3 +56,18 @@ def test_what_few_labels_say_together_with_views_goes_before_what_they_say_alone
     assert selection.figure({"judged": 0.3}) == 0.3
     assert selection.figure({"knn_200": 0.5}) == 0.5
     assert selection.figure({"rankme": 5.0}) is None
+
+
+def test_where_no_test_image_has_a_label_their_instance_accuracy_is_the_figure_and_nowhere_else():
+    assert selection.figure({"instance_accuracy": 0.4, "rankme": 5.0}) == 0.4
+    assert selection.figure({"instance_accuracy": 0.4, "knn_200": 0.0}) == 0.0
+    assert selection.metric(["rankme"]) is None
+
+
+def test_what_was_measured_without_labels_is_called_so():
+    assert selection.called(["judged", "instance_accuracy"]) == "instance accuracy"
+    assert selection.called(["judged"]) == "instance accuracy", "of a training that diverged"
+    assert selection.called(["instance_accuracy", "rankme"]) == "instance accuracy"
+    assert selection.called(["judged", "instance_accuracy", "knn_200"]) == "few labels and instance accuracy"
+    assert selection.called(["instance_accuracy", "knn_200"]) == "kNN k=200"
+    assert selection.called(["rankme"]) == ""

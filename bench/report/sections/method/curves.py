@@ -5,11 +5,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from algorithms.evaluation.metrics import SELECTION
 from bench.report.page import GREY, LEGEND_ABOVE, STATE_COLORS, Chart, small
-from bench.report.run import judge
 from bench.report.sections.method.tried import Tried, epoch_ticks, sample
-from bench.report.text import heading
 
 CURVES, POINTS = 120, 60
 """The most curves drawn per method, and points per curve: the page stays small with thousands of trials."""
@@ -19,9 +16,9 @@ Group = tuple[str, pd.DataFrame, str, str, float]
 
 
 def part(tried: Tried) -> Markup:
-    drawn = sample(tried.trials, CURVES)
+    drawn, judged = sample(tried.trials, tried.figure, CURVES), tried.page.judged
     groups = _groups(tried, drawn)
-    quantities = ((SELECTION.name, 100, heading(SELECTION, judge(tried.page.run))), ("loss", 1, "training loss"))
+    quantities = ((judged.chosen.name, 100, judged.search_heading), ("loss", 1, "training loss"))
     charts = [chart for quantity in quantities if (chart := _chart(tried, groups, *quantity))]
     if not charts:
         return tried.page.empty("No trial of this method has reported an epoch.")

@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from bench.report.page import GREY, text
-from bench.report.results import TRAIN
 from bench.report.sections.method.tried import Tried
 
 ENOUGH = 40
@@ -20,13 +19,13 @@ BOOTSTRAPS, RESAMPLED = 12, 100
 
 
 def part(tried: Tried) -> Markup:
-    complete = tried.trials[(tried.trials.state == "complete") & tried.trials[TRAIN].notna()]
+    complete = tried.trials[(tried.trials.state == "complete") & tried.trials[tried.figure].notna()]
     if len(complete) < ENOUGH:
         why = f"estimates are unreliable below {ENOUGH} full trials, and this method has {len(complete)}"
         return tried.page.render("importance.html", chart=None, why=why)
     if not tried.space:
         return tried.page.render("importance.html", chart=None, why="the run has no record of the ranges")
-    found = importances(tried.space, tried.settings.loc[complete.index], complete[TRAIN])
+    found = importances(tried.space, tried.settings.loc[complete.index], complete[tried.figure])
     names = sorted(found, key=lambda name: found[name][0])
     trace = go.Bar(
         x=np.array([found[name][0] for name in names]),

@@ -8,10 +8,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from bench.report.page import GREY, small
-from bench.report.results import TRAIN
-from bench.report.run import judge
 from bench.report.sections.method.axes import Axis, axis, numbers
 from bench.report.sections.method.tried import Tried
+from bench.report.text import article
 
 LADDER = ("#2b6cb0", "#5f97c4", "#93a9a0", "#c9a45a", "#e08a00")
 """From the worst fifth of the trials to the best."""
@@ -23,14 +22,14 @@ Group = tuple[NDArray[np.bool_], str, float, float]
 def part(tried: Tried) -> Markup:
     names, drawn = tried.searched, tried.drawn
     if not names or not len(drawn):
-        nothing = "No trial of a searched hyper-parameter has reported an accuracy."
+        nothing = f"No trial of a searched hyper-parameter has reported {article(tried.page.judged.search_noun)}."
         return tried.page.render("parallel.html", chart=None, nothing=nothing)
-    drawn = drawn.sort_values(TRAIN)
-    accuracy = 100 * drawn[TRAIN]
+    drawn = drawn.sort_values(tried.figure)
+    accuracy = 100 * drawn[tried.figure]
     axes = [axis(name, tried.space[name], tried.settings.loc[drawn.index, name]) for name in names]
     axes.append(numbers("epochs reached", drawn.epoch, 0, max(1, int(drawn.epochs.max()))))
     axes.append(
-        numbers(f"{judge(tried.page.run)}, %", accuracy, accuracy.min(), max(accuracy.max(), accuracy.min() + 0.01))
+        numbers(f"{tried.page.judged.search}, %", accuracy, accuracy.min(), max(accuracy.max(), accuracy.min() + 0.01))
     )
     width = len(axes)
     # a row per trial: where its line crosses each axis, from 0 to 1
@@ -71,7 +70,7 @@ def part(tried: Tried) -> Markup:
         },
         yaxis={"visible": False, "range": [-0.04, 1.04]},
     )
-    return tried.page.render("parallel.html", chart=chart, width=105 * width)
+    return tried.page.render("parallel.html", chart=chart, width=105 * width, noun=tried.page.judged.search_noun)
 
 
 def _groups(complete: NDArray[np.bool_]) -> list[Group]:

@@ -8,10 +8,9 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from bench.report.page import STATE_COLORS, Chart, small, upright
-from bench.report.results import TRAIN
 from bench.report.sections.method.axes import axis, edge
 from bench.report.sections.method.tried import Tried
-from bench.report.text import value_text
+from bench.report.text import capital, value_text
 
 Group = tuple[str, pd.DataFrame, str, str, int]
 """Trials that look the same: their name, they, the colour, symbol and size of their marks."""
@@ -32,7 +31,7 @@ def part(tried: Tried) -> Markup:
         return Markup()
     groups = _groups(tried, drawn)
     slices = [_slice(tried, drawn, groups, number, name) for number, name in enumerate(names)]
-    return tried.page.render("slices.html", slices=slices)
+    return tried.page.render("slices.html", slices=slices, noun=capital(tried.page.judged.search_noun))
 
 
 def _groups(tried: Tried, drawn: pd.DataFrame) -> list[Group]:
@@ -52,7 +51,7 @@ def _slice(tried: Tried, drawn: pd.DataFrame, groups: list[Group], number: int, 
     traces = [
         go.Scatter(
             x=small(at[some.index]),
-            y=small(100 * some[TRAIN]),
+            y=small(100 * some[tried.figure]),
             customdata=[value_text(value) for value in settings.loc[some.index, name]],
             mode="markers",
             marker={"color": mark, "symbol": symbol, "size": size, "opacity": 0.85},
@@ -66,7 +65,7 @@ def _slice(tried: Tried, drawn: pd.DataFrame, groups: list[Group], number: int, 
     chart = tried.page.chart(
         f"slice-{tried.place}-{number}",
         traces,
-        f"Accuracy in the search by {name}",
+        f"{capital(tried.page.judged.search_noun)} in the search by {name}",
         height=210,
         margin={"l": 36, "r": 8, "t": 6, "b": 30},
         showlegend=False,

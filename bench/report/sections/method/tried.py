@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from bench.report.page import Page
-from bench.report.results import TRAIN
 from bench.report.rows import Row
 from bench.report.run import spaces
 from bench.report.trials import winning_trial
@@ -38,6 +37,11 @@ class Tried:
     """The search trial that was chosen or, while the search is on, that is the best."""
 
     @property
+    def figure(self) -> str:
+        """The column of the figure by which the search chose."""
+        return self.page.judged.train
+
+    @property
     def color(self) -> str:
         return self.page.color(self.row.method)
 
@@ -56,26 +60,28 @@ class Tried:
     @property
     def drawn(self) -> pd.DataFrame:
         """Of the trials with an accuracy as many as one plot holds."""
-        return sample(self.trials[self.trials[TRAIN].notna()], MARKS)
+        return sample(self.trials[self.trials[self.figure].notna()], self.figure, MARKS)
 
 
 def tried(page: Page, place: int, row: Row) -> Tried:
     every = page.trials[page.trials.method == row.method]
     trials = every[every.stage == "search"]
     winner = winning_trial(trials, page.run)
-    complete = trials[(trials.state == "complete") & trials[TRAIN].notna()]
+    figure = page.judged.train
+    complete = trials[(trials.state == "complete") & trials[figure].notna()]
     if winner is None and len(complete):
-        winner = complete.iloc[int(complete[TRAIN].argmax())]
+        winner = complete.iloc[int(complete[figure].argmax())]
     settings = pd.DataFrame([json.loads(entry) for entry in trials.hyperparameters], index=trials.index)
     space = spaces(page.run).get(row.method, {}).get("hyperparameters") or {}
     return Tried(page, place, row, every, trials, settings, space, winner)
 
 
-def sample(trials: pd.DataFrame, most: int) -> pd.DataFrame:
-    """At most `most` trials: the best half of them, and the others at even distances."""
+def sample(trials: pd.DataFrame, figure: str, most: int) -> pd.DataFrame:
+    """At most `most` trials: the half of them with the highest in the column `figure`, and the others at even
+    distances."""
     if len(trials) <= most:
         return trials
-    best = trials[TRAIN].nlargest(most // 2).index
+    best = trials[figure].nlargest(most // 2).index
     others = trials.index.difference(best)
     kept = others[np.linspace(0, len(others) - 1, most - len(best)).astype(int)]
     return trials.loc[best.union(kept)]

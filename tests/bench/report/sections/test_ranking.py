@@ -10,7 +10,7 @@ from tests.bench import synthetic_run
 def test_progress_counts_all_compute_and_never_falls():
     trials, epochs, _ = synthetic_run.rows()
     trials, epochs = pd.DataFrame(trials), pd.DataFrame(epochs)
-    for method, curve in progress(trials, epochs).items():
+    for method, curve in progress(trials, epochs, "knn_200").items():
         search = trials[(trials.method == method) & (trials.stage == "search")]
         assert curve.device_seconds.iloc[-1] == pytest.approx(search.device_seconds.sum())
         assert curve.device_seconds.is_monotonic_increasing
@@ -42,6 +42,6 @@ def test_progress_is_in_the_order_of_time_not_of_trials():
             "reported": [moment + pd.Timedelta(seconds=s) for s in (10, 20, 5)],
         }
     )
-    curve = progress(trials, epochs)["byol"]
+    curve = progress(trials, epochs, "knn_200")["byol"]
     assert curve.device_seconds.iloc[0] == 5.0
     assert set(curve.best) == {0.5}
