@@ -1,7 +1,8 @@
 """From whatever people have to images.
 
 Choosing           `images`, `known`
-Sources            `source`, `named`, `shapes`, `folders`, `parquet`, `parquet_file`, `door`
+Sources            `source`, `named`, `shapes`, `folders`, `parquet`, `door`
+Parquet            `parquet_file`, `parquet_columns`, `parquet_cells`
 Names and files    `tree`, `conventions`, `wording`
 Pixels             `decoding`, `decoder`
 The data set       `dataset`, `assembly`, `splits`, `checks`, `saved`

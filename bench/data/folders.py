@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.conventions import SPLITS, UNLABELLED, joined_names, joining, split_of
-from bench.data.source import VALIDATION_UNUSED, Encoded, EncodedSource, EncodedSplit, Integers
+from bench.data.source import VALIDATION_UNUSED, Asked, Encoded, EncodedSource, EncodedSplit, Integers
 from bench.data.tree import Place, Tree, passed_over
 from bench.data.wording import amount, enumeration, valid
 from bench.errors import UserError
@@ -19,7 +19,7 @@ PARTS = {
 """Folders of these names, side by side, are two views of the same things and not two classes."""
 
 
-def find(tree: Tree) -> EncodedSource:
+def find(tree: Tree, asked: Asked) -> EncodedSource:
     """The images below a folder of class folders."""
     root = tree.root
     if not root.is_dir():

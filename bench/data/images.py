@@ -19,7 +19,7 @@ BY_NAME: dict[str, Callable[[], PixelSource]] = {
     **{name: functools.partial(named.download, name) for name in named.NAMED},
 }
 """The sources of `known.NAMES`."""
-BY_PATH: tuple[Callable[[Tree], EncodedSource | None], ...] = (parquet.find, folders.find)
+BY_PATH: tuple[Callable[[Tree, Asked], EncodedSource | None], ...] = (parquet.find, folders.find)
 """The sources of the files at a path. The first that finds images gives them; the last says what would be right."""
 
 
@@ -72,19 +72,19 @@ def load(
     if doors.is_door(name) and not path.exists():
         return of_pixels(door.name_of(name), door.open(str(path)), image_size, limit)
     try:
-        source = _find(path)
+        source = _find(path, asked)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({one_line(error)})") from None
     return of_encoded(path, source, image_size, strict, limit)
 
 
-def _find(path: Path) -> EncodedSource:
+def _find(path: Path, asked: Asked = AS_IT_IS) -> EncodedSource:
     """The images in the Parquet files below `path` (or in that file), else those below its class folders.
 
     Raises UserError where it is not clear which are meant, and OSError where `path` cannot be read.
     """
     root, remarks = snapshot(path)
     tree = Tree(root)
-    found = next(filter(None, (find(tree) for find in BY_PATH)))
+    found = next(filter(None, (find(tree, asked) for find in BY_PATH)))
     remarks += [f"the folder {name} cannot be read and is left out ({why})" for name, why in tree.unreadable]
     return replace(found, remarks=(*remarks, *found.remarks))
