@@ -32,6 +32,8 @@ def find(tree: Tree, asked: Asked) -> EncodedSource:
             if split in folder_of:
                 raise UserError(f"{root} has two folders of {split} images; leave one of them")
             folder_of[split] = name
+    if (asked.unlabelled or asked.labels) and any(tree.images.values()):
+        return _without_labels(tree, folder_of)
     train = tree.classes((folder_of["train"],)) if "train" in folder_of else {}
     in_splits, remarks, judged = bool(train), list[str](), list[dict[str, list[Path]]]()
     tops: list[Place] = [()]
@@ -72,6 +74,26 @@ def find(tree: Tree, asked: Asked) -> EncodedSource:
 
     note = VALIDATION_UNUSED if len(judged) > 1 else ""
     return EncodedSource(encoded(train), encoded(test) if test else None, classes, note, tuple(remarks))
+
+
+def _without_labels(tree: Tree, folder_of: dict[str, str]) -> EncodedSource:
+    """All images as they are, with those of the folder that judges where there is one beside training images."""
+    root = tree.root
+    judging = next((folder_of[split] for split in ("test", "validation") if split in folder_of), None)
+
+    def encoded(places: list[Place]) -> EncodedSplit:
+        paths = tree.paths(places)
+        names = [str(path.relative_to(root)) for path in paths]
+
+        def read(wanted: Integers) -> Iterator[tuple[str, Encoded]]:
+            return ((valid(names[i]), paths[i]) for i in wanted)
+
+        return EncodedSplit(np.full(len(paths), -1), read, names)
+
+    of_test = [place for place in tree.images if "train" in folder_of and place[:1] == (judging,)]
+    test = encoded(of_test) if of_test else None
+    train = encoded([place for place in tree.images if place not in of_test])
+    return EncodedSource(train, test, (), "", tuple(passed_over(tree.others.values())))
 
 
 def _labelled(tree: Tree, split: str, folder: str, known: Set[str]) -> tuple[dict[str, list[Path]], list[str]]:

@@ -71,6 +71,11 @@ class ParquetFile:
             raise self._lacks(self.label)
         return None
 
+    def has_texts(self, column: str) -> bool:
+        """Whether there is such a column, of texts or numbers, beside the image."""
+        names = self.schema.names
+        return column in names and column != self.image and cells.may_be_labels(self.schema.field(column).type)
+
     def texts(self, column: str) -> list[str] | None:
         """A column, or what its folders say, as text, null as ''. None where there is no such column."""
         if column in self.schema.names:
@@ -200,7 +205,7 @@ class RowNames(Sequence[str]):
 
     def keyed(self, column: str) -> "RowNames":
         """The same images, called as a column of all of their files says; or the names as they are without one."""
-        return RowNames(self.files, column) if all(column in file.schema.names for file in self.files) else self
+        return RowNames(self.files, column) if all(file.has_texts(column) for file in self.files) else self
 
     def __len__(self) -> int:
         return int(self.starts[-1])
