@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from itertools import chain, pairwise
 from pathlib import Path
@@ -23,13 +23,14 @@ SEVERAL = -2
 """The place of an image where several may be meant."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """What a file says of an image."""
+class Said:
+    """What files say of images, by their places; '' where they say nothing."""
 
-    label: str
-    split: str
-    group: str
+    def __init__(self, images: int):
+        self.named = np.zeros(images, dtype=np.bool_)
+        self.labels = [""] * images
+        self.splits = [""] * images
+        self.groups = [""] * images
 
 
 def labelled(
@@ -43,32 +44,25 @@ def labelled(
     """
     splits = [source.train, *([source.test] if source.test else [])]
     names = list(chain.from_iterable(_names(split, files, split is source.train) for split in splits))
-    found: dict[int, Row] = {}
-    remarks: list[str] = []
-    for folder, file in files:
-        of_file, said = _rows(path, file, folder, names, group)
-        for place, row in of_file.items():
-            if place in found and found[place].label != row.label:
-                raise _two_labels(file, names[place], found[place].label, row.label)
-        found |= of_file
-        remarks += [*file.remarks, *said]
-    classes, said = _in_order(found)
+    said = Said(len(names))
+    remarks = [
+        told for folder, file in files for told in (*file.remarks, *_read(path, file, folder, names, group, said))
+    ]
+    classes, none = _in_order(said.labels)
     number = {label: place for place, label in enumerate(classes)}
-    labels = np.array([number.get(found[i].label, -1) if i in found else -1 for i in range(len(names))], dtype=np.int64)
-    groups = None
-    if group and any(group in file.columns for _, file in files):
-        groups = [found[i].group if i in found else "" for i in range(len(names))]
+    labels = np.fromiter((number.get(label, -1) for label in said.labels), np.int64, len(names))
     called = enumeration(valid(file.path.name) for _, file in files)
-    remarks = [f"{called} labels {int((labels >= 0).sum()):,} of {amount(len(labels), 'image')}", *remarks, *said]
+    remarks = [f"{called} labels {int((labels >= 0).sum()):,} of {amount(len(labels), 'image')}", *remarks, *none]
+    grouped = group and any(group in file.columns for _, file in files)
     bounds = (0, len(source.train.labels), len(names))
     train, *test = (
-        replace(split, labels=labels[start:end], groups=groups[start:end] if groups else split.groups)
+        replace(split, labels=labels[start:end], groups=said.groups[start:end] if grouped else split.groups)
         for split, (start, end) in zip(splits, pairwise(bounds), strict=False)
     )
     of_labels = replace(
         source, train=train, test=test[0] if test else None, classes=classes, remarks=(*source.remarks, *remarks)
     )
-    return _split_as_said(of_labels, {place: row.split for place, row in found.items() if row.split}, called)
+    return _split_as_said(of_labels, said.splits, called)
 
 
 def _names(split: EncodedSplit, files: Sequence[tuple[str, LabelsFile]], is_training: bool) -> Iterable[str]:
@@ -119,24 +113,22 @@ def _table(paths: Iterable[str]) -> dict[str, int]:
 
 def plain_path(text: str) -> str:
     """A path in one form: / between its parts, none of which are empty or dots."""
-    return "/".join(part for part in normal(text).replace("\\", "/").split("/") if part not in ("", ".", ".."))
+    text = normal(text).replace("\\", "/")
+    if not text.startswith((".", "/")) and "/." not in text and "//" not in text:
+        return text  # most are
+    return "/".join(part for part in text.split("/") if part not in ("", ".", ".."))
 
 
-def _rows(
-    path: Path, file: LabelsFile, folder: str, names: Sequence[str], group: str | None
-) -> tuple[dict[int, Row], list[str]]:
-    """What a file says of images, by their places; and remarks."""
-    found: dict[int, Row] = {}
-    without: list[str] = []
+def _read(
+    path: Path, file: LabelsFile, folder: str, names: Sequence[str], group: str | None, said: Said
+) -> Iterator[str]:
+    """Add what a file says of images to what is `said`; and remarks."""
     keys = file.columns[file.key]
     nothing = [""] * len(keys)
-    columns = (
-        file.columns[file.label],
-        file.columns.get(file.split or "", nothing),
-        file.columns.get(group or "", nothing),
-    )
-    places = places_of([f"{folder}/{key}" if key else "" for key in keys], names)
-    for number, (place, key, *said) in enumerate(zip(places, keys, *columns, strict=True)):
+    labels, *others = (file.columns.get(name or "", nothing) for name in (file.label, file.split, group))
+    places = places_of([f"{folder}/{key}" if folder and key else key for key in keys], names)
+    without: list[str] = []
+    for number, (place, key) in enumerate(zip(places, keys, strict=True)):
         if place == SEVERAL:
             meant = (name for name in names if Path(plain_path(name)).stem == Path(plain_path(key)).stem)
             raise UserError(
@@ -147,52 +139,45 @@ def _rows(
             if number or file.has_header:
                 without.append(key)
             continue
-        row = Row(valid(normal(said[0])), said[1], valid(said[2]))
-        before = found.get(place)
-        if before and before.label and row.label and before.label != row.label:
-            raise _two_labels(file, names[place], before.label, row.label)
-        if before is None or row.label:
-            found[place] = row
-    if not found:
+        label, before = labels[number], said.labels[place]
+        if before and label and before != label:
+            raise UserError(f"{file.path} gives {valid(names[place])} two labels: {before!r} and {label!r}")
+        if label or not said.named[place]:
+            said.labels[place], said.splits[place], said.groups[place] = label, *(column[number] for column in others)
+        said.named[place] = True
+    if len(without) == len(keys) - (not file.has_header and places[0] < 0):
         raise UserError(
             f"no row of {file.path} names an image of {path}: its column '{file.key}' has such as "
             f"{enumeration(map(valid, keys), 2)}, and the images are such as {enumeration(map(valid, names), 2)}"
         )
-    if not without:
-        return found, []
-    names_no = "names no image" if len(without) == 1 else "name no image"
-    told = f"{amount(len(without), 'row')} of {valid(file.path.name)} {names_no} here, such as "
-    return found, [told + ", ".join(map(valid, without[:2]))]
+    if without:
+        names_no = "names no image" if len(without) == 1 else "name no image"
+        such = ", ".join(map(valid, without[:2]))
+        yield f"{amount(len(without), 'row')} of {valid(file.path.name)} {names_no} here, such as {such}"
 
 
-def _two_labels(file: LabelsFile, name: str, *labels: str) -> UserError:
-    return UserError(f"{file.path} gives {valid(name)} two labels: {' and '.join(map(repr, labels))}")
-
-
-def _in_order(found: dict[int, Row]) -> tuple[tuple[str, ...], list[str]]:
+def _in_order(labels: list[str]) -> tuple[tuple[str, ...], list[str]]:
     """The classes, in order; and a remark where a number stands for no label."""
-    classes = {row.label for row in found.values()} - {""}
+    classes = set(labels) - {""}
     if not all(re.fullmatch(r"-?\d{1,18}", label, re.ASCII) for label in classes):
         return tuple(sorted(classes)), []
     missing = {label for label in classes if int(label) == -1}
-    count = sum(row.label in missing for row in found.values())
+    count = sum(label in missing for label in labels)
     remarks = [f"{amount(count, 'label')} of -1 count as none"] if count else []
     return tuple(sorted(classes - missing, key=lambda label: (int(label), label))), remarks
 
 
-def _split_as_said(source: EncodedSource, said: dict[int, str], names: str) -> EncodedSource:
+def _split_as_said(source: EncodedSource, said: list[str], names: str) -> EncodedSource:
     """The source with its images in the splits that a file of labels says, where its images have none of their own."""
     split_of = {word: split for split, words in SPLITS.items() for word in words}
-    splits = {place: split_of.get(word.lower()) for place, word in said.items()}
-    if not said:
+    meant = {word: split_of.get(word.lower()) for word in set(said) - {""}}
+    if not meant:
         return source
-    if source.test or None in splits.values() or "train" not in splits.values():
+    if source.test or None in meant.values() or "train" not in meant.values():
         why = "the images have splits of their own" if source.test else "it should say train, test or validation"
         return replace(source, remarks=(*source.remarks, f"the splits in {names} are not followed: {why}"))
-    places = {
-        split: np.array([i for i in range(len(source.train.labels)) if splits.get(i, "train") == split], dtype=np.int64)
-        for split in SPLITS
-    }
+    of_image = np.array([meant.get(word, "train") for word in said])
+    places = {split: np.flatnonzero(of_image == split) for split in SPLITS}
     judging = [split for split in ("test", "validation") if len(places[split])]
     judging.sort(key=lambda split: not (source.train.labels[places[split]] >= 0).any())
     test = taken(source.train, places[judging[0]]) if judging else None

@@ -5,7 +5,7 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ LABELS = (
 SPLITS = ("split", "subset", "partition")
 PARQUET = {".parquet", ".parq", ".pq"}
 DELIMITERS = ",\t;|"
+MOST_KNOWN = 2**16
 RIGHT = "a CSV or Parquet file with a column of paths or ids of images and one of labels is right"
 
 
@@ -122,33 +123,40 @@ def _of_json(path: Path, text: str) -> dict[str, list[str]]:
 def _of_rows(path: Path, text: str, remarks: tuple[str, ...]) -> LabelsFile:
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(DELIMITERS, key=first.count)
+    names: list[str] = []
+    cells: list[list[str]] = []
+    known: dict[str, str] = {}  # of a million labels a few differ
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
+        for row in reader:
+            row = [cell.strip() for cell in row]
+            if not any(row):
+                continue
+            if not names:
+                names, cells = row, [[] for _ in row]
+            elif len(row) < len(names) or any(row[len(names) :]):
+                raise UserError(
+                    f"line {reader.line_num} of {path} has {amount(len(row), 'column')}, and the first {len(names)}; "
+                    f"labels with a '{delimiter}' in them must be in quotes"
+                )
+            for column, cell in zip(cells, row, strict=False):
+                column.append(known.setdefault(cell, cell) if len(known) < MOST_KNOWN else known.get(cell, cell))
     except csv.Error as error:
         raise UserError(f"{path} cannot be read as CSV ({one_line(error)})") from None
-    if not rows:
+    if not names:
         raise UserError(f"{path} is empty; {RIGHT}")
-    names = rows[0][1]
     has_header = any(_plain(name) in (*KEYS, *LABELS) for name in names)
     has_header = has_header and not any(suffix_of(name) in SUFFIXES for name in names)
-    for line, row in rows:
-        if len(row) != len(names) and (any(row[len(names) :]) or len(row) < len(names)):
-            raise UserError(
-                f"line {line} of {path} has {amount(len(row), 'column')}, and the first {len(names)}; labels with a "
-                f"'{delimiter}' in them must be in quotes"
-            )
     if not has_header:
         if len(names) != 2:
             raise UserError(
                 f"the first line of {path} ({enumeration(names)}) does not say which columns are images and labels; "
                 "call them path and label"
             )
-        names = ["1", "2"]
-    elif twice := {name for name in names if name and names.count(name) > 1}:
+        return _with_columns(path, {"1": cells[0], "2": cells[1]}, has_header, remarks)
+    if twice := {name for name in names if name and names.count(name) > 1}:
         raise UserError(f"{path} has several columns called '{min(twice)}'; give each a name of its own")
-    cells = list(zip(*(row[: len(names)] for _, row in rows[has_header:]), strict=True)) or [()] * len(names)
-    columns = {name: list(column) for name, column in zip(names, cells, strict=True)}
+    columns = {name: column[1:] for name, column in zip(names, cells, strict=True)}
     columns = {name: column for name, column in columns.items() if not re.match("$|Unnamed: ", name)}  # pandas' index
     return _with_columns(path, columns, has_header, remarks)
 
@@ -158,7 +166,8 @@ def _with_columns(path: Path, columns: dict[str, list[str]], has_header: bool, r
     if not any(columns.values()):
         raise UserError(f"{path} has no rows; {RIGHT}")
     key, label = _named(columns, KEYS), _named(columns, LABELS)
-    if len(columns) == 2 and (key is None or label is None):
+    others = columns.keys() - {key, label}
+    if len(columns) == 2 and (key is None or label is None) and not _named(others, KEYS):
         key = key or next(iter(sorted(columns.keys() - {label}, key=lambda name: _names_images(columns[name]))))
         label = next(iter(columns.keys() - {key}))
     if key is None or label is None:
@@ -168,10 +177,11 @@ def _with_columns(path: Path, columns: dict[str, list[str]], has_header: bool, r
         raise UserError(
             f"{path} has no column with the name of one of {lacks}; its columns are {', '.join(columns) or 'none'}"
         )
+    columns = {name: cells if name == key else list(map(_valid, cells)) for name, cells in columns.items()}
     return LabelsFile(path, columns, key, label, has_header, remarks)
 
 
-def _named(columns: dict[str, list[str]], known: tuple[str, ...]) -> str | None:
+def _named(columns: Collection[str], known: tuple[str, ...]) -> str | None:
     return next((name for each in known for name in columns if _plain(name) == each), None)
 
 
@@ -214,4 +224,8 @@ def _read_if_clear(path: Path) -> LabelsFile | None:
 
 def normal(text: str) -> str:
     """Text in Unicode's normal form: names of files may be in another one."""
-    return unicodedata.normalize("NFC", text)
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _valid(text: str) -> str:
+    return text if text.isascii() else valid(normal(text))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.conventions import joined_names, joining, split_in, split_of
-from bench.data.parquet_columns import check_guess, image_column, label_column, no_images, partitions
+from bench.data.parquet_columns import check_guess, image_column, label_column, names_files, no_images, partitions
 from bench.data.parquet_file import ParquetFile, RowNames
 from bench.data.source import VALIDATION_UNUSED, Asked, Encoded, EncodedSource, EncodedSplit, Integers
 from bench.data.tree import Tree, passed_over, suffix_of
@@ -97,7 +97,7 @@ def find(tree: Tree, asked: Asked) -> EncodedSource | None:
     for split in (split for split in used if split not in ("train", *judged)):
         if count := sum(tables[file].rows for file in used[split]):
             remarks.append(f"{amount(count, f'{split} image')} without labels left out")
-    images = [] if tables[train[0]].names_files else [*tree.images.values()]
+    images = [] if names_files(train[0], image) else [*tree.images.values()]
     rest = ([name for name in names if suffix_of(name) not in SUFFIXES] for names in tree.others.values())
     remarks += joinings + passed_over([*images, *rest])
     note += VALIDATION_UNUSED if len(judged) > 1 else ""

@@ -77,7 +77,7 @@ def image_column(file: Path, root: Path) -> str | None:
         field.name
         for field in schema
         if is_binary(storage(field.type))
-        and (field.name.lower() in NAMED_IMAGES or MAGIC.match(_first(file, field.name) or b""))
+        and (field.name.lower() in NAMED_IMAGES or MAGIC.match(first(file, field.name) or b""))
     ]
     if not certain:
         certain = [field.name for field in schema if _is_path(file, field)]
@@ -113,12 +113,12 @@ def _is_path(file: Path, field: pa.Field) -> bool:
     """Whether a column of texts is one of paths of images, of addresses of images or of images in base64."""
     if not is_string(storage(field.type)) or field.name.lower() in NAMED_LABELS:
         return False
-    text = _first(file, field.name) or ""
+    text = first(file, field.name) or ""
     called_so = field.name.lower() in NAMED_IMAGES and ADDRESS.match(text)
     return bool(BASE64.match(text) or called_so or suffix_of(re.split("[?#]", text)[0]) in SUFFIXES)
 
 
-def _first(file: Path, column: str) -> Any:
+def first(file: Path, column: str) -> Any:
     """The first thing in a column that is not null, None where there is none in the first rows."""
     looked_at = 0
     try:
@@ -134,23 +134,48 @@ def _first(file: Path, column: str) -> Any:
     return None
 
 
+def leaves(file: Path, column: str) -> dict[str, bool]:
+    """The parts of a column of structures, as Parquet calls them; and whether some of them may be null."""
+    found: dict[str, bool] = {}
+    metadata = opened(file).metadata
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(metadata.num_columns)):
+            if chunk.path_in_schema.startswith(f"{column}."):
+                of = chunk.statistics
+                nulls = of is None or not of.has_null_count or of.null_count > 0
+                found[chunk.path_in_schema] = nulls or found.get(chunk.path_in_schema, False)
+    return found
+
+
+def names_files(file: Path, column: str) -> bool:
+    """Whether some images in a column may be files whose paths are given."""
+    kind = storage(schema_of(file).field(column).type)
+    if not pa.types.is_struct(kind):
+        return is_string(kind)
+    if kind.get_field_index("bytes") < 0:
+        return True
+    return any(nulls for leaf, nulls in leaves(file, column).items() if leaf.endswith(".bytes"))
+
+
 def _check_paths(file: Path, column: str, root: Path) -> None:
     """Refuse images that are addresses, or paths where there is no file."""
-    first = _first(file, column)
-    if isinstance(first, dict):
-        first = first.get("path") if first.get("bytes") is None else None
-    if not isinstance(first, str) or BASE64.match(first):
+    if not names_files(file, column):
+        return
+    path = first(file, column)
+    if isinstance(path, dict):
+        path = path.get("path") if path.get("bytes") is None else None
+    if not isinstance(path, str) or BASE64.match(path):
         return
     said = f"the images in the column '{column}' of {file} are"
-    address = ADDRESS.match(first)
+    address = ADDRESS.match(path)
     if address and address[1].lower() != "file":
         raise UserError(
-            f"{said} addresses ({valid(first[:80])}), which are not fetched; download them and give their folder, or "
+            f"{said} addresses ({valid(path[:80])}), which are not fetched; download them and give their folder, or "
             "Parquet with their bytes"
         )
-    if not local_file(first, (file.parent, root)):
+    if not local_file(path, (file.parent, root)):
         raise UserError(
-            f"{said} paths such as {valid(first[:80])}, and there is no such file below {file.parent}; put the images "
+            f"{said} paths such as {valid(path[:80])}, and there is no such file below {file.parent}; put the images "
             "there, or give Parquet with their bytes"
         )
 

@@ -13,7 +13,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.data import parquet_cells as cells
-from bench.data.parquet_columns import NOT_LABELS, class_names, damaged, opened, partitions, schema_of
+from bench.data.parquet_columns import (
+    NOT_LABELS,
+    class_names,
+    damaged,
+    first,
+    leaves,
+    names_files,
+    opened,
+    partitions,
+    schema_of,
+)
 from bench.data.source import Encoded, Integers
 from bench.data.wording import valid
 from bench.errors import UserError
@@ -85,26 +95,20 @@ class ParquetFile:
     def paths(self) -> pa.ChunkedArray | None:
         """The paths of the images [N], perhaps null; None where nothing is said of them."""
         kind = cells.storage(self.schema.field(self.image).type)
-        is_struct = pa.types.is_struct(kind)
-        if not ((is_struct and kind.get_field_index("path") >= 0) or cells.is_string(kind)):
+        if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0:
+            leaf = next(leaf for leaf in leaves(self.path, self.image) if leaf.endswith(".path"))
+        elif cells.is_string(kind) and not cells.BASE64.match(first(self.path, self.image) or ""):
+            leaf = self.image
+        else:
             return None
-        leaf = f"{self.image}.path" if is_struct else self.image
-        what = self._what(self.image)
-        chunks = []
-        for chunk in self._column(self.image, leaf).chunks:
-            of = cells.plain(chunk, what)
-            chunks.append(of.flatten()[-1] if is_struct else of)
-        paths = pa.chunked_array(chunks, type=None if chunks else pa.string())
-        if not cells.is_string(cells.storage(paths.type)):
-            return None
-        if not is_struct and any(cells.BASE64.match(each.as_py() or "") for each in paths[:1]):
-            return None
-        return paths.cast(pa.large_string())
+        parts = [cells.plain(chunk, self._what(self.image)) for chunk in self._column(self.image, leaf).chunks]
+        parts = [part.flatten()[0] if pa.types.is_struct(part.type) else part for part in parts]
+        return pa.chunked_array([part.cast(pa.large_string()) for part in parts], pa.large_string())
 
     def stamp(self) -> bytes:
         """Changes whenever the images change: a hash of what is known of the file, and of files that it names."""
         facts = [self.path.stat()]
-        if self.names_files and (paths := self.paths()) is not None:
+        if names_files(self.path, self.image) and (paths := self.paths()) is not None:
             folders = (self.path.parent, self.root)
             found = (cells.local_file(text, folders) for text in paths.to_pylist() if text)
             facts += [path.stat() for path in found if path]
@@ -113,21 +117,6 @@ class ParquetFile:
             digest.update(b"%d %d\n" % (fact.st_size, fact.st_ctime_ns))
         return digest.digest()
 
-    @cached_property
-    def names_files(self) -> bool:
-        """Whether some images may be files whose paths are given."""
-        file = opened(self.path).metadata
-        for group in range(file.num_row_groups):
-            for column in range(file.num_columns):
-                chunk = file.row_group(group).column(column)
-                path = chunk.path_in_schema
-                if path.split(".")[-1] == "bytes" and path.startswith(f"{self.image}."):
-                    statistics = chunk.statistics
-                    if statistics is None or not statistics.has_null_count or statistics.null_count:
-                        return True
-        kind = cells.storage(self.schema.field(self.image).type)
-        return cells.is_string(kind) or (pa.types.is_struct(kind) and kind.get_field_index("bytes") < 0)
-
     def read(self, rows: Integers) -> Iterator[tuple[str, Encoded]]:
         """The name and the image, or its bytes, in each of these rows (rising)."""
         folders = (self.path.parent, self.root)
@@ -135,11 +124,7 @@ class ParquetFile:
             file = opened(self.path)
             facts = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
             bounds = list(pairwise(np.cumsum([0, *(fact.num_rows for fact in facts)]).tolist()))
-            groups = [
-                group
-                for group, (start, end) in enumerate(bounds)
-                if np.searchsorted(rows, start) < np.searchsorted(rows, end)
-            ]
+            groups = [group for group, bound in enumerate(bounds) if np.less(*np.searchsorted(rows, bound))]
             if not groups:
                 return
             numbers = np.concatenate([np.arange(*bounds[group]) for group in groups])
@@ -149,11 +134,11 @@ class ParquetFile:
             for batch in file.iter_batches(batch_size, row_groups=groups, columns=[self.image]):
                 of_batch = numbers[start : start + len(batch)]
                 start += len(batch)
-                first, last = np.searchsorted(rows, (of_batch[0], of_batch[-1] + 1))
-                if first == last:
+                begin, end = np.searchsorted(rows, (of_batch[0], of_batch[-1] + 1))
+                if begin == end:
                     continue
                 found = cells.plain(batch.column(self.image), self._what(self.image))
-                for place in np.searchsorted(of_batch, rows[first:last]).tolist():
+                for place in np.searchsorted(of_batch, rows[begin:end]).tolist():
                     yield self._read(found[place].as_py(), int(of_batch[place]), folders)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise damaged(self.path, error) from None
@@ -209,6 +194,12 @@ class RowNames(Sequence[str]):
 
     def __len__(self) -> int:
         return int(self.starts[-1])
+
+    def __iter__(self) -> Iterator[str]:
+        for file, found in zip(self.files, self._found, strict=True):
+            texts = [None] * file.rows if found is None else found if isinstance(found, list) else found.to_pylist()
+            for row, text in enumerate(texts):
+                yield valid(text) if text else f"{file.name} row {row}"
 
     @overload
     def __getitem__(self, place: int) -> str: ...

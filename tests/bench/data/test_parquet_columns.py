@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.data.parquet_cells import storage
 from bench.errors import UserError
 from tests.bench.data.numbered import cells, found, labels_of, number_of, numbered, numbers_in, table, written
 
@@ -66,7 +67,13 @@ KINDS = {
 def test_images_of_every_kind_of_column_come_with_their_labels(tmp_path, image):
     views = pa.types.is_struct(image.type) and "view" in str(image.type)  # which pyarrow writes in one group only
     table(tmp_path / "train.parquet", {"photo": image, "label": LABELS}, row_group_size=None if views else 7)
-    assert labels_of(found(tmp_path)) == TRUTH
+    source = found(tmp_path)
+    assert labels_of(source) == TRUTH
+    has_paths = pa.types.is_struct(storage(image.type)) and storage(image.type).get_field_index("path") >= 0
+    assert list(source.train.names) == [
+        f"{number}.png" if has_paths else f"train.parquet row {row}" for row, number in enumerate(NUMBERS)
+    ]
+    assert [*map(source.train.names.__getitem__, range(20))] == list(source.train.names)
 
 
 def test_images_of_an_extension_type_are_read(tmp_path, extension):
