@@ -1,6 +1,7 @@
 """Images get the labels that files of labels give them."""
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -19,6 +20,8 @@ from bench.errors import UserError
 
 ROWS = {"row", "rows", "row_number", "index", "idx"}
 """Columns of these names number the rows of training images in Parquet files, from 0."""
+MANY = 500_000
+"""So many rows and images take seconds to find each other, which is said."""
 SEVERAL = -2
 """The place of an image where several may be meant."""
 
@@ -124,6 +127,8 @@ def _read(
 ) -> Iterator[str]:
     """Add what a file says of images to what is `said`; and remarks."""
     keys = file.columns[file.key]
+    if len(keys) + len(names) > MANY:
+        print(f"finding the images of {len(keys):,} rows of {file.path} among {len(names):,}", file=sys.stderr)
     nothing = [""] * len(keys)
     labels, *others = (file.columns.get(name or "", nothing) for name in (file.label, file.split, group))
     places = places_of([f"{folder}/{key}" if folder and key else key for key in keys], names)

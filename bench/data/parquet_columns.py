@@ -42,7 +42,7 @@ LOOKED_AT = 1024
 def opened(file: Path) -> pq.ParquetFile:
     """The file, read piece by piece. Raises UserError where it is none."""
     try:
-        return pq.ParquetFile(file, buffer_size=2**20)
+        return pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False)  # which would load whole row groups
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(file, error) from None
 
