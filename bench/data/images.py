@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import doors
-from bench.data import door, folders, known, labels_file, named, parquet, shapes
+from bench.data import door, folders, known, named, parquet, shapes
 from bench.data.assembly import of_encoded, of_pixels
 from bench.data.dataset import SMALLEST, Dataset
-from bench.data.labelled import labelled
-from bench.data.labels_file import LabelsFile, told_beside
+from bench.data.labelled import files_of_labels, labelled
 from bench.data.source import AS_IT_IS, Asked, EncodedSource, PixelSource
 from bench.data.tree import Tree, snapshot
 from bench.errors import UserError, one_line
@@ -87,37 +86,9 @@ def _find(path: Path, asked: Asked = AS_IT_IS) -> EncodedSource:
     """
     root, remarks = snapshot(path)
     tree = Tree(root)
-    files = _files_of_labels(tree, asked)
+    files = files_of_labels(tree, asked)
     asked = replace(asked, labels=files[0][1].path if files else None)
     found = next(filter(None, (find(tree, asked) for find in BY_PATH)))
-    if files:
-        found = labelled(path, found, files, asked.group)
-    elif not found.classes and not asked.unlabelled:
-        found = replace(found, remarks=(*found.remarks, *told_beside(tree)))
-    if asked.group and found.train.groups is None:
-        columns = [column for _, file in files for column in file.columns]
-        where = (
-            f"has the columns {', '.join(columns)}" if columns else "has no columns; give a table of them as --labels"
-        )
-        raise UserError(
-            f"there is no column '{asked.group}' to group images by: {files[0][1].path if files else path} {where}"
-        )
+    found = labelled(path, tree, found, files, asked)
     remarks += [f"the folder {name} cannot be read and is left out ({why})" for name, why in tree.unreadable]
     return replace(found, remarks=(*remarks, *found.remarks))
-
-
-def _files_of_labels(tree: Tree, asked: Asked) -> list[tuple[str, LabelsFile]]:
-    """The file of labels that is given, or those that lie beside images, each with the folder in which its paths begin.
-    They are no longer among the tree's files."""
-    if asked.labels:
-        path = expanded(asked.labels)
-        files = [("", labels_file.read(path))]
-        inside = [place for place in tree.others if tree.root.joinpath(*place).resolve() == path.resolve().parent]
-        places = [(place, path.name) for place in inside if path.name in tree.others[place]]
-    else:
-        beside = list(labels_file.beside(tree)) if not asked.unlabelled else []
-        files = [("/".join(place), file) for place, file in beside]
-        places = [(place, file.path.name) for place, file in beside]
-    for place, name in places:
-        tree.others[place].remove(name)
-    return files

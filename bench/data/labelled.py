@@ -10,20 +10,23 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.data import labels_file
 from bench.data.conventions import SPLITS
-from bench.data.labels_file import LabelsFile, normal
+from bench.data.labels_file import LabelsFile
+from bench.data.matching import SEVERAL, places_of, plain_path
 from bench.data.parquet_file import RowNames
-from bench.data.source import VALIDATION_UNUSED, Encoded, EncodedSource, EncodedSplit, Integers
-from bench.data.tree import SUFFIXES, suffix_of
+from bench.data.source import VALIDATION_UNUSED, Asked, Encoded, EncodedSource, EncodedSplit, Integers
+from bench.data.tree import Tree
 from bench.data.wording import amount, enumeration, valid
 from bench.errors import UserError
+from bench.files import expanded
 
+Files = list[tuple[str, LabelsFile]]
+"""Files of labels, each with the folder in which its paths begin."""
 ROWS = {"row", "rows", "row_number", "index", "idx"}
 """Columns of these names number the rows of training images in Parquet files, from 0."""
 MANY = 500_000
 """So many rows and images take seconds to find each other, which is said."""
-SEVERAL = -2
-"""The place of an image where several may be meant."""
 
 
 class Said:
@@ -36,15 +39,43 @@ class Said:
         self.groups = [""] * images
 
 
-def labelled(
-    path: Path, source: EncodedSource, files: Sequence[tuple[str, LabelsFile]], group: str | None
-) -> EncodedSource:
-    """The source with the labels, and the groups and splits, that `files` give its images, and no others. Each file
-    goes with the folder in which its paths begin.
+def files_of_labels(tree: Tree, asked: Asked) -> Files:
+    """The file of labels that is given, or those that lie beside images. They are no longer among the tree's files."""
+    if asked.labels:
+        path = expanded(asked.labels)
+        files: Files = [("", labels_file.read(path))]
+        inside = [place for place in tree.others if tree.root.joinpath(*place).resolve() == path.resolve().parent]
+        places = [(place, path.name) for place in inside if path.name in tree.others[place]]
+    else:
+        beside = [] if asked.unlabelled else list(labels_file.beside(tree))
+        files = [("/".join(place), file) for place, file in beside]
+        places = [(place, file.path.name) for place, file in beside]
+    for place, name in places:
+        tree.others[place].remove(name)
+    return files
+
+
+def labelled(path: Path, tree: Tree, source: EncodedSource, files: Files, asked: Asked) -> EncodedSource:
+    """The source with the labels, and the groups and splits, that `files` give its images, and no others; as it is
+    where there are no files.
 
     A row names the image whose path it is, with or without a suffix; or whose path ends like it; or with whose path it
-    ends. Raises UserError where it may be several, where an image gets two labels, and where no row names one.
+    ends. Raises UserError where it may be several, where an image gets two labels, where no row names one, and where
+    there is no column of the groups that are asked for.
     """
+    if files:
+        source = _labelled(path, source, files, asked.group)
+    elif not source.classes and not asked.unlabelled:
+        source = replace(source, remarks=(*source.remarks, *labels_file.told_beside(tree)))
+    if asked.group and source.train.groups is None:
+        columns = [column for _, file in files for column in file.columns]
+        where = f"has the columns {', '.join(columns)}" if files else "has no columns; give a table of them as --labels"
+        table = files[0][1].path if files else path
+        raise UserError(f"there is no column '{asked.group}' to group images by: {table} {where}")
+    return source
+
+
+def _labelled(path: Path, source: EncodedSource, files: Files, group: str | None) -> EncodedSource:
     splits = [source.train, *([source.test] if source.test else [])]
     names = list(chain.from_iterable(_names(split, files, split is source.train) for split in splits))
     said = Said(len(names))
@@ -68,7 +99,7 @@ def labelled(
     return _split_as_said(of_labels, said.splits, called)
 
 
-def _names(split: EncodedSplit, files: Sequence[tuple[str, LabelsFile]], is_training: bool) -> Iterable[str]:
+def _names(split: EncodedSplit, files: Files, is_training: bool) -> Iterable[str]:
     """By what the files call the images of a split."""
     key = files[0][1].key
     if not isinstance(split.names, RowNames):
@@ -77,49 +108,6 @@ def _names(split: EncodedSplit, files: Sequence[tuple[str, LabelsFile]], is_trai
     if keyed is split.names and is_training and key.lower() in ROWS:
         return map(str, range(len(split.labels)))
     return keyed
-
-
-def places_of(texts: list[str], names: Sequence[str]) -> list[int]:
-    """The place of the image that each text means; -1 for none, `SEVERAL` where it may be any of several.
-
-    Images and texts may be millions: they find each other by hashing, by one rule after the other.
-    """
-    found = [-1] * len(texts)
-    wanted = [plain_path(text) for text in texts]
-    paths = [plain_path(name) for name in names]
-    for stems in (False, True):
-        if stems:
-            paths = [path[: path.rindex(".")] if suffix_of(path) in SUFFIXES else path for path in paths]
-        whole = _table(paths)
-        missing = [i for i, place in enumerate(found) if place == -1 and wanted[i]]
-        for i in missing:
-            found[i] = whole.get(wanted[i], -1)
-        for depth in sorted({wanted[i].count("/") + 1 for i in missing if found[i] == -1}):
-            tails = _table("/".join(path.split("/")[-depth:]) for path in paths)
-            for i in missing:
-                if found[i] == -1 and wanted[i].count("/") + 1 == depth:
-                    found[i] = tails.get(wanted[i], -1)
-        for i in missing:
-            rest = wanted[i]
-            while found[i] == -1 and "/" in rest:
-                rest = rest.split("/", 1)[1]
-                found[i] = whole.get(rest, -1)
-    return found
-
-
-def _table(paths: Iterable[str]) -> dict[str, int]:
-    table: dict[str, int] = {}
-    for place, path in enumerate(paths):
-        table[path] = SEVERAL if path in table else place
-    return table
-
-
-def plain_path(text: str) -> str:
-    """A path in one form: / between its parts, none of which are empty or dots."""
-    text = normal(text).replace("\\", "/")
-    if not text.startswith((".", "/")) and "/." not in text and "//" not in text:
-        return text  # most are
-    return "/".join(part for part in text.split("/") if part not in ("", ".", ".."))
 
 
 def _read(

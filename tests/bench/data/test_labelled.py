@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bench.data.labelled import SEVERAL, places_of
 from bench.errors import UserError
 from tests.bench.data.numbered import cells, found, labels_of, numbered, table, written
 
@@ -228,28 +225,3 @@ def test_a_file_that_may_be_of_labels_is_told_and_not_taken(tmp_path):
     source = found(tmp_path)
     assert source.classes == ()
     assert f"{tmp_path / 'train.csv'} looks like a file of labels; to use it, give it as --labels" in source.remarks
-
-
-PART = st.sampled_from(["a", "b", "c"])
-PATH = st.lists(PART, min_size=1, max_size=3).map("/".join)
-
-
-@given(st.lists(PATH.map(lambda path: f"{path}.png"), unique=True, min_size=1, max_size=12), PATH, st.booleans())
-def test_a_row_finds_an_image_only_if_one_path_ends_with_the_other(paths, wanted, with_suffix):
-    text = f"{wanted}.png" if with_suffix else wanted
-    (place,) = places_of([text], paths)
-
-    def ends(whole: str, end: str) -> bool:
-        return f"/{whole}".endswith(f"/{end}")
-
-    meant = [i for i, path in enumerate(paths) if f"{wanted}.png" == path]
-    longer = [i for i, path in enumerate(paths) if ends(path, f"{wanted}.png")]
-    shorter = [i for i, path in enumerate(paths) if ends(f"{wanted}.png", path)]
-    if meant:
-        assert place == meant[0]
-    elif longer:
-        assert place == (longer[0] if len(longer) == 1 else SEVERAL)
-    elif shorter:
-        assert place == max(shorter, key=lambda i: len(paths[i]))
-    else:
-        assert place == -1
