@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from bench.data import parquet_cells
 from bench.data.parquet_columns import class_names, damaged, opened
-from bench.data.tree import SUFFIXES, Place, Tree, suffix_of
+from bench.data.tree import SUFFIXES, Tree, suffix_of
 from bench.data.wording import amount, enumeration, valid
 from bench.errors import UserError, one_line
 
@@ -194,7 +194,7 @@ def _names_images(cells: list[str]) -> tuple[bool, int]:
     return not any(suffix_of(cell) in SUFFIXES for cell in cells[:10]), -len(set(cells))
 
 
-def beside(tree: Tree) -> Iterator[tuple[Place, LabelsFile]]:
+def beside(tree: Tree) -> Iterator[tuple[tuple[str, ...], LabelsFile]]:
     """The files of labels that Hugging Face puts beside images: metadata.csv, .jsonl or .parquet with a column
     `file_name` and one of labels. Each with its folder."""
     for folder, names in tree.others.items():
