@@ -104,8 +104,9 @@ def _of_parquet(path: Path) -> dict[str, list[str]]:
 
 
 def _of_json(path: Path, text: str) -> dict[str, list[str]]:
-    """Of JSON lines, the fields that are texts or numbers."""
+    """Of JSON lines, the fields that are texts or numbers, one in each."""
     columns: dict[str, list[str]] = {}
+    several: set[str] = set()
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     for row, (number, line) in enumerate(lines):
         try:
@@ -115,9 +116,13 @@ def _of_json(path: Path, text: str) -> dict[str, list[str]]:
         if not isinstance(found, dict):
             raise UserError(f"line {number} of {path} is no JSON object")
         for name, value in found.items():
+            if isinstance(value, list) and len(value) == 1:
+                value = value[0]
+            if isinstance(value, list | dict):
+                several.add(name)
             said = value if isinstance(value, str) else json.dumps(value)
             columns.setdefault(name, [""] * len(lines))[row] = "" if value is None else said.strip()
-    return columns
+    return {name: column for name, column in columns.items() if name not in several}
 
 
 def _of_rows(path: Path, text: str, remarks: tuple[str, ...]) -> LabelsFile:
@@ -228,4 +233,7 @@ def normal(text: str) -> str:
 
 
 def _valid(text: str) -> str:
-    return text if text.isascii() else valid(normal(text))
+    """Text as it can stand in a table."""
+    if not text.isprintable():
+        text = " ".join("".join(each if each.isprintable() else " " for each in valid(text)).split())
+    return normal(text)

@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.conventions import joined_names, joining, split_in, split_of
-from bench.data.parquet_columns import check_guess, image_column, label_column, names_files, no_images, partitions
+from bench.data.parquet_columns import (
+    check_guess,
+    image_column,
+    label_column,
+    names_files,
+    no_images,
+    opened,
+    partitions,
+)
 from bench.data.parquet_file import ParquetFile, RowNames
 from bench.data.source import VALIDATION_UNUSED, Asked, Encoded, EncodedSource, EncodedSplit, Integers
 from bench.data.tree import Tree, passed_over, suffix_of
@@ -45,21 +53,27 @@ def find(tree: Tree, asked: Asked) -> EncodedSource | None:
     train = by_split.get("train") or others
     note = f"; {len(others)} other files left out" if others and train is not others else ""
     if not train:
-        remarks.append(f"there are no training images: those of {' and '.join(sorted(by_split))} are taken together")
+        pool = " and ".join(sorted(by_split))
+        remarks.append(
+            f"there are no training images: those of {pool} are taken, and some of them held out for testing"
+        )
         train, by_split = sorted(file for files in by_split.values() for file in files), {}
+    elif train is others:
+        remarks += _told_of_folders([names_of[file] for file in others])
 
     folder = root.parent if root.is_file() else root
-    image = image_column(train[0], folder)
+    first = next((file for file in train if opened(file).metadata.num_rows), train[0])
+    image = image_column(first, folder)
     if image is None:
         if any(tree.images.values()):
             return None  # they are tables that belong to the images
-        raise no_images(train[0])
+        raise no_images(first)
     reads_labels = not (asked.unlabelled or asked.labels)
     label = None
     if reads_labels:
-        label = label_column(train[0], image, partitions(names_of[train[0]]), asked.group)
+        label = label_column(first, image, partitions(names_of[first]), asked.group)
         if label is None:
-            remarks.append(f"{train[0]} has no column of labels; they are read from one called 'label', or --labels")
+            remarks.append(f"{first} has no column of labels; they are read from one called 'label', or --labels")
     used = {"train": train} | {split: by_split[split] for split in ("test", "validation") if split in by_split}
     tables = {
         file: ParquetFile(file, folder, valid(str(names_of[file])), image, label, split == "train")
@@ -72,7 +86,7 @@ def find(tree: Tree, asked: Asked) -> EncodedSource | None:
     labels, classes, joinings = _labels(label or "", labelled, tables, values)
     labels |= {file: np.full(table.rows, -1) for file, table in tables.items() if file not in labels}
     if label:
-        check_guess(train[0], label, np.concatenate([labels[file] for file in train]))
+        check_guess(first, label, np.concatenate([labels[file] for file in train]))
 
     def encoded(files: list[Path]) -> EncodedSplit:
         of_split = [tables[file] for file in files]
@@ -97,7 +111,7 @@ def find(tree: Tree, asked: Asked) -> EncodedSource | None:
     for split in (split for split in used if split not in ("train", *judged)):
         if count := sum(tables[file].rows for file in used[split]):
             remarks.append(f"{amount(count, f'{split} image')} without labels left out")
-    images = [] if names_files(train[0], image) else [*tree.images.values()]
+    images = [] if names_files(first, image) else [*tree.images.values()]
     rest = ([name for name in names if suffix_of(name) not in SUFFIXES] for names in tree.others.values())
     remarks += joinings + passed_over([*images, *rest])
     note += VALIDATION_UNUSED if len(judged) > 1 else ""
@@ -137,6 +151,14 @@ def _check_one_set(root: Path, by_split: dict[str, list[Path]]) -> None:
         if len(folders) > 1:
             named = enumeration(sorted(str(folder) for folder in folders))
             raise UserError(f"there are {split} images in {named}; give one of them, or leave one below {root}")
+
+
+def _told_of_folders(names: list[Path]) -> list[str]:
+    """A remark where files of no split lie in several folders, which may be configurations of a data set."""
+    folders = sorted({part for name in names for part in name.parent.parts[:1] if "=" not in part})
+    if len(folders) < 2:
+        return []
+    return [f"images below {enumeration(map(valid, folders))} are taken together; if those are several sets, give one"]
 
 
 def _missing(files: Iterable[Path]) -> list[str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from bench.data import images
+from bench.data.source import Asked
 from bench.errors import UserError
 from tests.bench.data.numbered import cells, found, labels_of, numbered, table, written
 
@@ -225,3 +227,15 @@ def test_a_file_that_may_be_of_labels_is_told_and_not_taken(tmp_path):
     source = found(tmp_path)
     assert source.classes == ()
     assert f"{tmp_path / 'train.csv'} looks like a file of labels; to use it, give it as --labels" in source.remarks
+
+
+def test_a_data_set_is_loaded_with_the_labels_of_a_file(tmp_path):
+    paths = [f"{name}/{number}.png" for name in "pq" for number in range(20)]
+    root = folder(tmp_path, paths)
+    file = labels(tmp_path, [(path, "xy"[number % 2]) for number, path in enumerate(paths[:30], 1)])
+    dataset = images.load(root, asked=Asked(labels=file))
+    assert dataset.classes == ("x", "y")
+    for split, count in ((dataset.train, 24 + 10), (dataset.test, 6)):
+        numbers = split.pixels[:, 1, 0, 0].tolist()
+        assert len(numbers) == count
+        assert split.labels.tolist() == [number % 2 if number <= 30 else -1 for number in numbers]

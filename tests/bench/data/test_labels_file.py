@@ -57,7 +57,7 @@ def test_encodings_that_spreadsheets_write_are_read(tmp_path, encoding):
     assert bool(labels_file.read(path).remarks) == (encoding == "latin-1")
 
 
-CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
+CELL = st.text(st.characters(exclude_categories=["C", "Zl", "Zp", "Zs"], include_characters=" "), max_size=8)
 
 
 @given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=9), st.sampled_from(",;\t|"))
@@ -105,6 +105,17 @@ def test_json_lines_are_read(tmp_path):
     lines = [{"file_name": "1.jpg", "label": 7}, {"label": None, "file_name": "2.jpg"}, {"file_name": "3.jpg"}]
     content = "\n".join(map(json.dumps, lines))
     assert pairs(text(tmp_path, content, "m.jsonl")) == [("1.jpg", "7"), ("2.jpg", ""), ("3.jpg", "")]
+
+
+def test_lists_in_json_are_of_one_label(tmp_path):
+    one = {"file_name": "1.jpg", "label": ["a"], "boxes": [[1, 2]]}
+    assert pairs(text(tmp_path, json.dumps(one), "m.jsonl")) == [("1.jpg", "a")]
+    with pytest.raises(UserError, match="one of labels, such as 'label'; its columns are file_name"):
+        labels_file.read(text(tmp_path, json.dumps({"file_name": "1.jpg", "label": [1, 2]}), "n.jsonl"))
+
+
+def test_labels_can_stand_in_a_table(tmp_path):
+    assert pairs(text(tmp_path, 'path,label\n1.jpg,"big\ncat\x07"\n')) == [("1.jpg", "big cat")]
 
 
 REFUSED = {

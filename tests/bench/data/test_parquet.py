@@ -265,3 +265,18 @@ def test_names_are_paths_where_there_are_any(tmp_path):
     assert list(names) == ["train-0.parquet row 0", "p/1.png", "p/2.png", "train-1.parquet row 0"]
     assert names[-1] == names[3]
     assert names[1:3] == ["p/1.png", "p/2.png"]
+
+
+def test_an_empty_shard_says_nothing_of_the_columns(tmp_path):
+    written(tmp_path / "1.png", 1)
+    table(tmp_path / "train-0.parquet", {"image": pa.array([], pa.string()), "label": pa.array([], pa.string())})
+    table(tmp_path / "train-1.parquet", {"image": ["1.png"], "label": ["a"]})
+    assert labels_of(found(tmp_path)) == {1: "a"}
+
+
+def test_files_of_no_split_in_several_folders_are_taken_together_and_that_is_told(tmp_path):
+    for number, folder in enumerate(("en", "fr")):
+        table(tmp_path / folder / "0.parquet", {"image": cells([number]), "label": ["a"]})
+    source = found(tmp_path)
+    assert labels_of(source) == {0: "a", 1: "a"}
+    assert "images below en, fr are taken together; if those are several sets, give one" in source.remarks
