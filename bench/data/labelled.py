@@ -69,7 +69,11 @@ def labelled(path: Path, tree: Tree, source: EncodedSource, files: Files, asked:
         source = replace(source, remarks=(*source.remarks, *labels_file.told_beside(tree)))
     if asked.group and source.train.groups is None:
         columns = [column for _, file in files for column in file.columns]
-        where = f"has the columns {', '.join(columns)}" if files else "has no columns; give a table of them as --labels"
+        where = (
+            f"has the columns {', '.join(columns)}"
+            if files
+            else "has no columns; give a table as --labels, or --group-by"
+        )
         table = files[0][1].path if files else path
         raise UserError(f"there is no column '{asked.group}' to group images by: {table} {where}")
     return source
@@ -86,7 +90,11 @@ def _labelled(path: Path, source: EncodedSource, files: Files, group: str | None
     number = {label: place for place, label in enumerate(classes)}
     labels = np.fromiter((number.get(label, -1) for label in said.labels), np.int64, len(names))
     called = enumeration(valid(file.path.name) for _, file in files)
-    remarks = [f"{called} labels {int((labels >= 0).sum()):,} of {amount(len(labels), 'image')}", *remarks, *none]
+    remarks = [
+        f"{called} labels {int((labels >= 0).sum()):,} of {amount(len(labels), 'image')}, and nothing else does",
+        *remarks,
+        *none,
+    ]
     grouped = group and any(group in file.columns for _, file in files)
     bounds = (0, len(source.train.labels), len(names))
     train, *test = (

@@ -48,9 +48,9 @@ def opened(file: Path) -> pq.ParquetFile:
 
 
 def damaged(file: Path, error: Exception) -> UserError:
-    return UserError(
-        f"{file} cannot be read as Parquet ({one_line(error)}); it may be cut off: download it again, or move it away"
-    )
+    why = f"{file} cannot be read as Parquet ({one_line(error)})"
+    may_be_damaged = not isinstance(error, FileNotFoundError | PermissionError)
+    return UserError(f"{why}; it may be cut off: download it again, or move it away" if may_be_damaged else why)
 
 
 def schema_of(file: Path) -> pa.Schema:

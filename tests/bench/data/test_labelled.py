@@ -47,7 +47,7 @@ def test_rows_name_images_in_every_way_that_people_write_them(tmp_path, way):
     source = found(root, labels=file)
     assert source.classes == ("x", "y")
     assert labels_of(source) == {1: "x", 2: "y", 3: "x", 4: "y", 5: "x"}
-    assert "labels.csv labels 5 of 5 images" in source.remarks
+    assert "labels.csv labels 5 of 5 images, and nothing else does" in source.remarks
 
 
 def test_only_the_rows_are_labels_and_rows_of_no_image_are_counted(tmp_path):
@@ -55,7 +55,7 @@ def test_only_the_rows_are_labels_and_rows_of_no_image_are_counted(tmp_path):
     file = labels(tmp_path, [("a/1.png", "x"), ("5.png", "y"), ("b/3.png", ""), ("c/1.png", "x"), ("9.png", "x")])
     source = found(root, labels=file)
     assert labels_of(source) == {1: "x", 2: None, 3: None, 4: None, 5: "y"}
-    assert "labels.csv labels 2 of 5 images" in source.remarks
+    assert "labels.csv labels 2 of 5 images, and nothing else does" in source.remarks
     assert "2 rows of labels.csv name no image here, such as c/1.png, 9.png" in source.remarks
 
 
@@ -157,7 +157,9 @@ def test_a_column_of_the_file_groups_images(tmp_path):
     assert dict(zip(labels_of(source), source.train.groups, strict=True)) == {1: "p1", 2: "", 3: "p1", 4: "", 5: ""}
     with pytest.raises(UserError, match=r"no column 'slide' .*labels.csv has the columns path, label, patient"):
         found(root, labels=file, group="slide")
-    with pytest.raises(UserError, match=r"no column 'patient' .* has no columns; give a table of them as --labels"):
+    with pytest.raises(
+        UserError, match=r"no column 'patient' .* has no columns; give a table as --labels, or --group-by"
+    ):
         found(root, group="patient", unlabelled=True)
 
 
