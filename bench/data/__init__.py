@@ -1,7 +1,9 @@
 """From whatever people have to images.
 
 Choosing           `images`, `known`
-Sources            `source`, `named`, `shapes`, `folders`, `packed`, `webdataset`, `parquet`, `parquet_file`, `door`
+Sources            `source`, `named`, `shapes`, `folders`, `packed`, `webdataset`, `parquet`, `door`
+Parquet            `parquet_file`, `parquet_columns`, `parquet_cells`
+Files of labels    `labels_file`, `labelled`, `matching`
 Names and files    `tree`, `paths`, `archives`, `layout`, `conventions`, `foreign`, `wording`
 Pixels             `formats`, `depth`, `decoding`, `decoder`, `decoded`
 The data set       `dataset`, `assembly`, `splits`, `groups`, `duplicates`, `checks`, `saved`

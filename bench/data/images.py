@@ -11,6 +11,7 @@ from bench import doors
 from bench.data import door, folders, known, named, packed, parquet, shapes
 from bench.data.assembly import of_encoded, of_pixels
 from bench.data.dataset import SMALLEST, Dataset
+from bench.data.labelled import files_of_labels, labelled
 from bench.data.source import AS_IT_IS, Asked, EncodedSource, PixelSource
 from bench.data.tree import Tree, snapshot
 from bench.errors import UserError, one_line
@@ -109,6 +110,9 @@ def _find(path: Path, asked: Asked = AS_IT_IS) -> EncodedSource:
     """
     root, remarks = snapshot(path)
     tree = Tree(root)
+    files = files_of_labels(tree, asked)
+    asked = replace(asked, labels=files[0][1].path if files else None)
     found = next(filter(None, (find(tree, asked) for find in BY_PATH)))
+    found = labelled(path, tree, found, files, asked)
     remarks += [f"the folder {name} cannot be read and is left out ({why})" for name, why in tree.unreadable]
     return replace(found, remarks=(*remarks, *found.remarks))

@@ -3,32 +3,42 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.data.conventions import joined_names, joining, split_in, split_of
-from bench.data.parquet_file import ParquetFile, check_guess, columns_of
+from bench.data.parquet_columns import (
+    check_guess,
+    image_column,
+    label_column,
+    names_files,
+    no_images,
+    opened,
+    partitions,
+)
+from bench.data.parquet_file import ParquetFile, RowNames
 from bench.data.source import VALIDATION_UNUSED, Asked, Encoded, EncodedSource, EncodedSplit, Integers
 from bench.data.tree import Tree, passed_over, suffix_of
 from bench.data.wording import amount, enumeration, valid
 from bench.errors import UserError
 
+SUFFIXES = {".parquet", ".parq", ".pq"}
 Values = NDArray[np.int64 | np.str_]
 """What a label column holds."""
 
 
 def find(tree: Tree, asked: Asked) -> EncodedSource | None:
-    """The images in Parquet files, None where there are no such files."""
+    """The images in Parquet files, None where there are no such files, or none with images beside images in folders."""
     root = tree.root
     places = sorted(
-        Path(*place, name) for place, names in tree.others.items() for name in names if suffix_of(name) == ".parquet"
+        Path(*place, name) for place, names in tree.others.items() for name in names if suffix_of(name) in SUFFIXES
     )
     names_of = {root / place: place for place in places}
-    if root.is_file() and suffix_of(root.name) == ".parquet":
+    if root.is_file() and suffix_of(root.name) in SUFFIXES:
         names_of = {root: Path(root.name)}
     if not names_of:
         return None
@@ -39,48 +49,96 @@ def find(tree: Tree, asked: Asked) -> EncodedSource | None:
         split = None if root.is_file() else split_of(name)
         (by_split.setdefault(split, []) if split else others).append(file)
     _check_one_set(root, by_split)
-    train = by_split.get("train") or others
-    if not train:
-        raise UserError(
-            f"{root} has no training images; the name of a Parquet file of them should contain 'train' (of a file that "
-            "is given alone, a part is held out)"
-        )
-    note = f"; {len(others)} other files left out" if others and train is not others else ""
     remarks = _missing(names_of.values())
+    train = by_split.get("train") or others
+    note = f"; {len(others)} other files left out" if others and train is not others else ""
+    if not train:
+        pool = " and ".join(sorted(by_split))
+        remarks.append(
+            f"there are no training images: those of {pool} are taken, and some of them held out for testing"
+        )
+        train, by_split = sorted(file for files in by_split.values() for file in files), {}
+    elif train is others:
+        remarks += _told_of_folders([names_of[file] for file in others])
 
-    image, label = columns_of(train[0])
+    folder = root.parent if root.is_file() else root
+    first = next((file for file in train if opened(file).metadata.num_rows), train[0])
+    image = image_column(first, folder)
+    if image is None:
+        if any(tree.images.values()):
+            return None  # they are tables that belong to the images
+        raise no_images(first)
+    reads_labels = not (asked.unlabelled or asked.labels)
+    label = None
+    if reads_labels:
+        label = label_column(first, image, partitions(names_of[first]), asked.group)
+        if label is None:
+            remarks.append(f"{first} has no column of labels; they are read from one called 'label', or --labels")
     used = {"train": train} | {split: by_split[split] for split in ("test", "validation") if split in by_split}
     tables = {
-        file: ParquetFile(file, valid(str(names_of[file])), image, label, split == "train")
+        file: ParquetFile(file, folder, valid(str(names_of[file])), image, label, split == "train")
         for split, files in used.items()
         for file in files
     }
-    values = {file: of for file, table in tables.items() if (of := table.labels()) is not None and len(of)}
-    rows = {file: pq.read_metadata(file).num_rows for file in tables}
+    # What has no label says nothing of their type: a column of nulls is one of numbers to some writers.
+    values = {file: of for file, table in tables.items() if (of := table.labels()) is not None and _any_label(of)}
     labelled = {split: [file for file in files if file in values] for split, files in used.items()}
-    labels, classes, joinings = _labels(label, labelled, tables, values)
-    labels |= {file: np.full(count, -1) for file, count in rows.items() if file not in labels}
-    check_guess(train[0], label, np.concatenate([labels[file] for file in train]))
+    labels, classes, joinings = _labels(label or "", labelled, tables, values)
+    labels |= {file: np.full(table.rows, -1) for file, table in tables.items() if file not in labels}
+    if label:
+        check_guess(first, label, np.concatenate([labels[file] for file in train]))
 
     def encoded(files: list[Path]) -> EncodedSplit:
-        starts = np.cumsum([0, *(len(labels[file]) for file in files)])
+        of_split = [tables[file] for file in files]
+        starts = np.cumsum([0, *(table.rows for table in of_split)])
+        stamp = sha256(b"".join(table.stamp() for table in of_split)).hexdigest()
 
         def read(places: Integers) -> Iterator[tuple[str, Encoded]]:
-            for file, start, end in zip(files, starts, starts[1:], strict=False):
-                yield from tables[file].read(places[(places >= start) & (places < end)] - start)
+            for table, start, end in zip(of_split, starts, starts[1:], strict=False):
+                yield from table.read(places[(places >= start) & (places < end)] - start)
 
-        return EncodedSplit(np.concatenate([labels[file] for file in files]), read)
+        groups = _groups(of_split, asked) if asked.group else None
+        joined = np.concatenate([labels[file] for file in files])
+        return EncodedSplit(joined, read, RowNames(of_split), groups, stamp)
 
     # Hugging Face keeps the labels of some test splits secret: they are -1 there.
-    judged = [split for split in used if split != "train" and any((labels[file] >= 0).any() for file in used[split])]
+    judged = [
+        split
+        for split in used
+        if split != "train"
+        and any((labels[file] >= 0).any() or (not classes and len(labels[file])) for file in used[split])
+    ]
     for split in (split for split in used if split not in ("train", *judged)):
-        if count := sum(rows[file] for file in used[split]):
+        if count := sum(tables[file].rows for file in used[split]):
             remarks.append(f"{amount(count, f'{split} image')} without labels left out")
-    rest = ([name for name in names if suffix_of(name) != ".parquet"] for names in tree.others.values())
-    remarks += joinings + passed_over([*tree.images.values(), *rest])
+    images = [] if names_files(first, image) else [*tree.images.values()]
+    rest = ([name for name in names if suffix_of(name) not in SUFFIXES] for names in tree.others.values())
+    remarks += joinings + passed_over([*images, *rest])
     note += VALIDATION_UNUSED if len(judged) > 1 else ""
     test = encoded(used[judged[0]]) if judged else None
     return EncodedSource(encoded(train), test, classes, note, tuple(remarks))
+
+
+def _any_label(values: Values) -> bool:
+    return bool((values != ("" if values.dtype.kind == "U" else -1)).any())
+
+
+def _groups(files: list[ParquetFile], asked: Asked) -> list[str] | None:
+    """What the column of groups says of the images in these files. Raises UserError where training has no such column,
+    unless the file of labels may have it."""
+    found: list[str] = []
+    for file in files:
+        if (texts := file.texts(asked.group or "")) is None:
+            if asked.labels:
+                return None
+            if file.of_training:
+                raise UserError(
+                    f"{file.path} has no column '{asked.group}' to group images by; its columns are "
+                    f"{', '.join([*file.schema.names, *file.partitions])}"
+                )
+            texts = [""] * file.rows
+        found += texts
+    return found
 
 
 def _check_one_set(root: Path, by_split: dict[str, list[Path]]) -> None:
@@ -93,6 +151,14 @@ def _check_one_set(root: Path, by_split: dict[str, list[Path]]) -> None:
         if len(folders) > 1:
             named = enumeration(sorted(str(folder) for folder in folders))
             raise UserError(f"there are {split} images in {named}; give one of them, or leave one below {root}")
+
+
+def _told_of_folders(names: list[Path]) -> list[str]:
+    """A remark where files of no split lie in several folders, which may be configurations of a data set."""
+    folders = sorted({part for name in names for part in name.parent.parts[:1] if "=" not in part})
+    if len(folders) < 2:
+        return []
+    return [f"images below {enumeration(map(valid, folders))} are taken together; if those are several sets, give one"]
 
 
 def _missing(files: Iterable[Path]) -> list[str]:

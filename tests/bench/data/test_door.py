@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data import images
+from bench.data import door, images
 from bench.errors import UserError
 from tests.bench.data.builders import picture, remark, stacked
 
@@ -63,15 +63,15 @@ def test_a_function_in_a_module_gives_the_same_one(tmp_path, monkeypatch):
 
 
 def test_its_images_are_copied_resized_limited_and_known_by_their_fingerprint(tmp_path):
-    door = f"{written(tmp_path)}:birds"
-    whole, small = images.load(door), images.load(door, image_size=8, limit=20)
+    birds = f"{written(tmp_path)}:birds"
+    whole, small = images.load(birds), images.load(birds, image_size=8, limit=20)
     assert small.train.pixels.shape == (20, 3, 8, 8)
     assert small.test.pixels.shape == (5, 3, 8, 8)
     assert small.note == "sets.py:birds; 20 of 40 training images; resized to 8 px"
     whole.train.pixels.zero_()
     whole.train.labels.zero_()
-    assert torch.equal(images.load(door).train.pixels, training_pixels())
-    assert images.load(door).fingerprint == whole.fingerprint != small.fingerprint
+    assert torch.equal(images.load(birds).train.pixels, training_pixels())
+    assert images.load(birds).fingerprint == whole.fingerprint != small.fingerprint
 
 
 def test_tensors_views_and_unlabelled_training_images_are_taken(tmp_path):
@@ -87,6 +87,39 @@ def tensors():
     assert dataset.train.packed.is_contiguous()
     assert dataset.train.labels.tolist() == [0, 1] * 15 + [-1] * 10
     assert dataset.test.labels.tolist() == [0, 1] * 5
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "None, test, None, None",
+        "None, test, None, names",
+        "np.full(40, -1), test, np.full(10, -1), []",
+        "None, test, test_labels, names",
+    ],
+)
+def test_images_of_any_channels_may_have_no_labels(tmp_path, channels, rest):
+    extra = f"""
+def unlabelled():
+    return train, {rest}
+train, test = (np.tile(pixels, (1, 6, 1, 1))[:, :{channels}] for pixels in (train, test))
+"""
+    source = door.open(f"{written(tmp_path, extra)}:unlabelled")
+    assert torch.equal(source.train.pixels, training_pixels().tile(1, 6, 1, 1)[:, :channels])
+    assert source.classes == ()
+    assert source.train.labels.tolist() == [-1] * 40
+    assert source.test.labels.tolist() == [-1] * 10
+
+
+def test_test_images_may_have_no_label(tmp_path):
+    extra = """
+def some():
+    return train, labels, test, np.where(np.arange(10) < 4, test_labels, -1), names
+"""
+    source = door.open(f"{written(tmp_path, extra)}:some")
+    assert source.test.labels.tolist() == [0, 1, 0, 1] + [-1] * 6
+    assert source.classes == ("ant", "bee")
 
 
 def test_a_path_comes_before_a_door(tmp_path):
@@ -108,10 +141,10 @@ BAD = {
     ),
     "channels last": (
         "return train.transpose(0, 2, 3, 1), labels, test, test_labels, names",
-        r"training images .* \[40, 16, 16, 3\]; \[N, 3, S, S\] is right",
+        r"training images .* \[40, 16, 16, 3\]; \[N, C, S, S\] is right",
     ),
-    "one image": ("return train, labels, test[0], test_labels[:1], names", r"test images .* \[3, 16, 16\]; \[N, 3"),
-    "no image": ("return train, labels, test[:0], test_labels[:0], names", r"test images .* \[0, 3, 16, 16\]; \[N, 3"),
+    "one image": ("return train, labels, test[0], test_labels[:1], names", r"test images .* \[3, 16, 16\]; \[N, C"),
+    "no image": ("return train, labels, test[:0], test_labels[:0], names", r"test images .* \[0, 3, 16, 16\]; \[N, C"),
     "oblong": ("return train[..., :8], labels, test, test_labels, names", r"\[40, 3, 16, 8\]; .* square"),
     "tiny": ("return train[..., :4, :4], labels, test, test_labels, names", "training .* 4 px; 8 px is the least"),
     "two sizes": ("return train, labels, test[..., :8, :8], test_labels, names", "16 px and 8 px; they must be of one"),
@@ -125,7 +158,12 @@ BAD = {
         "return train, labels.astype(np.uint64) + 2**63, test, test_labels, names",
         "from 9223372036854775808 to 9223372036854775809; -1 to 1 is right",
     ),
-    "a secret test label": ("return train, labels, test, test_labels - 1, names", "from -1 to 0; 0 to 1 is right"),
+    "seventeen channels": (
+        "return np.repeat(train, 6, 1)[:, :17], labels, test, test_labels, names",
+        r"training images .* \[40, 17, 16, 16\]; .* 1 to 16 channels",
+    ),
+    "two numbers of channels": ("return train[:, :1], labels, test, test_labels, names", "have 1 and 3 channels"),
+    "labels without names": ("return train, labels, test, test_labels, None", "from 0 to 1; -1 to -1 is right"),
     "one name": ("return train, labels, test, test_labels, 'ant'", "class names .* type str; a list of strings"),
     "a number of names": ("return train, labels, test, test_labels, 2", "class names .* type int; a list of strings"),
     "four things": ("return train, labels, test, test_labels", f"returns a tuple, 4 of them; .*{GIVES}"),

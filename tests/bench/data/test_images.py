@@ -52,16 +52,14 @@ BAD = {
         {"image_size": 1_000_000},
         "GiB of memory.*smaller --image-size",
     ),
-    "no image column": (text_parquet, {}, "no image column .* its columns are text, label"),
-    "no label column": (lambda root: parquet(root / "train.parquet", [0, 1], label=None), {}, "no column of integers"),
+    "no image column": (text_parquet, {}, "no image column; .* its columns are text .string., label"),
     "two label columns": (
         lambda root: parquet(root / "train.parquet", [0, 1], label=None, x=pa.array([0, 1]), y=pa.array([0, 1])),
         {},
-        "several columns of integers; .* 'label'",
+        "several columns of integers .x, y.; .* 'label'",
     ),
     "too large a label": (lambda root: parquet(root / "train.parquet", [0, 5], ["a", "b"]), {}, "label 5.*2 classes"),
     "not Parquet": (lambda root: (root / "train.parquet").write_bytes(b"PAR1"), {}, "cannot be read as Parquet"),
-    "no training file": (lambda root: parquet(root / "test.parquet", [0, 1]), {}, "should contain 'train'"),
     "strings and numbers": (
         lambda root: [
             parquet(root / "train.parquet", [0] * 2, label=pa.array(["a", "b"])),

@@ -79,10 +79,13 @@ def test_a_column_that_numbers_the_images_is_never_the_label(tmp_path, columns, 
 
 
 NO_LABELS = {
-    "an id": ({"image_id": [4, 3, 2, 1]}, "no column of integers but image_id, which does not look like labels"),
-    "an index": ({"__index_level_0__": [4, 3, 2, 1]}, "does not look like labels"),
+    "an id": (
+        {"image_id": [4, 3, 2, 1], "title": ["a", "b", "c", "d"]},
+        "no column of integers but image_id, which does not look like labels",
+    ),
+    "an index": ({"__index_level_0__": [4, 3, 2, 1], "text": ["", "", "", ""]}, "does not look like labels"),
     "numbers": ({"serial": [4, 3, 2, 1]}, "'serial' .* its only one of integers, has 4 values in 4 rows"),
-    "lists": ({"label": [[1], [0], [1], [0]], "image_id": [4, 3, 2, 1]}, "'label' .* is of type list"),
+    "lists": ({"label": [[1], [0, 1], [1], [0]], "image_id": [4, 3, 2, 1]}, "'label' .* has lists, of 2 things in one"),
     "fractions": ({"label": [0.5, 1.5, 0.5, 1.5]}, "'label' .* holds fractions"),
     "endless numbers": ({"label": [0.0, float("inf"), 1.0, 1e300]}, "'label' .* holds fractions"),
     "a caption": ({"text": ["a", "b", "a", "b"]}, "no column of integers; labels"),
