@@ -12,8 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from bench.data import parquet_cells
+from bench.data.formats import SUFFIXES
 from bench.data.parquet_columns import class_names, damaged, opened
-from bench.data.tree import SUFFIXES, Tree, suffix_of
+from bench.data.tree import Tree, suffix_of
 from bench.data.wording import amount, enumeration, valid
 from bench.errors import UserError, one_line
 

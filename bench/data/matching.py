@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
+from bench.data.formats import SUFFIXES
 from bench.data.labels_file import normal
-from bench.data.tree import SUFFIXES, suffix_of
+from bench.data.tree import suffix_of
 
 SEVERAL = -2
 """The place of an image where several may be meant."""

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.data.formats import SUFFIXES
 from bench.data.parquet_cells import (
     ADDRESS,
     BASE64,
@@ -24,7 +25,7 @@ from bench.data.parquet_cells import (
     storage,
 )
 from bench.data.source import Integers
-from bench.data.tree import SUFFIXES, suffix_of
+from bench.data.tree import suffix_of
 from bench.data.wording import enumeration, valid
 from bench.errors import UserError, one_line
 

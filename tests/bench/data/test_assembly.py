@@ -30,13 +30,15 @@ def split(seeds: list[int], labels: list[int], patients: list[int] | None = None
     def read(places):
         return ((names[place], encoded(picture(seeds[place]))) for place in places)
 
-    return EncodedSplit(np.array(labels), read, names)
+    return EncodedSplit(np.array(labels), read, names, stamp=repr((seeds, of)))
 
 
 def made(
     train: EncodedSplit, test: EncodedSplit | None = None, classes: tuple[str, ...] = CLASSES, **values
 ) -> Dataset:
-    return of_encoded(Path("x"), EncodedSource(train, test, classes), None, True, values.pop("limit", None), **values)
+    return of_encoded(
+        Path("x"), EncodedSource(train, test, classes), None, "crop", True, values.pop("limit", None), **values
+    )
 
 
 def shown(images: Split) -> list[bytes]:

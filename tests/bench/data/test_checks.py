@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from algorithms.images.statistics import IMAGENET
 from bench.data import checks, images
 from bench.data.dataset import Dataset, Split
 from bench.errors import UserError
@@ -89,7 +90,8 @@ def pair(labels: list[int], groups: list[int] | None, tests: int, classes: tuple
     random = torch.Generator().manual_seed(0)
     train, test = (torch.randint(0, 256, (n, 3, 8, 8), generator=random).byte() for n in (len(labels), tests))
     train = Split.of(train, torch.tensor(labels), None if groups is None else torch.tensor(groups))
-    return Dataset("x", train, Split.of(test, torch.full((tests,), -1 if not classes else 0)), classes, "", "", ())
+    asked = Split.of(test, torch.full((tests,), -1 if not classes else 0))
+    return Dataset("x", train, asked, classes, "", IMAGENET, "", ())
 
 
 @pytest.mark.parametrize(
