@@ -37,6 +37,8 @@ DURABLE_EVERY = 2.0
 """Seconds after which what was decoded is made durable."""
 TOLD_EVERY = 3.0
 """Seconds between two lines on the progress."""
+COPIES = 4
+"""Of a picture that are in memory while it is decoded, about."""
 MUCH_LOST = 1 / 3
 """The part of the images' area from which it is told that it is cropped away."""
 
@@ -78,6 +80,8 @@ class Decoder:
 
     def decode(self, rows: Integers) -> Result:
         """The images in these rows (rising). Raises UserError."""
+        if self.wanted:
+            self._check_memory(self.wanted)
         named = hashlib.sha256(rows.tobytes()).hexdigest()[:16]
         channels, side, first = self.facts.recall(f"shape {named}", lambda: self._shape(rows))
         if not channels:
@@ -105,6 +109,15 @@ class Decoder:
             raise UserError(f"an image could not be read: {skipped[0]}")
         stored = _stored_as(file.kinds_of(rows))
         return Result(file.opened(), file.path, file.decoded(rows), skipped, stored, remarks, self.facts)
+
+    def _check_memory(self, size: int) -> None:
+        """Raises UserError where the pictures that are in work at a time do not fit into memory."""
+        needed = COPIES * 3 * size * size * min(8, machine.cores())
+        if needed > 0.8 * machine.memory_bytes():
+            raise UserError(
+                f"images of {size:,} px take {needed / 2**30:.1f} GiB of memory while they are decoded, and there are "
+                f"{machine.memory_bytes() / 2**30:.1f}; give a smaller --image-size"
+            )
 
     def _items(self, rows: Integers) -> Iterator[Item]:
         start = 0

@@ -11,8 +11,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bench.data import images
+from bench.data import folders, images
 from bench.data.source import Asked
+from bench.data.tree import Tree
 from bench.errors import UserError
 from tests.bench.data import truth
 from tests.bench.data.builders import class_folders, remark, stacked
@@ -249,7 +250,7 @@ def test_labels_that_are_left_aside_leave_the_splits_and_what_lies_beside_them_t
     for split, files in (("train", "train"), ("test", "test"), ("val", "val"), ("extra", "other")):
         pairs(tmp_path / split, files)
     for asked in (Asked(unlabelled=True), Asked(labels=Path("labels.csv"))):
-        source = found(tmp_path, asked)
+        source = folders.find(Tree(tmp_path), asked)
         assert source.classes == ()
         assert counted(source) == {"train": unlabelled("train") | unlabelled("other"), "test": unlabelled("test")}
         assert source.note == "; its validation images left out"

@@ -43,7 +43,7 @@ BAD = {
     "mixed sizes": (folder_of_mixed_sizes, {}, "differ in size .* 16x16 .* 24x24 .*--image-size"),
     "oblong": (folder_of_oblongs, {}, "20x16 px, not square; give --image-size"),
     "tiny": (lambda root: class_folders(root, {"a": 5, "b": 5}, size=4), {}, "4x4 px; 8 px is the least"),
-    "all broken": (folder_of_broken_images, {}, "none of the training images"),
+    "all broken": (folder_of_broken_images, {}, "none of the images"),
     "image size": (lambda root: class_folders(root, {"a": 5, "b": 5}), {"image_size": 4}, "4 px is too small"),
     "no limit": (lambda root: class_folders(root, {"a": 5, "b": 5}), {"limit": 0}, "limit of 0"),
     "limit": (lambda root: class_folders(root, {"a": 5, "b": 5, "c": 5}), {"limit": 2}, "2 images .* 3 classes"),
