@@ -13,6 +13,7 @@ from algorithms.evaluation.criteria import criteria
 from algorithms.evaluation.features import encode, evenly, raw_features
 from algorithms.evaluation.metrics import FEATURE_STD, KNN_20, KNN_200, PURITY_20
 from algorithms.evaluation.neighbours import neighbours
+from algorithms.images.augmentation import Augmentation
 from algorithms.images.store import ImageStore
 
 Judge = Callable[[nn.Module], dict[str, float]]
@@ -115,13 +116,15 @@ class LeaveOneOut:
     the one that asks are the bank. So no image has a vote on itself; a copy of it, which is another image, has one.
 
     `labels` int64 [N] of all images, -1 for those without one, which neither ask nor vote. `queries` int64 [Q] are
-    the places among the labelled images of those that ask.
+    the places among the labelled images of those that ask. `augmentation` makes the views by which the criteria without
+    labels judge, the same for all trainings; None is SimCLR's.
     """
 
     images: ImageStore
     labels: Tensor
     classes: int
     queries: Tensor
+    augmentation: Augmentation | None = None
 
     @cached_property
     def encoded(self) -> Tensor:
@@ -152,7 +155,8 @@ class LeaveOneOut:
             zeros = dict.fromkeys((metric.name for metric in (KNN_200, KNN_20, FEATURE_STD)), 0.0)
             return zeros | judged(zeros, len(labels))
         rows, seen = F.normalize(features, dim=1), evenly(len(features), SEEN, features.device)
-        found = {FEATURE_STD.name: _spread(rows)} | criteria(encoder, self.images, features[seen], self.encoded[seen])
+        told = criteria(encoder, self.images, features[seen], self.encoded[seen], self.augmentation)
+        found = {FEATURE_STD.name: _spread(rows)} | told
         if len(labels):
             bank, truth = rows[: len(labels)], labels[self.queries]
             of_200, of_20 = knn_predict(bank[self.queries], bank, labels, self.classes, PROTOCOLS, own=self.queries)

@@ -1,1 +1,1 @@
-"""Images and their views: `store`, `view`, `geometry`, `colour`, `augment`."""
+"""Images and their views: `store`, `view`, `geometry`, `colour`, `augment`; shared settings of them: `augmentation`."""
