@@ -46,6 +46,11 @@ KINDS = {
     "troubled": TROUBLED,
     "two recipes": TWO,
     "two recipes, troubled": TROUBLED | TWO,
+    "a preset": {"augment": True, "trials": 30},
+    "a preset, none finished": {"augment": True, "finished": False},
+    "a preset, one trial": {"augment": True, "methods": ("byol",), "seeds": 1, "trials": 1, "baselines": False},
+    "a preset, troubled": TROUBLED | TWO | {"augment": True},
+    "a preset, all methods": {"augment": True, "methods": ORDER, "trials": 6},
 }
 
 
