@@ -31,7 +31,7 @@ class Value(NamedTuple):
     name: str
     trials: pd.DataFrame
     worth: Estimate | None
-    """None of no trial."""
+    """None of no trial, and of all."""
 
 
 class Setting(NamedTuple):
@@ -54,10 +54,11 @@ def section(page: Page) -> Markup | None:
     shared = {name: each[name] for each in entries.values() for name in SETTINGS if name in each}
     centred = _centred(methods, presets[0])
     searched = [name for name in SETTINGS if name in centred and shared[name].keys() & {"low", "choices"}]
+    most = 110 * float(centred.figure.abs().max()) or 1.0 if len(centred) else 1.0
     settings = []
     for place, name in enumerate(searched):
         values = _values(shared[name], getattr(OFF, name), centred.dropna(subset=[name]), name)
-        settings.append(Setting(name.replace("_", " "), values, _chart(page, place, name, values)))
+        settings.append(Setting(name.replace("_", " "), values, _chart(page, place, name, values, most)))
     heads, lines = _against_the_papers(methods, [name for name in SETTINGS if name in shared], presets[0])
     return page.render(
         "augmentation.html",
@@ -86,7 +87,8 @@ def _centred(methods: Sequence[Tried], preset: str) -> pd.DataFrame:
 
 
 def _values(entry: Mapping[str, Any], off: Any, trials: pd.DataFrame, name: str) -> list[Value]:
-    """Off first, then the other choices as they rise, or the parts of a range."""
+    """Off first, then the other choices as they rise, or the parts of a range. What all trials have was beside nothing
+    else, and has no worth."""
     if "choices" in entry:
         some = [(value_text(choice), trials[name] == choice) for choice in sorted(entry["choices"]) if choice != off]
     else:
@@ -97,15 +99,15 @@ def _values(entry: Mapping[str, Any], off: Any, trials: pd.DataFrame, name: str)
             (f"{value_text(float(low))} to {value_text(float(high))}", on & (part == number))
             for number, (low, high) in enumerate(pairwise(ends))
         ]
-    return [_value(label, trials[rows]) for label, rows in [("off", trials[name] == off), *some]]
+    values = []
+    for label, rows in [("off", trials[name] == off), *some]:
+        worth = Estimate(dict(enumerate(trials.figure[rows]))) if rows.any() and not rows.all() else None
+        values.append(Value(label, trials[rows], worth))
+    return values
 
 
-def _value(name: str, trials: pd.DataFrame) -> Value:
-    return Value(name, trials, Estimate(dict(enumerate(trials.figure))) if len(trials) else None)
-
-
-def _chart(page: Page, place: int, name: str, values: Sequence[Value]) -> Chart:
-    """The trials of each value by method, and their means with intervals."""
+def _chart(page: Page, place: int, name: str, values: Sequence[Value], most: float) -> Chart:
+    """The trials of each value by method, and their means with intervals, as far as `most` points from the mean."""
     methods = [row.method for row in page.methods]
     traces: list[Any] = []
     for at, value in enumerate(values):
@@ -153,7 +155,7 @@ def _chart(page: Page, place: int, name: str, values: Sequence[Value]) -> Chart:
             "tickangle": 0,
             "showgrid": False,
         },
-        yaxis={"nticks": 5},
+        yaxis={"nticks": 5, "range": [-most, most]},
     )
 
 
@@ -190,4 +192,4 @@ def _against_the_papers(
 
 
 def _differs(entry: Mapping[str, Any]) -> bool:
-    return bool(entry.get("published", entry["default"]) != entry["default"])
+    return bool(entry.get("published", entry.get("default")) != entry.get("default"))

@@ -3,6 +3,7 @@
 import json
 import re
 
+import pandas as pd
 import pytest
 
 from bench.report import report, results
@@ -65,6 +66,17 @@ def test_every_trial_counts_in_one_value_and_off_stands_apart(name):
     assert not any((value.trials[name] == off).any() for value in values[1:])
     for value in values:
         assert value.worth.mean == pytest.approx(value.trials.figure.mean())
+
+
+def test_what_all_trials_have_is_beside_nothing_else_and_is_given_no_worth():
+    trials = pd.DataFrame({"method": "byol", "figure": [-0.1, 0.1], "jitter_strength": 0.5})
+    values = augmentation._values(synthetic_run.PRESET["jitter_strength"], 0.0, trials, "jitter_strength")
+    assert [(value.name, len(value.trials), value.worth) for value in values] == [
+        ("off", 0, None),
+        ("0.25", 0, None),
+        ("0.5", 2, None),
+        ("1", 0, None),
+    ]
 
 
 def test_what_helps_and_what_hurts_is_told_as_it_is():
