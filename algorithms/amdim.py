@@ -9,7 +9,7 @@ from algorithms.encoders.encoder import Encoder
 from algorithms.encoders.patches import PatchTrunk, Residual, patch_block
 from algorithms.method import Method, Setting
 from algorithms.parts.precision import full_precision
-from algorithms.parts.views import infomax_view
+from algorithms.parts.views import infomax_view, is_shifted
 
 
 class AMDIMEncoder(Encoder):
@@ -94,6 +94,10 @@ class AMDIM(Method):
         small = encoder in ("resnet8", "regnet_y_tiny")
         sizes = {"width": 64, "features": 128, "depth": 1} if small else {"width": 512, "features": 1024, "depth": 3}
         return AMDIMEncoder(image_size, channels, **sizes)
+
+    @classmethod
+    def unaffected_by(cls, image_size: int) -> frozenset[str]:
+        return frozenset({"least_crop"} if is_shifted(image_size) else ())
 
     def maps(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features to compare: [B, D], [B, D, 25], [B, D, 49]."""

@@ -1,10 +1,13 @@
 """What a method must be compared with: no encoder, an untrained one, and one trained with labels."""
 
+from dataclasses import replace
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.encoders import EncoderFactory
 from algorithms.encoders.encoder import Encoder, as_encoder
+from algorithms.images.augmentation import Augmentation
 from algorithms.method import Method, Setting
 from algorithms.parts.views import colour_view
 
@@ -33,6 +36,11 @@ class Supervised(Method):
         self.register_buffer("labels", setting.labels, persistent=False)
         self.classifier = nn.Linear(encoder.width, int(setting.labels.max()) + 1)
         self.views = (colour_view(setting, scale=(0.5, 1.0), jitter=(0.0,) * 4, grayscale=0.0, blur=0.0),)
+
+    def take(self, augmentation: Augmentation) -> None:
+        """Only whether images are mirrored: a mirrored letter is another one or none, and a ceiling that has learnt
+        from such would be too low. All else stays, so that the ceiling is the same whatever methods search."""
+        self.views = tuple(replace(view, flip=augmentation.horizontal_flip_probability) for view in self.views)
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         # Images without a label (-1) are passed over; where labels are few, a step may have no others.

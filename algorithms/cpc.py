@@ -14,7 +14,7 @@ from algorithms.encoders.patches import PatchTrunk, patch_block
 from algorithms.method import Method, Setting
 from algorithms.parts.heads import narrowed
 from algorithms.parts.precision import full_precision
-from algorithms.parts.views import infomax_view
+from algorithms.parts.views import infomax_view, is_shifted
 
 
 class CPCEncoder(Encoder):
@@ -101,6 +101,11 @@ class CPC(Method):
         # Of the six rows of patches, the last is five below the first.
         rows = min(hyperparameters["prediction_rows"], 5)
         return narrowed(hyperparameters, width, "target_width") | {"prediction_rows": rows}
+
+    @classmethod
+    def unaffected_by(cls, image_size: int) -> frozenset[str]:
+        # There is no second view, which would be solarised.
+        return frozenset({"solarize_probability", *(("least_crop",) if is_shifted(image_size) else ())})
 
     @classmethod
     def build_encoder(cls, encoder: str | EncoderFactory, image_size: int, channels: int = 3) -> CPCEncoder:

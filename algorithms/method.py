@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from algorithms.encoders import EncoderFactory, build_encoder
 from algorithms.encoders.encoder import Encoder
+from algorithms.images.augmentation import Augmentation
 from algorithms.images.statistics import IMAGENET, Statistics
 from algorithms.images.view import View
 
@@ -52,7 +53,7 @@ class Method(nn.Module):
     views: tuple[View, ...]
     """The augmented views that `loss` receives, in this order."""
     shared_flip = False
-    """Whether all views of an image share one horizontal flip (AMDIM)."""
+    """Whether all views of an image share one flip and one turn (AMDIM)."""
     constant_learning_rate: tuple[str, ...] = ()
     """Attributes (modules) whose learning rate warms up but never decays (SimSiam's predictor)."""
 
@@ -72,6 +73,15 @@ class Method(nn.Module):
         has `width` features and `batch_size` of `images` are in a step. What does not fit (the width of a head, the
         length of a queue) is cut here and nowhere else. More images change nothing in values that are effective."""
         return hyperparameters
+
+    @classmethod
+    def unaffected_by(cls, image_size: int) -> frozenset[str]:
+        """The settings of `Augmentation` that change none of the method's views of images of this size."""
+        return frozenset()
+
+    def take(self, augmentation: Augmentation) -> None:
+        """Have views by these settings in place of the paper's own."""
+        self.views = tuple(augmentation.view(view, first=place == 0) for place, view in enumerate(self.views))
 
     def scalar(self, name: str, value: float) -> None:
         """Keep a number as a buffer [] of float32."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from algorithms.encoders.encoder import Encoder, whole_patches
 from algorithms.images.augment import recoloured
+from algorithms.images.augmentation import Augmentation
 from algorithms.images.statistics import Normaliser
 from algorithms.images.view import View
 from algorithms.method import Batches, Method, Setting
@@ -107,6 +108,12 @@ class PIRL(Method):
     def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         negatives = min(hyperparameters["negatives"], images)
         return narrowed(hyperparameters, width, "projector_width") | {"negatives": negatives}
+
+    def take(self, augmentation: Augmentation) -> None:
+        """The board's crop stays the paper's. Its patches are flipped, turned and coloured each by itself, as ever, and
+        count as the second view."""
+        self.views = (augmentation.view(self.views[0], first=True), self.views[1])
+        self.patch_view = augmentation.view(self.patch_view, first=False)
 
     def before_epoch(self, epoch: int, batches: Batches) -> None:
         """Fill the bank with the first embeddings: from random directions a short training would learn little but to

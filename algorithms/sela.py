@@ -59,6 +59,11 @@ class SeLa(Method):
         self.register_buffer("labels", torch.stack([balanced[torch.randperm(len(balanced))] for _ in range(heads)]))
         self.views = (View(setting.image_size, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.4), jitter_probability=1.0),)
 
+    @classmethod
+    def unaffected_by(cls, image_size: int) -> frozenset[str]:
+        # There is no second view, which would be solarised.
+        return frozenset({"solarize_probability"})
+
     def before_epoch(self, epoch: int, batches: Batches) -> None:
         heads = [h for h in range(self.heads) if due(epoch, self.setting.epochs, h, self.heads, self.relabelings)]
         if heads:

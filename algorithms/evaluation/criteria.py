@@ -19,6 +19,7 @@ from algorithms.evaluation.metrics import (
     RANKME,
 )
 from algorithms.images.augment import augment
+from algorithms.images.augmentation import Augmentation
 from algorithms.images.store import ImageStore
 from algorithms.images.view import View
 from algorithms.parts import precision
@@ -147,11 +148,14 @@ def instance_rank(views: Tensor, own: Tensor, bank: Tensor) -> float:
 
 
 @torch.no_grad()
-def view_features(encoder: nn.Module, images: ImageStore, places: Tensor) -> Tensor:
+def view_features(
+    encoder: nn.Module, images: ImageStore, places: Tensor, augmentation: Augmentation | None = None
+) -> Tensor:
     """Features [n, q, D] of `VIEWS` random views of each of the images at `places` [n], the same views at each call:
-    SimCLR's crops, flips and colours, whatever the method trains with."""
+    SimCLR's crops, flips and colours, or those of an `augmentation`, whatever the method trains with."""
     device = images.device
     view = View(images.image_size, jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2)
+    view = view if augmentation is None else augmentation.view(view, first=True)
     bfloat16 = precision.computes_bfloat16(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), evaluating(encoder):
         torch.manual_seed(0)
@@ -161,14 +165,21 @@ def view_features(encoder: nn.Module, images: ImageStore, places: Tensor) -> Ten
     return torch.stack(found, 1)
 
 
-def criteria(encoder: nn.Module, images: ImageStore, features: Tensor, index: Tensor | None = None) -> dict[str, float]:
+def criteria(
+    encoder: nn.Module,
+    images: ImageStore,
+    features: Tensor,
+    index: Tensor | None = None,
+    augmentation: Augmentation | None = None,
+) -> dict[str, float]:
     """All criteria of an encoder by the names of `algorithms.evaluation.metrics`, of training images and their features
-    [N, D], not normalised: all `images`, or those at `index` [N]. Criteria that are not finite are left out."""
+    [N, D], not normalised: all `images`, or those at `index` [N]. Criteria that are not finite are left out.
+    `augmentation` makes the views that some look at (`view_features`)."""
     if not torch.isfinite(features).all():
         return {}
     count, device = len(features), features.device
     some, seen = features[evenly(count, LEARNT, device)], evenly(count, SAMPLES, device)
-    views = view_features(encoder, images, seen if index is None else index[seen])
+    views = view_features(encoder, images, seen if index is None else index[seen], augmentation)
     found = {
         RANKME.name: rankme(features),
         ALPHA_REQ.name: alpha_req(features),

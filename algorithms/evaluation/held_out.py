@@ -11,14 +11,16 @@ from algorithms.evaluation.criteria import criteria
 from algorithms.evaluation.features import evenly, raw_features
 from algorithms.evaluation.knn import FEW, SEEN, spread
 from algorithms.evaluation.metrics import FEATURE_STD, INSTANCE_ACCURACY
+from algorithms.images.augmentation import Augmentation
 from algorithms.images.store import ImageStore
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The criteria without labels, of at most `SEEN` of the images."""
+    """The criteria without labels, of at most `SEEN` of the images. `augmentation` as of `LeaveOneOut`."""
 
     images: ImageStore
+    augmentation: Augmentation | None = None
 
     @cached_property
     def encoded(self) -> Tensor:
@@ -42,4 +44,4 @@ class HeldOut:
         if not torch.isfinite(features).all():
             return nothing | {FEATURE_STD.name: 0.0}
         told = {} if len(features) < FEW else {FEATURE_STD.name: spread(F.normalize(features, dim=1))}
-        return nothing | told | criteria(encoder, self.images, features, self.encoded)
+        return nothing | told | criteria(encoder, self.images, features, self.encoded, self.augmentation)

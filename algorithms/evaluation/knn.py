@@ -13,6 +13,7 @@ from algorithms.evaluation.criteria import criteria
 from algorithms.evaluation.features import encode, evenly, raw_features
 from algorithms.evaluation.metrics import FEATURE_STD, KNN_20, KNN_200, PURITY_20
 from algorithms.evaluation.neighbours import neighbours
+from algorithms.images.augmentation import Augmentation
 from algorithms.images.store import ImageStore
 
 Judge = Callable[[nn.Module], dict[str, float]]
@@ -120,6 +121,8 @@ class LeaveOneOut:
     `labels` int64 [N] of all images, -1 for those without one, which neither ask nor vote. `queries` int64 [Q] are
     the places among the labelled images of those that ask. Where there are `groups` int64 [N] of all images, no image
     has a vote on another one of its group, which may be nearly the same: a frame of one video by its neighbour.
+    `augmentation` makes the views by which the criteria without labels judge, the same for all trainings; None is
+    SimCLR's.
     """
 
     images: ImageStore
@@ -127,6 +130,7 @@ class LeaveOneOut:
     classes: int
     queries: Tensor
     groups: Tensor | None = None
+    augmentation: Augmentation | None = None
 
     @cached_property
     def encoded(self) -> Tensor:
@@ -158,7 +162,8 @@ class LeaveOneOut:
             zeros = dict.fromkeys((metric.name for metric in nothing), 0.0)
             return zeros | judged(zeros, len(labels))
         rows, seen = F.normalize(features, dim=1), evenly(len(features), SEEN, features.device)
-        found = {FEATURE_STD.name: spread(rows)} | criteria(encoder, self.images, features[seen], self.encoded[seen])
+        told = criteria(encoder, self.images, features[seen], self.encoded[seen], self.augmentation)
+        found = {FEATURE_STD.name: spread(rows)} | told
         if len(labels):
             bank, truth = rows[: len(labels)], labels[self.queries]
             groups = None if self.groups is None else self.groups[self.encoded][: len(labels)]

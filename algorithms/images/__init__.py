@@ -1,1 +1,2 @@
-"""Images and their views: `store`, `statistics`, `view`, `geometry`, `colour`, `augment`."""
+"""Images and their views: `store`, `statistics`, `view`, `geometry`, `colour`, `augment`; what all methods share of them:
+`augmentation`."""

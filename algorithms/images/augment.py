@@ -1,6 +1,6 @@
 """Random views of a batch of images, made where the images are, with torchvision's operations and laws.
 
-Every view of every image gets its own random crop, flip, colour jitter (in its own random order), grayscale,
+Every view of every image gets its own random crop, flip, turn, colour jitter (in its own random order), grayscale,
 blur and solarization. `draw` chooses all of that; `render` makes the views that it describes and is deterministic.
 
 All views are made by one program of static shapes without host synchronisation, so that it compiles to one graph and
@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from algorithms.images.colour import coloured, normalise, over_pixels
-from algorithms.images.geometry import resampled
+from algorithms.images.colour import coloured, normalise
+from algorithms.images.geometry import posed, resampled
 from algorithms.images.statistics import Normaliser
-from algorithms.images.view import Choice, View, draw
+from algorithms.images.view import Choice, View, draw, draw_pose
 
 
 def unaugmented(packed: Tensor, normaliser: Normaliser, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -35,15 +35,15 @@ def augment(
     """Random views of images uint8 [B, H, C, W] (`store.pack`).
 
     Returns one tensor [B, C, size, size] for each of `views`, normalised, channels-last. `shared_flip` flips
-    all views of an image or none, with the first view's probability (AMDIM). Randomness comes from the
-    device's default generator.
+    all views of an image or none, and turns them alike, with the first view's probabilities (AMDIM). Randomness comes
+    from the device's default generator.
     """
     batch, side = packed.shape[:2]
-    flip = torch.rand(batch, device=packed.device) < views[0].flip if shared_flip else None
+    pose = draw_pose(views[:1], batch, packed.device) if shared_flip else None
     made: dict[int, Tensor] = {}
     for kind in dict.fromkeys((view.size, view.translate > 0) for view in views):  # one pass for views of one size
         places = [place for place, view in enumerate(views) if (view.size, view.translate > 0) == kind]
-        choice = draw([views[place] for place in places], batch, side, packed.device, flip)
+        choice = draw([views[place] for place in places], batch, side, packed.device, pose)
         size, translate = kind
         made.update(zip(places, render(packed, choice, size, normaliser, translate, dtype), strict=True))
     return [made[place] for place in range(len(views))]
@@ -57,7 +57,7 @@ def recoloured(images: Tensor, view: View, normaliser: Normaliser) -> Tensor:
     choice = draw([view], len(images), images.shape[-1], images.device)
     of_channels = zip(images.unbind(1), normaliser.mean, normaliser.std, strict=True)
     planes = [(plane * std).add_(mean) for plane, mean, std in of_channels]
-    planes = [torch.where(over_pixels(choice.flip), plane.flip(-1), plane) for plane in planes]
+    planes = posed(planes, choice.pose)
     return normalise([plane[:, None] for plane in coloured(planes, choice)], normaliser, images.dtype)[0]
 
 

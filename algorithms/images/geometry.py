@@ -1,28 +1,45 @@
 """Crop, resize, shift and flip as two interpolation matrices a view: they are two batched matrix products, and no pixel
-is looked up."""
+is looked up. Turns by a quarter are flips and rows that become columns."""
 
 import torch
 from torch import Tensor
 
-from algorithms.images.view import Choice
+from algorithms.images.view import Choice, Pose
 
 
 def resampled(images: Tensor, choice: Choice, size: int, translate: bool) -> list[Tensor]:
-    """Crop (or shift), resize and flip: uint8 [B, H, C, W] -> planes of all views of all images."""
+    """Crop (or shift), resize, flip and turn: uint8 [B, H, C, W] -> planes of all views of all images."""
     side = images.shape[1]
-    place = torch.arange(size, device=images.device, dtype=torch.float32).expand(len(choice.flip), size)
-    mirrored = torch.where(choice.flip[:, None], size - 1 - place, place)
+    pose = choice.pose
+    place = torch.arange(size, device=images.device, dtype=torch.float32).expand(len(pose.flip), size)
+    across = torch.where(pose.flip[:, None], size - 1 - place, place)
+    down = place if pose.vertical is None else torch.where(pose.vertical[:, None], size - 1 - place, place)
     if translate:
         if size != side:
             raise ValueError(f"translate keeps an image's size, which is {side}; the view's is {size}")
-        vertical, horizontal = _shift(place, choice.top, side), _shift(mirrored, choice.left, side)
+        vertical, horizontal = _shift(down, choice.top, side), _shift(across, choice.left, side)
     elif size >= side:
-        vertical = _enlarge(place, choice.top, choice.height, side)
-        horizontal = _enlarge(mirrored, choice.left, choice.width, side)
+        vertical = _enlarge(down, choice.top, choice.height, side)
+        horizontal = _enlarge(across, choice.left, choice.width, side)
     else:
-        vertical = _resize(place, choice.top, choice.height, side)
-        horizontal = _resize(mirrored, choice.left, choice.width, side)
-    return resample(images.to(torch.float32), vertical * (1 / 255), horizontal)
+        vertical = _resize(down, choice.top, choice.height, side)
+        horizontal = _resize(across, choice.left, choice.width, side)
+    return transposed(resample(images.to(torch.float32), vertical * (1 / 255), horizontal), pose)
+
+
+def posed(planes: list[Tensor], pose: Pose) -> list[Tensor]:
+    """Square planes [n, size, size] as they lie in `pose`, to the last bit."""
+    planes = [torch.where(pose.flip[:, None, None], plane.flip(-1), plane) for plane in planes]
+    if pose.vertical is not None:
+        planes = [torch.where(pose.vertical[:, None, None], plane.flip(-2), plane) for plane in planes]
+    return transposed(planes, pose)
+
+
+def transposed(planes: list[Tensor], pose: Pose) -> list[Tensor]:
+    """`posed`, of planes that are flipped already."""
+    if pose.transpose is None:
+        return planes
+    return [torch.where(pose.transpose[:, None, None], plane.mT, plane) for plane in planes]
 
 
 def resample(images: Tensor, vertical: Tensor, horizontal: Tensor) -> list[Tensor]:

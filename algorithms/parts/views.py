@@ -8,7 +8,8 @@ from algorithms.encoders import SMALL_IMAGE
 from algorithms.encoders.encoder import Encoder, whole_patches
 from algorithms.encoders.patches import trunk_side
 from algorithms.encoders.transformer import VisionTransformer
-from algorithms.images.view import View
+from algorithms.images.augmentation import distortion
+from algorithms.images.view import Amount, View
 from algorithms.method import Setting
 
 
@@ -17,12 +18,7 @@ def is_small(setting: Setting) -> bool:
     return setting.image_size <= SMALL_IMAGE
 
 
-def colour_distortion(strength: float) -> tuple[float, float, float, float]:
-    """SimCLR's jitter of brightness, contrast, saturation and hue (arXiv 2002.05709, appendix A)."""
-    return (0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
-
-
-def colour_view(setting: Setting, *, jitter: tuple[float, float, float, float], **changes: Any) -> View:
+def colour_view(setting: Setting, *, jitter: tuple[Amount, Amount, Amount, Amount], **changes: Any) -> View:
     """SimCLR's augmentation (appendix A) with a `jitter` of one's own: random resized crop, flip, jitter with
     probability 0.8, greyscale 0.2, and blur 0.5 where images are large (appendix B.9 leaves it out at 32 px).
     `changes` are fields of `View`."""
@@ -33,7 +29,7 @@ def colour_view(setting: Setting, *, jitter: tuple[float, float, float, float], 
 def simclr_views(setting: Setting) -> tuple[View, View]:
     """SimCLR's pair: colours distorted at strength 1 (google-research/simclr, run.py), on CIFAR-10 at 0.5 (its README;
     appendix B.9)."""
-    return (colour_view(setting, jitter=colour_distortion(0.5 if is_small(setting) else 1.0)),) * 2
+    return (colour_view(setting, jitter=distortion(0.5 if is_small(setting) else 1.0)),) * 2
 
 
 def moco_views(setting: Setting) -> tuple[View, View]:
@@ -79,7 +75,7 @@ def swav_views(setting: Setting, encoder: Encoder, local_crops: int) -> tuple[Vi
     twentieth of one shows nothing, and half the strength of colours (facebookresearch/swav, issue 23), with which the
     loss does not stay at log K."""
     small = is_small(setting)
-    view = colour_view(setting, jitter=colour_distortion(0.5 if small else 1.0))
+    view = colour_view(setting, jitter=distortion(0.5 if small else 1.0))
     return multi_crop(
         setting,
         encoder,
@@ -127,11 +123,16 @@ def multi_crop(
     return (*globals_, *(replace(view, size=side, scale=part) for view in local))
 
 
+def is_shifted(image_size: int) -> bool:
+    """Whether `infomax_view` is shifted, not cropped."""
+    return image_size <= 32
+
+
 def infomax_view(setting: Setting) -> View:
     """AMDIM's augmentation, and CPC's: flip, jitter (0.4, 0.4, 0.4, 0.2), greyscale 0.25, and up to 32 px a shift by an
     eighth and no crop. Above, a crop of at least 0.3 of the image, at the encoder's own side; hue 0.1 at 128 px."""
     size = setting.image_size
-    if size <= 32:
+    if is_shifted(size):
         return View(size, translate=size // 8, jitter=(0.4, 0.4, 0.4, 0.2), grayscale=0.25)
     side = trunk_side(size)
     jitter = (0.4, 0.4, 0.4, 0.1 if side == 128 else 0.2)

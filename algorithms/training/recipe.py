@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from algorithms.images.augmentation import SETTINGS, Augmentation
 from algorithms.method import Method
 from algorithms.training.optimizers import OPTIMIZERS, SCHEDULES
 
@@ -41,6 +42,9 @@ class Recipe:
 
 
 RECIPE = tuple(field.name for field in fields(Recipe))
+AUGMENTATION = ("augment", *SETTINGS)
+"""The hyper-parameters that say how views are made, where a search adds them: `augment` is "paper", or another word
+where the settings hold."""
 
 
 def _parameters(method: type[Method]) -> list[inspect.Parameter]:
@@ -60,13 +64,13 @@ def effective_hyperparameters(
 ) -> dict[str, Any]:
     """All hyper-parameters of a training of `method`, by name, as it takes place where those `given` are asked for,
     the encoder has `width` features and there are so many `images`: the batch is one of `batch_size_for`, and heads,
-    queues and the like fit (`Method.effective`).
+    queues and the like fit (`Method.effective`). Beside the paper's own views, no settings of augmentation are there.
 
     Given again, with as many images or more, they do not change. Raises ValueError for an unknown or missing
     hyper-parameter, and for fewer than two images, in all or in a batch.
     """
     required, known = hyperparameter_names(method)
-    if wrong := (required - set(given)) or (set(given) - known):
+    if wrong := (required - set(given)) or (set(given) - known - set(AUGMENTATION)):
         what = "lacks" if required - set(given) else "does not know"
         raise ValueError(f"{method.__name__} {what} {', '.join(sorted(wrong))}; it takes {', '.join(sorted(known))}.")
     if images < 2:
@@ -75,7 +79,9 @@ def effective_hyperparameters(
     if values["batch_size"] < 2:
         raise ValueError(f"A batch_size of {values['batch_size']} is too small; two images are the least.")
     values["batch_size"] = batch_size_for(images, values["batch_size"])
-    own = {name: value for name, value in values.items() if name not in RECIPE}
+    if Augmentation.of(given) is None:
+        values = {name: value for name, value in values.items() if name not in SETTINGS}
+    own = {name: value for name, value in values.items() if name not in (*RECIPE, *AUGMENTATION)}
     return values | method.effective(own, width=width, images=images, batch_size=values["batch_size"])
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from algorithms.encoders import EncoderFactory, encoder_name
 from algorithms.evaluation.knn import Judge
 from algorithms.images.augment import augment, unaugmented
+from algorithms.images.augmentation import Augmentation
 from algorithms.images.store import ImageStore, ResidentImages
 from algorithms.method import Method, Setting
 from algorithms.parts import precision
@@ -20,7 +21,7 @@ from algorithms.training.optimizers import (
     learning_rates,
     parameter_groups,
 )
-from algorithms.training.recipe import RECIPE, Recipe, differing, effective_hyperparameters
+from algorithms.training.recipe import AUGMENTATION, RECIPE, Recipe, differing, effective_hyperparameters
 from algorithms.training.report import EpochReport
 
 
@@ -37,12 +38,12 @@ class Trainer:
     depend on `seed` and the epoch alone.
 
     `images`: uint8 [N, C, S, S], which are put on the `device`, or an `ImageStore`, whose device is the training's.
-    `encoder`: a name, or a function that makes one's own for an image size. `hyperparameters`: those of `Recipe` and
-    of the method's constructor. `evaluation` judges the epochs in `evaluate_at` (default: the last). `labels` are for
-    the supervised ceiling alone. A head, a queue or a batch that is too large for the encoder or the data set is cut
-    (`effective_hyperparameters`): the trainer's `hyperparameters` are those in effect, and its `facts` name those of
-    them that differ from what was given. Raises ValueError for an unknown or missing hyper-parameter, and for fewer
-    than two images, in all or in a batch.
+    `encoder`: a name, or a function that makes one's own for an image size. `hyperparameters`: those of `Recipe` and of
+    the method's constructor; with `augment` other than "paper" those of `Augmentation` too. `evaluation` judges the
+    epochs in `evaluate_at` (default: the last). `labels` are for the supervised ceiling alone. A head, a queue or a
+    batch that is too large for the encoder or the data set is cut (`effective_hyperparameters`): the trainer's
+    `hyperparameters` are those in effect, and its `facts` name those of them that differ from what was given. Raises
+    ValueError for an unknown or missing hyper-parameter, and for fewer than two images, in all or in a batch.
     """
 
     def __init__(
@@ -78,11 +79,14 @@ class Trainer:
         self.hyperparameters = effective_hyperparameters(method, hyperparameters, width=network.width, images=count)
         """All that the training has, as they are in effect."""
         recipe = Recipe(**{name: value for name, value in self.hyperparameters.items() if name in RECIPE})
-        own = {name: value for name, value in self.hyperparameters.items() if name not in RECIPE}
+        own = {n: value for n, value in self.hyperparameters.items() if n not in (*RECIPE, *AUGMENTATION)}
         self.batch_size = recipe.batch_size
         self.steps = count // self.batch_size
         setting = Setting(count, size, self.batch_size, epochs, labels, self.images.statistics)
         self.method = method(setting, network, **own)
+        # Numbers cost nothing where they are off, tensors need no graph of their own.
+        if augmentation := Augmentation.of(self.hyperparameters, self.device if compiled else None):
+            self.method.take(augmentation)
         self.method.to(self.device).to(memory_format=torch.channels_last).train()
         constant = self.method.constant_learning_rate
         groups = parameter_groups(self.method, constant, decay_norms=recipe.decay_norms)

@@ -199,7 +199,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
     if isinstance(configuration, Configuration):
         checks.check_enough(dataset)
     size = dataset.train.size
-    spaces = brought.load_spaces(configuration.methods, size)
+    spaces = brought.load_spaces(configuration.methods, size, configuration.augment)
     methods = brought.doors_of(spaces, configuration.methods)
     run_dir = configuration.run_dir or (
         Path("reports") / f"{name_of(dataset.name)}-{name_of(encoder) if encoder_door else encoder}"
@@ -216,6 +216,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
         data=str(run_dir / "data" / dataset.fingerprint[:12]),
         batch_size=configuration.batch_size,
+        augment=configuration.augment,
         deterministic=configuration.deterministic,
         methods=methods,
         sources={name: doors.source(door) for name, door in methods.items()}

@@ -14,7 +14,7 @@ from algorithms.method import Method
 from bench import doors
 from bench.errors import UserError
 from bench.execution.settings import TrainingSettings
-from bench.search import space
+from bench.search import augmentation, space
 from bench.search.space import SearchSpace
 
 Encoder = str | EncoderFactory
@@ -35,13 +35,16 @@ def load_method(door: str) -> type[Method]:
     return found
 
 
-def load_spaces(names: Iterable[str], image_size: int) -> dict[str, SearchSpace]:
+def load_spaces(names: Iterable[str], image_size: int, augment: str | None = None) -> dict[str, SearchSpace]:
     """Method -> search space, in the order of `names`, of which some may be doors: the space of such a method stands
-    beside its file, as `mine.yaml` beside `mine.py`, and says what the method is called. Raises UserError."""
+    beside its file, as `mine.yaml` beside `mine.py`, and says what the method is called. With the preset `augment`, its
+    settings are searched too. Raises UserError."""
     spaces: dict[str, SearchSpace] = {}
+    classes: dict[str, type[Method]] = {}
     for asked in dict.fromkeys(names):
         if not doors.is_door(asked):
             spaces[asked] = space.load(asked, image_size)
+            classes[asked] = method_class(asked)
             continue
         own = load_method(asked)
         path = doors.file(asked).with_suffix(".yaml")
@@ -50,8 +53,10 @@ def load_spaces(names: Iterable[str], image_size: int) -> dict[str, SearchSpace]
             raise UserError(f"{path}: a method is called by small letters, digits and _, not {found.method!r}")
         if found.method in METHODS or found.method in BASELINES or found.method in spaces:
             raise UserError(f"{path}: there is a method {found.method!r} already; give yours another name")
-        spaces[found.method] = found
-    return spaces
+        spaces[found.method], classes[found.method] = found, own
+    if augment is None:
+        return spaces
+    return {name: augmentation.with_preset(each, augment, classes[name], image_size) for name, each in spaces.items()}
 
 
 def doors_of(spaces: Iterable[str], names: Iterable[str]) -> dict[str, str]:

@@ -28,6 +28,9 @@ class TrainingSettings:
     """Whether steps are compiled; None before that is decided."""
     batch_size: int | None = None
     """The most images in a step; None leaves each recipe its own."""
+    augment: str | None = None
+    """The preset of `bench.search.augmentation` whose settings are searched. By its defaults encoders are judged
+    without labels, and the supervised ceiling mirrors images or does not."""
     deterministic: bool = False
     encoder_door: str | None = field(default=None, metadata=HERE)
     """The door (`bench.doors`) of an encoder that a user brings."""

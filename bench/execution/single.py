@@ -12,7 +12,7 @@ import torch
 
 from algorithms.evaluation.metrics import FEATURE_STD, INSTANCE_ACCURACY, SELECTION
 from algorithms.training.process import keep_freed_memory
-from algorithms.training.recipe import hyperparameter_names
+from algorithms.training.recipe import AUGMENTATION, hyperparameter_names
 from algorithms.training.report import EpochReport
 from algorithms.training.trainer import Trainer
 from bench.errors import UserError
@@ -96,7 +96,7 @@ def _chosen(space: SearchSpace, settings: TrainingSettings, run_dir: Path, epoch
     winner = fold.trials.get(fold.winner(method) or "")
     hyperparameters = dict(winner.hyperparameters if winner else space.defaults)
     required, known = hyperparameter_names(brought.method(settings, method))
-    if other := sorted((required - hyperparameters.keys()) | (hyperparameters.keys() - known)):
+    if other := sorted((required - hyperparameters.keys()) | (hyperparameters.keys() - known - set(AUGMENTATION))):
         raise UserError(
             f"what won in {run_dir} is of a version in which {method} had other hyper-parameters ({', '.join(other)}); "
             "give another --run-dir to train it by its recipe"

@@ -10,9 +10,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from algorithms import method_class
 from algorithms.evaluation.features import BATCH, encode
 from algorithms.evaluation.held_out import HeldOut
 from algorithms.evaluation.knn import Evaluation, LeaveOneOut
+from algorithms.images.augmentation import Augmentation
 from algorithms.images.statistics import Statistics
 from algorithms.images.store import ImageStore, MappedImages, ResidentImages, pack
 from algorithms.training.process import keep_freed_memory
@@ -26,6 +28,7 @@ from bench.execution import brought
 from bench.execution.factory import Calibration
 from bench.execution.protocols import Judgement, wants_labels
 from bench.execution.settings import TrainingSettings
+from bench.search import augmentation
 from bench.search.job import CHOOSING, Job
 from bench.search.plan import WITH_LABELS
 from bench.search.space import load
@@ -69,25 +72,30 @@ def training_images(folder: str, device: str) -> tuple[ImageStore, Tensor]:
 
 
 @functools.lru_cache(maxsize=1)
-def leave_one_out(folder: str, device: str) -> LeaveOneOut:
-    """What judges by the training images alone."""
+def leave_one_out(folder: str, device: str, augment: str | None = None) -> LeaveOneOut:
+    """What judges by the training images alone; without labels by views as the preset `augment` makes them by default:
+    others might be told apart by what the images' kind does not have, such as letters by their mirrored ones."""
     images, labels = training_images(folder, device)
     found = labels[labels >= 0].cpu().numpy()
     queries = torch.from_numpy(stratified(found, min(QUERIES, len(found)), leave=0)).to(device)
     dataset = opened(folder)
     groups = None if dataset.train.groups is None else dataset.train.groups.to(device)
-    return LeaveOneOut(images, labels, len(dataset.classes), queries, groups)
+    return LeaveOneOut(images, labels, len(dataset.classes), queries, groups, _views(augment, images))
+
+
+def _views(augment: str | None, images: ImageStore) -> Augmentation | None:
+    return augmentation.defaults(augment, images.image_size) if augment else None
 
 
 @functools.lru_cache(maxsize=1)
-def on_test_images(folder: str, device: str) -> Evaluation | HeldOut:
+def on_test_images(folder: str, device: str, augment: str | None = None) -> Evaluation | HeldOut:
     """What judges on the test images that have labels, with the labelled training images as the bank; on all test
     images, without labels, where there are none of either."""
     images, labels = training_images(folder, device)
     dataset, labelled = opened(folder), labels >= 0
     test, asking = dataset.test, dataset.test.labels >= 0
     if not (bool(labelled.any()) and bool(asking.any())):
-        return HeldOut(store_of(test, dataset.statistics, device))
+        return HeldOut(store_of(test, dataset.statistics, device), _views(augment, images))
     test = test if bool(asking.all()) else test.taken(asking.nonzero()[:, 0])
     bank = images
     if not bool(labelled.all()):
@@ -96,7 +104,7 @@ def on_test_images(folder: str, device: str) -> Evaluation | HeldOut:
     return Evaluation(bank, labels[labelled], queries, test.labels.to(device), len(dataset.classes))
 
 
-def evaluation_of(job: Job, folder: str, device: str) -> LeaveOneOut | Evaluation | HeldOut:
+def evaluation_of(job: Job, settings: TrainingSettings) -> LeaveOneOut | Evaluation | HeldOut:
     """What judges the job: the training images where a run chooses by it, each by the others, else the test images.
 
     Raises ValueError for a training with labels by which a run is to choose: the others' labels are in its weights, so
@@ -104,10 +112,10 @@ def evaluation_of(job: Job, folder: str, device: str) -> LeaveOneOut | Evaluatio
     recipe, and is only ever met by test images.
     """
     if job.stage not in CHOOSING:
-        return on_test_images(folder, device)
+        return on_test_images(settings.data, settings.device, settings.augment)
     if job.method in WITH_LABELS:
         raise ValueError(f"'{job.method}' trains with labels, so a run cannot choose by its training images.")
-    return leave_one_out(folder, device)
+    return leave_one_out(settings.data, settings.device, settings.augment)
 
 
 def set_determinism(deterministic: bool) -> None:
@@ -137,14 +145,14 @@ class Training:
             torch.set_num_threads(1)
             keep_freed_memory()
         set_determinism(self.settings.deterministic)
-        leave_one_out(self.settings.data, self.settings.device)
+        leave_one_out(self.settings.data, self.settings.device, self.settings.augment)
 
     def effective(self, job: Job) -> dict[str, Any]:
         """The hyper-parameters with which the job is trained (`effective_hyperparameters`), the same at whatever
         stage: a winner is confirmed as it won. Raises UserError."""
         dataset = opened(self.settings.data)
         size = dataset.train.size
-        method, given = brought.method(self.settings, job.method), recipe(job, size)
+        method, given = brought.method(self.settings, job.method), recipe(job, size, self.settings.augment)
         if most := self.settings.batch_size:
             given = {**given, "batch_size": min(most, given.get("batch_size", Recipe.batch_size))}
         count = len(dataset.train.labels)
@@ -167,18 +175,19 @@ class Training:
             epochs=job.epochs,
             encoder=brought.encoder(settings),
             seed=job.seed,
-            evaluation=evaluation_of(job, settings.data, settings.device),
+            evaluation=evaluation_of(job, settings),
             evaluate_at=job.evaluate_at,
             labels=labels if job.method in WITH_LABELS else None,
             compiled=bool(settings.compile),
         )
-        asked = recipe(job, trainer.method.setting.image_size)
+        asked = recipe(job, trainer.method.setting.image_size, settings.augment)
         trainer.facts["hyperparameters"] = differing(asked, trainer.hyperparameters)
         return trainer
 
     def evaluate(self, job: Job, encoder: Mapping[str, Tensor]) -> Judgement:
         """The network is built as the training did, then has the weights of this state dict."""
-        trainer, evaluation = self.build(job), on_test_images(self.settings.data, self.settings.device)
+        settings = self.settings
+        trainer, evaluation = self.build(job), on_test_images(settings.data, settings.device, settings.augment)
         if isinstance(evaluation, HeldOut):
             raise UserError(wants_labels(job.protocol or ""))
         trainer.method.judged_encoder.load_state_dict(encoder)
@@ -213,7 +222,7 @@ class Training:
             seconds = once + (trainer.clock() - began) / steps * trainer.steps
         return Calibration(
             epoch=seconds,
-            evaluation=_seconds_of_an_evaluation(trainer, evaluation_of(job, self.settings.data, self.settings.device)),
+            evaluation=_seconds_of_an_evaluation(trainer, evaluation_of(job, self.settings)),
             memory=torch.cuda.max_memory_reserved() if on_gpu else 0,
             device_memory=torch.cuda.get_device_properties(trainer.device).total_memory if on_gpu else 0,
         )
@@ -233,6 +242,12 @@ def _seconds_of_an_evaluation(trainer: Trainer, evaluation: LeaveOneOut | Evalua
     return encoded * sum(evaluation.sizes) / len(part) + trainer.clock() - began
 
 
-def recipe(job: Job, image_size: int) -> Mapping[str, Any]:
-    """The hyper-parameters that are asked of the job; a baseline's are those of its search space."""
-    return job.hyperparameters or load(job.method, image_size).defaults
+def recipe(job: Job, image_size: int, augment: str | None = None) -> Mapping[str, Any]:
+    """The hyper-parameters that are asked of the job; a baseline's are those of its search space, with the preset
+    `augment` at its defaults where it has views."""
+    if job.hyperparameters:
+        return job.hyperparameters
+    own = load(job.method, image_size)
+    if augment and job.method in WITH_LABELS:
+        own = augmentation.with_preset(own, augment, method_class(job.method), image_size)
+    return own.defaults

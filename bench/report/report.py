@@ -18,20 +18,32 @@ from bench.report.page import Page
 from bench.report.results import Results
 from bench.report.rows import rows
 from bench.report.run import fact
-from bench.report.sections import accuracy, compute, failures, methods, protocol, ranking, results_table, timeline
+from bench.report.sections import (
+    accuracy,
+    augmentation,
+    compute,
+    failures,
+    methods,
+    protocol,
+    ranking,
+    results_table,
+    timeline,
+)
 from bench.report.text import capital, one_line
 
-SECTIONS: tuple[tuple[str, str, Callable[[Page], Markup]], ...] = (
+SECTIONS: tuple[tuple[str, str, Callable[[Page], Markup | None]], ...] = (
     ("Results", "results", results_table.section),
     ("Accuracy", "accuracy", accuracy.section),
     ("Compute", "compute", compute.section),
     ("Ranking by budget", "ranking", ranking.section),
+    ("Augmentation", "augmentation", augmentation.section),
     ("Method by method", "methods", methods.section),
     ("Timeline", "timeline", timeline.section),
     ("Failures", "failures", failures.section),
     ("How to read this", "protocol", protocol.section),
 )
-"""Title, name and maker of each, in the order of the page. Where labels are few or none, some are called otherwise."""
+"""Title, name and maker of each, in the order of the page; a maker gives None where the run has nothing of its kind.
+Where labels are few or none, some are called otherwise."""
 
 
 class Notice(NamedTuple):
@@ -64,7 +76,8 @@ def render(found: Results) -> str:
     page = Page(found, rows(found))
     told = {} if page.judged.ranks else {"accuracy": capital(page.judged.noun)}
     told |= {} if page.judged.ranks_searches else {"ranking": "Search by budget"}
-    sections = [{"title": told.get(name, title), "name": name, "body": make(page)} for title, name, make in SECTIONS]
+    made = [{"title": told.get(name, title), "name": name, "body": make(page)} for title, name, make in SECTIONS]
+    sections = [section for section in made if section["body"] is not None]
     dataset = next(iter(page.trials.dataset.dropna()), "no data yet")
     figures = json.dumps(page.figures, separators=(",", ":")).replace("<", "\\u003c")  # it would end the script early
     return page.render(

@@ -1,7 +1,7 @@
 """What to run next and whom to believe.
 
 The record         `events`, `trials`, `fold`, `ledger`
-What is asked      `budget`, `experiment`, `space`, `methods`
+What is asked      `budget`, `experiment`, `methods`; `space`, of `entries` and presets of `augmentation`
 The plan           `plan`, `planning`, `description`
 Choosing           `search`, which puts together `proposals`, `race`, `confirmations`, `evaluations`, `winners`,
                    `decisions`, `selection`

@@ -56,8 +56,11 @@ class Searchable(Protocol):
     def to_params(self, hyperparameters: dict[str, Any]) -> dict[str, Any]:
         """Hyper-parameters as Optuna holds them."""
 
+    def settled(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The same as Optuna holds it, what has no effect beside the rest at its default."""
+
     def from_params(self, params: dict[str, Any]) -> dict[str, Any]:
-        """All hyper-parameters from what Optuna holds."""
+        """All hyper-parameters from what Optuna holds, `settled`."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +165,8 @@ def check_identity(fold: Fold, experiment: Experiment, budget: Budget, run_dir: 
 
 
 def otherwise(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
-    """In which of its images, their size and its encoder a run with the settings `there` differs from one with those
-    `here`; None if in nothing."""
+    """In which of its images, their size, its encoder and its augmentation a run with the settings `there` differs from
+    one with those `here`; None if in nothing."""
     parts = []
     if there.get("dataset") != here.get("dataset"):
         parts.append(f"on {there.get('dataset')}")
@@ -173,6 +176,8 @@ def otherwise(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
         parts.append(f"at {there.get('image_size')} px")
     if there.get("encoder") != here.get("encoder"):
         parts.append(f"with {there.get('encoder')}")
+    if there.get("augment") != here.get("augment"):
+        parts.append(f"with --augment {there['augment']}" if there.get("augment") else "without --augment")
     return " ".join(parts) or None
 
 

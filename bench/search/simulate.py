@@ -63,6 +63,9 @@ class Space:
     def to_params(self, hyperparameters: dict[str, float]) -> dict[str, float]:
         return dict(hyperparameters)
 
+    def settled(self, params: dict[str, float]) -> dict[str, float]:
+        return params
+
     def from_params(self, params: dict[str, float]) -> dict[str, float]:
         return dict(params)
 

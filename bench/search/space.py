@@ -8,35 +8,23 @@ import dataclasses
 import difflib
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from algorithms import method_class
-from algorithms.encoders import SMALL_IMAGE
+from algorithms.images.augmentation import PAPER, SETTINGS
 from algorithms.method import Method
-from algorithms.training.recipe import hyperparameter_names
+from algorithms.training.recipe import AUGMENTATION, hyperparameter_names
 from bench.errors import UserError
+from bench.search.entries import check_entry, for_size, is_whole, read_yaml
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
-SCALES = ("linear", "log", "log1m")
-FORMS = (
-    {"default", "source"},
-    {"default", "source", "low", "high", "scale"},
-    {"default", "source", "choices"},
-)
-OPTIONAL = {"published", "small"}
 COMPLEMENT = "one_minus_"
 """A parameter on the scale log1m is searched as its distance from 1, under this prefix, on a log scale."""
-LARGEST = 1e12
-"""The most that a range may reach: far from where sums and rounding go wrong."""
-NARROWEST = 1e-6
-"""The least width of a range, as a part of its ends: far from how exactly logarithms are rounded."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +55,7 @@ class SearchSpace:
 
     def _values(self, key: str) -> dict[str, Any]:
         values = {name: entry.get(key, entry["default"]) for name, entry in self.entries.items()}
-        ranges = {name for name, entry in self.entries.items() if "scale" in entry and not _whole(entry)}
+        ranges = {name for name, entry in self.entries.items() if "scale" in entry and not is_whole(entry)}
         return {name: float(value) if name in ranges else value for name, value in values.items()}
 
     def proposes(self, hyperparameters: dict[str, Any]) -> bool:
@@ -114,7 +102,7 @@ class SearchSpace:
             elif entry["scale"] == "log1m":
                 found[COMPLEMENT + name] = FloatDistribution(1 - entry["high"], 1 - entry["low"], log=True)
             else:
-                kind = IntDistribution if _whole(entry) else FloatDistribution
+                kind = IntDistribution if is_whole(entry) else FloatDistribution
                 found[name] = kind(entry["low"], entry["high"], log=entry["scale"] == "log")
         return found
 
@@ -128,25 +116,28 @@ class SearchSpace:
                 found[key] = min(max(1 - found[key], distribution.low), distribution.high)
         return found
 
+    def settled(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The same as Optuna holds it, what has no effect at its default: beside the paper's own views, the settings of
+        a preset. So trainings that are the same are one point to a searcher, and are tried once."""
+        if params.get("augment") != PAPER:
+            return params
+        without = {key: value for key, value in self.to_params(self.defaults).items() if self._name(key) in SETTINGS}
+        return params | without
+
     def from_params(self, params: dict[str, Any]) -> dict[str, Any]:
-        """All hyper-parameters from what Optuna holds; the fixed ones at their defaults."""
+        """All hyper-parameters from what Optuna holds, `settled`; the fixed ones at their defaults."""
         found = self.defaults
-        for key, value in params.items():
+        for key, value in self.settled(params).items():
             name = self._name(key)
             entry = self.entries[name]
             found[name] = value if key == name else 1 - value
-            if "scale" in entry and not _whole(entry):  # rounding may leave the range
+            if "scale" in entry and not is_whole(entry):  # rounding may leave the range
                 found[name] = float(min(max(found[name], entry["low"]), entry["high"]))
         return found
 
     def _name(self, key: str) -> str:
         """The hyper-parameter that Optuna has under this name."""
         return key if key in self.entries else key.removeprefix(COMPLEMENT)
-
-
-def _whole(entry: dict[str, Any]) -> bool:
-    """Whether a range has whole numbers alone."""
-    return entry["scale"] != "log1m" and all(isinstance(entry[key], int) for key in ("default", "low", "high"))
 
 
 def load(method: str, image_size: int, folder: Path = FOLDER) -> SearchSpace:
@@ -165,16 +156,9 @@ def read(path: Path, of: type[Method], image_size: int) -> SearchSpace:
     `check_entry` refuses.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except FileNotFoundError:
         raise UserError(f"{path.stem} has no search space; it would stand in {path}.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8; save it in that encoding.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date that is none, or endless brackets
-        where = getattr(error, "problem_mark", None)
-        raise UserError(f"{path} is not YAML{f', line {where.line + 1}' if where else ''}.") from None
     if not isinstance(content, dict) or set(content) != {"method", "paper", "recipe", "hyperparameters"}:
         raise UserError(f"{path} must have exactly the keys method, paper, recipe and hyperparameters.")
     method = str(content["method"])
@@ -188,6 +172,8 @@ def read(path: Path, of: type[Method], image_size: int) -> SearchSpace:
     if not isinstance(entries, dict):
         raise UserError(f"{path}: hyperparameters must be a mapping from names to entries.")
     required, known = hyperparameter_names(of)
+    if reserved := sorted(known & set(AUGMENTATION)):
+        raise UserError(f"{path}: {method} calls a hyper-parameter {reserved[0]}, as --augment does; rename it.")
     for name in entries:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
@@ -196,69 +182,5 @@ def read(path: Path, of: type[Method], image_size: int) -> SearchSpace:
         check_entry(f"{path}: {name}", entries[name])
     if missing := required - set(entries):
         raise UserError(f"{path} lacks {', '.join(sorted(missing))}.")
-    size = "small" if image_size <= SMALL_IMAGE else "default"
-    entries = {
-        name: {key: entry[key] for key in entry if key != "small"} | {"default": entry.get(size, entry["default"])}
-        for name, entry in entries.items()
-    }
+    entries = for_size(entries, image_size)
     return SearchSpace(method, str(content["paper"]), recipe, entries)
-
-
-def check_entry(where: str, entry: object) -> None:
-    """Raises UserError unless `entry` has one of the three forms and Optuna takes what it says: a range that is not
-    empty, or choices that differ, and the defaults among them. A published value may lie outside."""
-    if not isinstance(entry, dict) or set(entry) - OPTIONAL not in FORMS:
-        raise UserError(
-            f"{where} must have default and source, and either nothing more, or low, high and scale, or choices; "
-            "beside them it may have published and small."
-        )
-    for key in ("default", *OPTIONAL.intersection(entry)):
-        if not _plain(value := entry[key]):
-            raise UserError(
-                f"{where}: {'the default' if key == 'default' else key} must be a text, a finite number, true, false "
-                f"or null, not {value!r}."
-            )
-    if "scale" in entry and type(entry.get("published", 0)) not in (int, float):
-        raise UserError(f"{where}: published must be a number, as the range is, not {entry['published']!r}.")
-    for default in (entry[key] for key in ("default", "small") if key in entry):
-        if "choices" in entry:
-            _check_choices(where, entry["choices"], default)
-        elif "scale" in entry:
-            _check_range(where, entry["low"], entry["high"], entry["scale"], default)
-
-
-def _plain(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, str | bool | int)
-
-
-def _check_choices(where: str, choices: object, default: object) -> None:
-    if not isinstance(choices, list) or not any(type(c) is type(default) and c == default for c in choices):
-        raise UserError(f"{where}: the choices must be a list that holds the default, {default!r}.")
-    for place, choice in enumerate(choices):
-        if not _plain(choice):
-            raise UserError(f"{where}: a choice must be a text, a finite number, true, false or null, not {choice!r}.")
-        if choice in choices[:place]:
-            same = choices[choices.index(choice)]
-            raise UserError(f"{where}: the choices {same!r} and {choice!r} are the same; leave one out.")
-
-
-def _check_range(where: str, low: Any, high: Any, scale: object, default: Any) -> None:
-    if scale not in SCALES:
-        raise UserError(f"{where}: there is no scale {scale!r}; there are {', '.join(SCALES)}.")
-    if not all(type(value) in (int, float) and abs(value) <= LARGEST for value in (low, high, default)):
-        raise UserError(
-            f"{where}: low, high and default must be numbers (write 1.0e-4, not 1e-4), {LARGEST:.0e} at the most."
-        )
-    if not low < high:
-        raise UserError(f"{where}: the range from {low} to {high} is empty; low must be below high.")
-    if not low <= default <= high:
-        raise UserError(f"{where}: the default {default} is outside the range from {low} to {high}.")
-    if (scale == "log" and low <= 0) or (scale == "log1m" and high >= 1):
-        bound = "above 0" if scale == "log" else "below 1"
-        raise UserError(f"{where}: on the scale {scale} the range must be {bound}.")
-    first, last = (1 - high, 1 - low) if scale == "log1m" else (low, high)
-    whole = _whole({"default": default, "low": low, "high": high, "scale": scale})
-    if not whole and last - first < NARROWEST * max(abs(first), abs(last)):
-        raise UserError(f"{where}: the range from {low} to {high} is too narrow to be searched; leave the entry fixed.")

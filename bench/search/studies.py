@@ -39,7 +39,8 @@ class Studies:
         """The parameters of a configuration that was not tried, which the study has then as a running trial: as the
         searcher proposes, asked with other seeds where it repeats itself; else the first that is left of finitely many.
         None where none is left, or the searcher insists."""
-        distributions, tried = self._plan.spaces[method].distributions(), self.tried[method]
+        space, tried = self._plan.spaces[method], self.tried[method]
+        distributions = space.distributions()
         size = _size(distributions.values())
         if len(tried) >= size:
             return None
@@ -48,17 +49,23 @@ class Studies:
             seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little") >> 1
             study = self.study(method)
             study.sampler = self.sampler(seed)
-            parameters = study.ask(distributions).params
-            if _key(parameters) not in tried:
+            asked = study.ask(distributions).params
+            parameters = space.settled(asked)
+            new = _key(parameters) not in tried
+            if not new or parameters != asked:  # the study has what is not trained: made anew, it has what is
+                del self._studies[method]
+            if new:
                 tried.add(_key(parameters))
                 return parameters
-            del self._studies[method]  # and with it what was asked for in vain
         if size == math.inf:
             return None
         grid = itertools.product(*(_values(distribution) or () for distribution in distributions.values()))
-        every = (dict(zip(distributions, values, strict=True)) for values in grid)
-        parameters = next(each for each in every if _key(each) not in tried)
-        self._add(self.study(method), method, parameters, self._plan.spaces[method].from_params(parameters))
+        every = (space.settled(dict(zip(distributions, values, strict=True))) for values in grid)
+        left = next((each for each in every if _key(each) not in tried), None)
+        if left is None:
+            return None
+        parameters = left
+        self._add(self.study(method), method, parameters, space.from_params(parameters))
         tried.add(_key(parameters))
         return parameters
 

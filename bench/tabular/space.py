@@ -62,6 +62,9 @@ class TableSpace:
     def to_params(self, hyperparameters: dict[str, Any]) -> dict[str, Any]:
         return self.real.to_params(hyperparameters)
 
+    def settled(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self.real.settled(params)
+
     def from_params(self, params: dict[str, Any]) -> dict[str, Any]:
         """The hyper-parameters of the nearest configuration; of equally near ones the first."""
         return self.configurations[self.nearest(params)]

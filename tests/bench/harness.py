@@ -55,6 +55,9 @@ class FaultySpace:
     def proposes(self, hyperparameters):
         return True
 
+    def settled(self, params):
+        return params
+
     def from_params(self, params):
         return {"quality": 0.6} | params | ({"fault": self.fault} if self.fault else {})
 

@@ -1,5 +1,6 @@
 """A made-up run for tests of results, table and report. Its numbers come from a formula, not from training."""
 
+import copy
 import json
 import math
 import random
@@ -36,9 +37,20 @@ def search_space(method: str) -> dict:
     return {"paper": PAPERS.get(method), "hash": f"{sum(map(ord, method)):08x}", "hyperparameters": entries}
 
 
-def space_of(method: str, published: Mapping, recipe: Mapping | None) -> dict:
+PRESET = {
+    "augment": {"default": "texture", "source": "made up", "choices": ["paper", "texture"]},
+    "least_crop": {"default": 0.4, "source": "made up", "low": 0.1, "high": 1.0, "scale": "linear"},
+    "jitter_strength": {"default": 0.25, "source": "made up", "choices": [0.0, 0.25, 0.5, 1.0]},
+    "jitter_colour": {"default": True, "source": "made up"},
+    "vertical_flip_probability": {"default": 0.5, "source": "made up", "choices": [0.0, 0.5]},
+}
+"""What a preset of augmentation adds to a search space."""
+
+
+def space_of(method: str, published: Mapping, recipe: Mapping | None, augment: bool = False) -> dict:
     """The search space as a run tells it whose published recipe has these other values."""
     space = search_space(method)
+    space["hyperparameters"] |= copy.deepcopy(PRESET) if augment else {}
     for name, value in published.items():
         space["hyperparameters"][name]["published"] = value
     return space | ({} if recipe is None else {"recipe": dict(recipe)})
@@ -77,6 +89,7 @@ def rows(
     published: Mapping[str, Mapping] = MappingProxyType({}),
     recipes: Mapping[str, Mapping] = MappingProxyType({}),
     labelled: int = 50_000,
+    augment: bool = False,
 ) -> tuple[list[dict], list[dict], dict]:
     """Trial rows, epoch rows and run facts: `trials` search trials and `seeds` confirming ones per method.
 
@@ -84,8 +97,11 @@ def rows(
     was given up. `fitted` gives a method's hyper-parameters that were trained with other values than asked for,
     `published` those of its published recipe that are not ours, `recipes` whose the published recipe is (`source` and
     `adapted`; without it the run is of an earlier version). `labelled` says how many training images have a label:
-    where none has, no test image has one, and there is no baseline with labels.
+    where none has, no test image has one, and there is no baseline with labels. `augment` is of a run with a preset:
+    vertical flips are worth two points, crops best as small as they may be, and strong jitter costs four points.
     """
+    if augment:
+        published = {method: {**published.get(method, {}), "augment": "paper"} for method in methods}
     chance = random.Random(0)
     free = [0.0] * slots  # when each slot is next free, in seconds after START
     trial_rows, epoch_rows = [], []
@@ -165,7 +181,8 @@ def rows(
         add(method, stage, seed, hyperparameters, quality, state, reached, stage)
 
     ceiling = {method: 0.80 + 0.03 * math.sin(place * 2.3) for place, method in enumerate(methods)}
-    defaults = {name: entry["default"] for name, entry in search_space("")["hyperparameters"].items()}
+    added = PRESET if augment else {}
+    defaults = {name: entry["default"] for name, entry in (search_space("")["hyperparameters"] | added).items()}
     winners = {}
     for number in range(trials):
         for method in methods:
@@ -177,8 +194,17 @@ def rows(
                 chosen["learning_rate"] = 0.005 * 100 ** chance.random()
                 chosen["weight_decay"] = 1e-6 * 1000 ** chance.random()
                 chosen["prototypes"] = chance.choice([128, 256, 512, 1024])
+            if recipe is None and augment and chance.random() < 0.8:
+                chosen["least_crop"] = chance.choice([1.0, 0.1 + 0.9 * chance.random()])
+                for name in ("jitter_strength", "vertical_flip_probability"):
+                    chosen[name] = chance.choice(PRESET[name]["choices"])
+            elif recipe is None and augment:
+                chosen["augment"] = "paper"
             miss = abs(math.log10(chosen["temperature"] / 0.2)) + abs(math.log10(chosen["learning_rate"] / 0.1))
             quality = ceiling[method] - 0.12 * miss
+            if chosen.get("augment") == "texture":
+                quality += 0.04 * chosen["vertical_flip_probability"] - 0.04 * chosen["jitter_strength"]
+                quality -= 0.02 * chosen["least_crop"]
             if all_failed or number < failing.get((method, "search"), 0) or chosen["learning_rate"] > 0.35:
                 state, reached = "failed", chance.randrange(0, 3)
             elif not finished:
@@ -226,7 +252,7 @@ def rows(
             "commit": "0123abc",
             "dataset_note": "made-up numbers",
             "images": {"train": 50000, "labelled": labelled, "test": 10000, "left_out": 0},
-            "search_spaces": {m: space_of(m, published.get(m, {}), recipes.get(m)) for m in methods},
+            "search_spaces": {m: space_of(m, published.get(m, {}), recipes.get(m), augment) for m in methods},
         },
         "winners": {m: winners[m][0]["uid"] if m in winners else None for m in methods} if finished else {},
         "given_up": given_up,

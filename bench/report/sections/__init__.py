@@ -1,2 +1,2 @@
 """The sections of the page: `results_table`, `accuracy`, `compute`, `ranking`, `methods` (its parts are in `method/`),
-`timeline`, `failures`, `protocol`."""
+`timeline`, `failures`, `protocol`; `augmentation`, of runs with a preset."""

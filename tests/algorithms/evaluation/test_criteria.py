@@ -1,6 +1,7 @@
 """The label-free criteria against slow transcriptions of their papers' formulas."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from algorithms.encoders import build_encoder
 from algorithms.evaluation import criteria
 from algorithms.evaluation.features import raw_features
 from algorithms.evaluation.metrics import CRITERIA, FEATURE_STD
+from algorithms.images.augmentation import OFF
 from algorithms.images.store import ResidentImages
 
 ROWS = {
@@ -221,3 +223,18 @@ def test_features_that_are_not_finite_have_no_figures():
     with torch.no_grad():
         next(encoder.parameters()).fill_(math.nan)
     assert judged(encoder, 30) == {}
+
+
+def test_the_views_that_criteria_look_at_are_those_of_an_augmentation_where_there_is_one():
+    """An encoder that tells how bright the left half is sees no difference between views that are never mirrored."""
+
+    class Left(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images[..., : images.shape[-1] // 2].mean((1, 2, 3))[:, None]
+
+    pixels = torch.randint(0, 256, (30, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    store, places = ResidentImages.of(pixels), torch.arange(30)
+    still = criteria.view_features(Left(), store, places, OFF)
+    assert (still - still[:, :1]).abs().max() == 0
+    mirrored = criteria.view_features(Left(), store, places, replace(OFF, horizontal_flip_probability=0.5))
+    assert (mirrored - mirrored[:, :1]).abs().max() > 0.1

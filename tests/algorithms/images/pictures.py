@@ -5,7 +5,7 @@ import torch
 from algorithms.images.augment import render
 from algorithms.images.statistics import IMAGENET
 from algorithms.images.store import pack
-from algorithms.images.view import Choice, Jitter
+from algorithms.images.view import Choice, Jitter, Pose
 
 NORMALISER = IMAGENET.on("cpu")
 
@@ -26,9 +26,10 @@ def choose(n: int, side: int, **changes) -> Choice:
     def column(value) -> torch.Tensor:
         return torch.tensor(value if isinstance(value, list) else [value] * n)
 
-    values = {"top": 0, "left": 0, "height": side, "width": side, "flip": False} | changes
+    values = {"top": 0, "left": 0, "height": side, "width": side} | changes
     jitter = Jitter(*map(column, values.pop("jitter"))) if "jitter" in values else None
-    return Choice(**{name: column(value) for name, value in values.items()}, jitter=jitter)
+    lies = {name: column(values.pop(name, False)) for name in Pose._fields}
+    return Choice(**{name: column(value) for name, value in values.items()}, pose=Pose(**lies), jitter=jitter)
 
 
 def jitter(brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0, order=0, on=True) -> dict:

@@ -69,12 +69,18 @@ def test_operations_happen_as_often_as_each_view_says():
         ("blur", "blur"),
         ("solarize", "solarize"),
     ):
-        column = choice.jitter.on if name == "jitter" else getattr(choice, name)
+        column = {"jitter": choice.jitter.on, "flip": choice.pose.flip}.get(name, getattr(choice, name, None))
         for rows, view in zip(column.view(MANY, 2).T, views, strict=True):
             p = getattr(view, setting)
             assert abs(rows.double().mean() - p) <= 3.3 * math.sqrt(p * (1 - p) / MANY), name
     assert ks_distance(choice.sigma[::2], torch.empty(MANY).uniform_(0.1 * 8 / 224, 2 * 8 / 224)) < KS_LIMIT
-    drawn = [choice.jitter.on[::2], choice.flip[::2], choice.grayscale[::2], choice.flip[1::2], choice.solarize[1::2]]
+    drawn = [
+        choice.jitter.on[::2],
+        choice.pose.flip[::2],
+        choice.grayscale[::2],
+        choice.pose.flip[1::2],
+        choice.solarize[1::2],
+    ]
     off_diagonal = torch.corrcoef(torch.stack(drawn).double()) - torch.eye(5)
     assert off_diagonal.abs().max() < 3.9 / math.sqrt(MANY)
 

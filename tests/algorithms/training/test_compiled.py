@@ -15,6 +15,7 @@ from torch._dynamo.utils import counters
 
 from algorithms import METHODS, method_class
 from algorithms.encoders import residual
+from algorithms.images.augmentation import SETTINGS
 from algorithms.training import compiled
 from algorithms.training.trainer import Trainer
 from bench.search.space import load
@@ -111,6 +112,27 @@ def test_compiled_steps_train_as_plain_ones_and_one_graph_serves_other_values_im
         train(other, 1)
         assert other.notice is None
     assert counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["byol", pytest.param("swav", marks=pytest.mark.nightly), "amdim", "pirl"])
+def test_one_graph_serves_all_settings_of_augmentation_off_included(name: str):
+    """A recompilation would be an error here."""
+    off = dict.fromkeys(SETTINGS, 0.0) | {"least_crop": 1.0, "jitter_colour": True}
+    on = dict.fromkeys(SETTINGS, 0.5) | {"jitter_colour": True}
+    for settings in (on, off, on | {"least_crop": 0.2, "jitter_strength": 1.0, "quarter_turn_probability": 0.0}):
+        made = trainer(name, True, augment="texture", **settings)
+        train(made, 2)
+        assert made.notice is None
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["byol", "pirl"])
+def test_a_compiled_step_augments_as_the_plain_one(name: str):
+    settings = dict.fromkeys(SETTINGS, 0.5) | {"jitter_colour": True, "augment": "texture"}
+    plain, graphed = (trainer(name, flag, **settings) for flag in (False, True))
+    torch.testing.assert_close(train(plain, 2), train(graphed, 2), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.nightly

@@ -1,5 +1,6 @@
 """The trainer, for every method: exact resume, determinism, what it refuses."""
 
+import copy
 import dataclasses
 import math
 
@@ -284,3 +285,33 @@ def test_a_batch_of_fewer_than_two_images_is_refused(size: int):
 def test_the_smallest_batches_train_to_a_finite_loss(name: str, batch_size: int, images: int):
     for report in trainer(name, images=images, epochs=2, hyperparameters={"batch_size": batch_size}):
         assert math.isfinite(report.loss)
+
+
+AUGMENTED = {
+    "augment": "texture",
+    "least_crop": 0.5,
+    "jitter_strength": 0.5,
+    "jitter_colour": False,
+    "vertical_flip_probability": 0.5,
+    "quarter_turn_probability": 1.0,
+}
+
+
+@pytest.mark.parametrize("name", ["simclr", "pirl"])
+def test_with_the_papers_own_views_a_training_is_the_same_to_the_last_bit_whatever_the_settings(name: str):
+    own, paper = (trainer(name, epochs=1, hyperparameters=h) for h in ({}, AUGMENTED | {"augment": "paper"}))
+    assert paper.hyperparameters == own.hyperparameters | {"augment": "paper"}
+    assert measured(next(iter(own))) == measured(next(iter(paper)))
+    assert_equal_states(own.state_dict(), paper.state_dict())
+    changed = trainer(name, epochs=1, hyperparameters=AUGMENTED)
+    assert next(iter(changed)).loss != paper.losses.mean().item()
+
+
+def test_resuming_an_augmented_training_gives_the_same_bits():
+    whole = trainer("byol", hyperparameters=AUGMENTED)
+    (first, *_), state = zip(*((report, copy.deepcopy(whole.state_dict())) for report in whole), strict=True)
+    assert first.epoch == 1
+    continued = trainer("byol", hyperparameters=AUGMENTED)
+    continued.load_state_dict(state[0])
+    assert [report.epoch for report in continued] == [2, 3]
+    assert_equal_states(whole.state_dict(), continued.state_dict())

@@ -91,6 +91,26 @@ def test_names_that_are_known_without_pytorch_are_those_that_there_are(tmp_path)
     known.check(tmp_path)
 
 
+def test_a_run_with_augmentations_is_another_one_and_the_refusal_names_them(begun, tmp_path):
+    benchmark.run(small(tmp_path / "own"))
+    with pytest.raises(UserError, match="holds a run with augment None, not texture; use --fresh"):
+        benchmark.run(small(tmp_path / "own", augment="texture"))
+    benchmark.run(small(tmp_path / "texture", augment="texture"))
+    benchmark.run(small(tmp_path / "texture", augment="texture"))
+    with pytest.raises(UserError, match="holds a run with augment texture, not text; use --fresh"):
+        benchmark.run(small(tmp_path / "texture", augment="text"))
+    settings = [plan.experiment.settings.identity() for plan in begun.plans]
+    assert settings[1] == settings[0] | {"augment": "texture"}
+    recipes = begun.plans[1].experiment.spaces["simclr"].recipes
+    assert [recipe["augment"] for recipe in recipes] == ["paper", "texture"]
+
+
+def test_nothing_is_learnt_from_a_run_without_the_augmentations_that_are_searched(begun, tmp_path):
+    benchmark.run(small(tmp_path / "own"))
+    with pytest.raises(UserError, match="leave it out of --learn-from"):
+        benchmark.run(small(tmp_path / "more", augment="texture", learn_from=(tmp_path / "own",)))
+
+
 def test_a_method_that_is_asked_for_twice_is_there_once(begun, tmp_path):
     benchmark.run(small(tmp_path, methods=("simclr", "byol", "simclr")))
     assert list(begun.plans[0].experiment.spaces) == ["simclr", "byol"]

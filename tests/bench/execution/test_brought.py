@@ -102,6 +102,21 @@ def test_a_method_is_called_as_its_search_space_says(own):
     assert brought.doors_of(spaces, ("simclr", "mine.py:MyMethod")) == {"mymethod": f"{own}/mine.py:MyMethod"}
 
 
+def test_with_a_preset_a_method_of_ones_own_searches_the_settings_that_ours_do(own):
+    names = ("simclr", "mine.py:MyMethod")
+    before, spaces = brought.load_spaces(names, 8), brought.load_spaces(names, 8, "text")
+    added = [spaces[name].entries.keys() - before[name].entries.keys() for name in spaces]
+    assert added[0] == added[1] >= {"augment", "least_crop", "jitter_strength"}
+    assert spaces["mymethod"].published["augment"] == "paper"
+
+
+def test_a_method_whose_hyperparameter_is_called_as_a_setting_of_augmentation_is_refused(own):
+    (own / "mine.py").write_text(OWN.replace("temperature", "least_crop"))
+    (own / "mine.yaml").write_text(SPACE.replace("temperature", "least_crop"))
+    with pytest.raises(UserError, match="mymethod calls a hyper-parameter least_crop, as --augment does; rename it"):
+        brought.load_spaces(["mine.py:MyMethod"], 8)
+
+
 @pytest.mark.parametrize(
     ("change", "door", "expected"),
     [

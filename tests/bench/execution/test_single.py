@@ -183,6 +183,19 @@ def test_a_winner_of_another_run_is_used_and_it_is_told_what_differs(data, tmp_p
     assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won
 
 
+def test_a_winner_is_trained_with_the_augmentation_with_which_it_won(data, tmp_path, capsys):
+    augmented = {"augment": "texture", "least_crop": 0.5, "quarter_turn_probability": 1.0}
+    won = searched(tmp_path, HERE | {"augment": "texture"}, FORMAT, augmented)
+    path = train(data, tmp_path, "simclr", epochs=1)
+    assert "note: the run there was with --augment texture\n" in capsys.readouterr().out
+    assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won
+    searched(tmp_path / "paper", HERE, FORMAT, augmented | {"augment": "paper"})
+    weights = [
+        torch.load(each, weights_only=True) for each in (path, train(data, tmp_path / "paper", "simclr", epochs=1))
+    ]
+    assert not all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 def test_another_seed_is_another_training(data, tmp_path):
     weights = [torch.load(train(data, tmp_path / str(seed), epochs=1, seed=seed), weights_only=True) for seed in (0, 7)]
     assert not all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

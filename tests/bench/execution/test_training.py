@@ -15,6 +15,7 @@ from algorithms import METHODS
 from algorithms.baselines import Pixels
 from algorithms.evaluation.knn import Evaluation, LeaveOneOut
 from algorithms.images.statistics import IMAGENET
+from algorithms.simclr import SimCLR
 from algorithms.swav import SwAV
 from algorithms.training.trainer import Trainer
 from bench.data import saved
@@ -24,6 +25,7 @@ from bench.execution import training
 from bench.execution.calibration import _distinct
 from bench.execution.settings import TrainingSettings
 from bench.execution.training import Training
+from bench.search import augmentation
 from bench.search.job import CHOOSING, Job
 from bench.search.space import load
 
@@ -306,3 +308,27 @@ def test_an_encoder_of_the_users_own_is_trained_and_a_door_that_leads_nowhere_is
     assert [*trainer][-1].metrics
     with pytest.raises(UserError, match=r"there is no encoder '.*:nothing'; give package.module:function"):
         behind("nothing").build(trial("search"))
+
+
+def test_without_labels_encoders_are_judged_by_the_presets_default_views_whatever_they_trained_with(settings):
+    text = dataclasses.replace(settings, augment="text")
+    for space in (load("simclr", 16), augmentation.with_preset(load("simclr", 16), "text", SimCLR, 16)):
+        for recipe in space.recipes:
+            judge = build(trial("search", hyperparameters=recipe), text).evaluation
+            assert judge.augmentation == augmentation.defaults("text", 16)
+            assert judge.augmentation.horizontal_flip_probability == 0
+    assert build(trial("search"), settings).evaluation.augmentation is None
+
+
+@pytest.mark.parametrize(("preset", "flip"), [(None, 0.5), ("texture", 0.5), ("text", 0.0)])
+def test_the_ceiling_mirrors_no_text_and_is_else_as_ever(settings, preset, flip):
+    ever = build(trial("baseline", "supervised"), settings)
+    made = build(trial("baseline", "supervised"), settings, augment=preset)
+    assert made.method.views == (dataclasses.replace(ever.method.views[0], flip=flip),)
+    assert made.facts["hyperparameters"] == ever.facts["hyperparameters"]
+
+
+@pytest.mark.parametrize("method", ["random", "pixels"])
+def test_a_baseline_that_trains_nothing_has_no_views_to_change(settings, method):
+    (report,) = build(trial("baseline", method), settings, augment="text")
+    assert report.metrics["knn_200"] > 0

@@ -52,6 +52,11 @@ KINDS = {
     "no labels, troubled": {"labelled": 0} | TROUBLED | TWO,
     "few labels": {"labelled": 50},
     "few labels, none finished": {"labelled": 50, "finished": False, "baselines": False},
+    "a preset": {"augment": True, "trials": 30},
+    "a preset, none finished": {"augment": True, "finished": False},
+    "a preset, one trial": {"augment": True, "methods": ("byol",), "seeds": 1, "trials": 1, "baselines": False},
+    "a preset, troubled": TROUBLED | TWO | {"augment": True},
+    "a preset, all methods": {"augment": True, "methods": ORDER, "trials": 6},
 }
 
 

@@ -178,7 +178,7 @@ class Choices:
     def to_params(self, hyperparameters):
         return dict(hyperparameters)
 
-    from_params = to_params
+    settled = from_params = to_params
 
 
 FINITE = {

@@ -12,8 +12,9 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from algorithms import BASELINES, METHODS, method_class
 from algorithms.training.recipe import hyperparameter_names
 from bench.errors import UserError
+from bench.search.entries import check_entry
 from bench.search.methods import check_methods
-from bench.search.space import SearchSpace, check_entry, load
+from bench.search.space import SearchSpace, load
 
 
 @pytest.mark.parametrize("name", [*METHODS, *BASELINES])
