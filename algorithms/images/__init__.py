@@ -1,2 +1,2 @@
-"""Images and their views: `store`, `statistics`, `view`, `geometry`, `colour`, `augment`; what all methods share of them:
-`augmentation`."""
+"""Images and their views: `store`, `statistics`, `view`, `geometry`, `colour`, `augment`; settings of views that all
+methods share: `augmentation`."""

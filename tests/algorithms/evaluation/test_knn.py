@@ -211,8 +211,8 @@ def test_no_image_has_a_vote_on_another_one_of_its_group(of: list[tuple[int, int
     right = {"knn_200": 0.0, "knn_20": 0.0}
     for place in labelled[queries].tolist():
         others = labelled[groups[labelled] != groups[place]]
-        bank = ResidentImages(judge.images.packed[others])
-        asks = ResidentImages(judge.images.packed[[place]])
+        bank = ResidentImages(judge.images.packed[others], IMAGENET)
+        asks = ResidentImages(judge.images.packed[[place]], IMAGENET)
         alone = Evaluation(bank, labels[others], asks, labels[[place]], judge.classes)(encoder)
         for name in right:
             right[name] += alone[name] / len(queries)

@@ -160,7 +160,7 @@ def test_patches_are_flipped_and_turned_each_by_itself():
     patch = torch.arange(16.0).view(1, 1, 4, 4).expand(400, 3, 4, 4) / 16
     view = View(4, scale=None, vertical_flip=0.5, quarter_turn=1.0, jitter_probability=0.0, grayscale=0.0)
     torch.manual_seed(0)
-    found = recoloured(patch, view)
+    found = recoloured(patch, view, NORMALISER)
     square = patch[0, 0].numpy()
     ways = [np.rot90(mirrored, turns) for mirrored, turns in product((square, square[:, ::-1]), range(4))]
     nearest = [min(range(8), key=lambda way: np.abs(ways[way] - each.numpy()).max()) for each in found[:, 0]]
@@ -190,9 +190,8 @@ def test_tensors_make_the_views_that_numbers_make(changed):
         augmentation = Augmentation.of(given | {"augment": "texture"}, device)
         assert isinstance(augmentation.least_crop, torch.Tensor) == (device is not None)
         torch.manual_seed(0)
-        found.append(
-            augment(pictures, [augmentation.view(view, first=not at) for at, view in enumerate(own)], NORMALISER)
-        )
+        views = [augmentation.view(view, first=not at) for at, view in enumerate(own)]
+        found.append(augment(pictures, views, NORMALISER))
     for numbers, tensors in zip(*found, strict=True):
         assert_same(tensors, numbers, 1e-4)
 

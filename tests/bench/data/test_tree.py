@@ -9,6 +9,7 @@ import pytest
 
 from bench.data import images, saved
 from bench.data.tree import Tree
+from tests.bench.data import truth
 from tests.bench.data.builders import class_folders, encoded, parquet, picture, remark, stored
 
 
@@ -93,13 +94,13 @@ def test_a_folder_that_cannot_be_read_is_told():
         (root / "c").chmod(0)
         if user == 0:
             os.seteuid(65534)  # to root nothing is closed
-        dataset = images.load(root)
+        source = truth.found(root)
     finally:
         os.seteuid(user)
         (root / "c").chmod(0o755)
         shutil.rmtree(root)
-    assert dataset.classes == ("a", "b")
-    assert remark(dataset, "cannot be read") == "the folder c cannot be read and is left out (Permission denied)"
+    assert source.classes == ("a", "b")
+    assert truth.remark(source, "cannot be read") == "the folder c cannot be read and is left out (Permission denied)"
 
 
 def test_names_that_are_not_utf8_become_valid_text(tmp_path):

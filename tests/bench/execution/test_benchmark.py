@@ -185,7 +185,7 @@ def test_the_images_are_written_once_into_the_runs_folder_and_before_the_calibra
     (tmp_path / "scratch").mkdir()
     asked = small(tmp_path / "run")
     assert benchmark.run(asked).status == 0
-    assert written == [1]
+    assert written == [2], "the images and what describes them"
     assert not list((tmp_path / "scratch").iterdir())
     data = list((tmp_path / "run" / "data").rglob("*"))
     with pytest.raises(UserError, match="too small"):

@@ -109,7 +109,7 @@ def test_images_without_a_label_are_trained_on_and_neither_ask_nor_vote(tmp_path
 def test_search_and_confirmation_train_on_the_same_images_which_are_a_part_of_the_saved_file_and_no_copy(settings):
     searched, raced, confirmed = (build(trial(stage), settings) for stage in ("search", "race", "confirm"))
     assert searched.images is raced.images is confirmed.images is confirmed.evaluation.bank
-    mapped = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if saved.SAVED in line]
+    mapped = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if saved.IMAGES in line]
     ranges = [[int(end, 16) for end in line[0].split("-")] for line in mapped]
     for tensor in (searched.images.packed, confirmed.evaluation.queries.packed):
         assert any(start <= tensor.data_ptr() < stop for start, stop in ranges)

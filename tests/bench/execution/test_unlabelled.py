@@ -13,6 +13,7 @@ from algorithms import BASELINES, METHODS
 from algorithms.evaluation.held_out import HeldOut
 from algorithms.evaluation.knn import Evaluation
 from algorithms.evaluation.metrics import CRITERIA
+from algorithms.images.statistics import IMAGENET
 from algorithms.images.store import pack
 from algorithms.training.report import EpochReport
 from bench.data import saved
@@ -58,7 +59,7 @@ def settings_of(folder: Path, train: list[int], test: list[int]) -> TrainingSett
         Split.of(random_images(len(labels), seed), torch.tensor(labels)) for seed, labels in enumerate((train, test))
     ]
     classes = ("a", "b") if max(train) >= 0 else ()
-    saved.save(Dataset("some", *splits, classes, "0" * 64, "", ()), folder)
+    saved.save(Dataset("some", *splits, classes, "0" * 64, IMAGENET, "", ()), folder)
     return TrainingSettings("some", "0" * 64, 16, encoder="resnet8", device="cpu", data=str(folder))
 
 
