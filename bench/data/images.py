@@ -36,40 +36,28 @@ def load(
     asked: Asked = AS_IT_IS,
     drop_duplicates: bool = False,
 ) -> Dataset:
-    """The data set with this name, at this path or behind this door, decoded into memory.
+    """The data set with this name, at this path or behind this door; images of a path are decoded into the data cache.
 
-    A name is one of `BY_NAME`, in whatever case: torchvision downloads it once into `named.cache_folder()` and
-    verifies it, or it is `shapes`, the embedded set. A path is a folder of Parquet files in the Hugging Face layout (or
-    one such file): an image column of struct<bytes, path>, a label column of integers or strings, `train`, `test` or
-    `validation` in the file names. Or it is a folder with a folder of images for each class, perhaps below `train` and
-    `test` (or `val`); a folder `unlabelled` beside them or beside `train` holds images without a label, and images
-    beside class folders have none. Fewer than two class folders are none, and then no image has a label (`folders`
-    says which folders are classes). Or it is a .zip or .tar of such a folder, a folder of them, or shards of
-    WebDataset, which are read as they are. The test images are `test`, else `validation`, else a fixed stratified 20 %
-    of the labelled images; a test or validation split without labels is left out where training has some. Grey images
-    get three equal channels, and what is transparent shows white.
+    A name is one of `BY_NAME`: torchvision downloads it once into `named.cache_folder()` and verifies it, or it is
+    `shapes`, the embedded set. At a path may be a folder of images (`bench.data.folders` says which folders are classes
+    and which are splits), an archive of one, WebDataset shards, or Parquet: images as structures of bytes and path, as
+    bytes, base64 or paths of local files, and a column of labels, or none. A door, `package.module:attribute` or
+    `path/to/file.py:attribute`, leads to a function without arguments (`bench.data.door`). `asked` is what the user says
+    of the files.
 
-    A door, `package.module:attribute` or `path/to/file.py:attribute`, leads to a function without arguments that
-    returns (training images, training labels, test images, test labels, class names): images as uint8 arrays or
-    tensors [N, 3, S, S], labels as integers [N], places in the class names, -1 for training images without a label.
-    The images are copied. The data set is called as its door without the folder (`doors.short`), and is told from
-    others by its fingerprint, as any data set is.
+    The test images are `test`, else `validation`, else a fixed stratified 20 % of the labelled images, or of all where
+    there are no labels, whole by groups; a test split without labels is left out where training has some. Labels of
+    fewer than two classes count as none. What is transparent shows white, images of more than 8 bits are shown by the
+    range of all. What was passed over and what gives reason to doubt a result is in `remarks`.
 
-    Labels of fewer than two classes count as none: `classes` is empty then, all labels are -1, and 20 % of all images
-    are held out, at most 10,000. With `asked.group` or `asked.group_by` no group stands in two splits that are made
-    here, and `Split.groups` says which images belong together. `drop_duplicates` leaves training images out that are
-    test images too, exactly or nearly, or another training image once more (`bench.data.duplicates`); else they are
-    told alone.
+    `image_size` resizes to that side in pixels, antialiased: by `fit` the central square (`crop`), all of an image on
+    black (`pad`) or stretched (`squash`). An image that cannot be read is left out, counted and named in `skipped` and
+    in a line on stderr; with `strict` it is an error. `limit` keeps a fixed stratified subset of that many training
+    images, and the same share of the test images. `drop_duplicates` leaves out training images that stand elsewhere.
 
-    What was passed over and what gives reason to doubt a result is in `remarks`.
-
-    `image_size` resizes: the central square, antialiased, to that side in pixels. An image that cannot be read is
-    left out, counted and named in `skipped` and in a line on stderr; with `strict` it is an error. `limit` keeps a
-    fixed stratified subset of that many training images, and the same share of the test images.
-
-    Raises UserError where there is no such data set, where it cannot be downloaded or has no images, where its images
-    differ in size or are not square and no `image_size` is given, where no group can be held out or all training images
-    are duplicates, and where what a door leads to fails or returns something else.
+    Raises UserError where there is no such data set, where it cannot be downloaded, read or kept, where its images
+    differ in size or are not square and no `image_size` is given, and where what a door leads to fails or returns
+    something else.
     """
     if image_size is not None and image_size < SMALLEST:
         raise UserError(f"an image size of {image_size} px is too small; {SMALLEST} px is the least")
