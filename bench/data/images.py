@@ -42,8 +42,8 @@ def load(
     `shapes`, the embedded set. At a path may be a folder of images (`bench.data.folders` says which folders are classes
     and which are splits), an archive of one, WebDataset shards, or Parquet: images as structures of bytes and path, as
     bytes, base64 or paths of local files, and a column of labels, or none. A door, `package.module:attribute` or
-    `path/to/file.py:attribute`, leads to a function without arguments (`bench.data.door`). `asked` is what the user says
-    of the files.
+    `path/to/file.py:attribute`, leads to a function without arguments (`bench.data.door`). `asked` is what the user
+    says of the files.
 
     The test images are `test`, else `validation`, else a fixed stratified 20 % of the labelled images, or of all where
     there are no labels, whole by groups; a test split without labels is left out where training has some. Labels of
