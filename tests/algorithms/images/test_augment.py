@@ -201,7 +201,7 @@ def test_augment_is_one_graph_without_host_synchronisation(kind):
     graph = torch.compile(augment, backend="aot_eager", fullgraph=True, dynamic=False)
     shared_flip = kind == "amdim"
     torch.manual_seed(3)
-    compiled = graph(pixels, views, shared_flip=shared_flip)
+    compiled = graph(pixels, views, NORMALISER, shared_flip=shared_flip)
     torch.manual_seed(3)
     eager = augment(pixels, views, NORMALISER, shared_flip=shared_flip)
     for a, b in zip(compiled, eager, strict=True):
@@ -215,7 +215,7 @@ def test_recoloured_is_one_graph_without_host_synchronisation():
     torch._dynamo.reset()
     graph = torch.compile(recoloured, backend="aot_eager", fullgraph=True, dynamic=False)
     torch.manual_seed(3)
-    compiled = graph(patches, view)
+    compiled = graph(patches, view, NORMALISER)
     torch.manual_seed(3)
     assert_same(compiled, recoloured(patches, view, NORMALISER), 5e-5)
 
@@ -227,6 +227,6 @@ def test_compiled_views_equal_eager_ones():
     pixels = pack(images(6, 8))
     choice = draw([View(8, solarize=0.5), View(8)], 6, 8)
     torch._dynamo.reset()
-    compiled = torch.compile(render, fullgraph=True, dynamic=False)(pixels, choice, 8)
+    compiled = torch.compile(render, fullgraph=True, dynamic=False)(pixels, choice, 8, NORMALISER)
     for ours, plain in zip(compiled, render(pixels, choice, 8, NORMALISER), strict=True):
         assert_same(ours, plain, 5e-5)

@@ -54,6 +54,7 @@ KINDS = {
     "few labels, none finished": {"labelled": 50, "finished": False, "baselines": False},
     "a preset": {"augment": True, "trials": 30},
     "a preset, none finished": {"augment": True, "finished": False},
+    "a preset, no labels": {"augment": True, "labelled": 0, "trials": 20},
     "a preset, one trial": {"augment": True, "methods": ("byol",), "seeds": 1, "trials": 1, "baselines": False},
     "a preset, troubled": TROUBLED | TWO | {"augment": True},
     "a preset, all methods": {"augment": True, "methods": ORDER, "trials": 6},
