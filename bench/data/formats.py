@@ -51,7 +51,8 @@ MOST_CHANNELS = 16
 NUMPY = b"\x93NUMPY"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG = b"\x89PNG\r\n\x1a\n"
-DEEP_PNG = (2, 4, 6)
+GREY_WITH_ALPHA = 4
+DEEP_PNG = (2, GREY_WITH_ALPHA, 6)
 """Types of colour of a PNG of which Pillow reads 8 bits of 16: RGB, grey with alpha, RGB with alpha."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -113,6 +114,8 @@ def channels_of(stored: bytes | Path) -> int:
             return found.channels
         file.seek(0)
         with Image.open(file, formats=FORMATS) as image:
+            if _is_deep_png(beginning):
+                return 1 if beginning[25] == GREY_WITH_ALPHA else 3
             return 1 if image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I") else 3
 
 

@@ -9,17 +9,70 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2.functional import center_crop, resize
 
+from bench.data.decoding import decode
 from tests.bench.data.builders import encoded, picture, stored
+from tests.bench.data.test_formats import deep_png
 
 
-def test_a_grey_image_gets_three_equal_channels(tmp_path):
+def test_a_grey_image_has_one_channel_and_among_colours_three_equal_ones(tmp_path):
     grey = picture(0)[:, :, 0]
     assert (stored(tmp_path, encoded(grey), ".png") == grey[:, :, None]).all()
+    among = decode(encoded(grey), None, channels=3).pixels
+    assert (among == np.repeat(grey[:, :, None], 3, 2)).all()
 
 
 def test_a_16_bit_image_keeps_its_brightness(tmp_path):
     grey = picture(0)[:, :, 0]
-    assert (stored(tmp_path, encoded(grey.astype(np.uint16) * 256), ".png") == grey[:, :, None]).all()
+    assert (stored(tmp_path, encoded(grey.astype(np.uint16) * 257), ".png") == grey[:, :, None]).all()
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_an_image_of_other_channels_than_the_others_is_refused_in_words(channels):
+    with pytest.raises(ValueError, match=rf"it has 3 channels, and others have {channels}"):
+        decode(encoded(picture(0)), None, channels=channels)
+
+
+FITTING = [(60, 30), (30, 60), (40, 40), (16, 9), (100, 3)]
+
+
+@pytest.mark.parametrize(("width", "height"), FITTING)
+def test_a_crop_is_pillows_own_of_the_central_square(width, height):
+    """To the last bit, so that data sets of ordinary images stay what they were."""
+    array = picture(1, width, height)
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    expected = Image.fromarray(array).resize((16, 16), Image.Resampling.BILINEAR, box=box)
+    made = decode(encoded(array), 16, fit="crop", channels=3)
+    assert (made.pixels == np.asarray(expected)).all()
+    assert made.lost == pytest.approx(1 - side / max(width, height))
+
+
+@pytest.mark.parametrize(("width", "height"), FITTING)
+def test_squashing_keeps_all_of_a_picture(width, height):
+    array = picture(2, width, height)
+    expected = Image.fromarray(array).resize((16, 16), Image.Resampling.BILINEAR)
+    made = decode(encoded(array), 16, fit="squash", channels=3)
+    assert (made.pixels == np.asarray(expected)).all()
+    assert made.lost == 0
+
+
+@pytest.mark.parametrize(("width", "height"), FITTING)
+@pytest.mark.parametrize("deep", [False, True])
+def test_padding_puts_all_of_a_picture_on_black_in_its_own_shape(width, height, deep):
+    array = picture(3, width, height) // 2 + 100  # nothing of it is black
+    to = (max(1, round(16 * width / max(width, height))), max(1, round(16 * height / max(width, height))))
+    left, top = (16 - to[0]) // 2, (16 - to[1]) // 2
+    expected = np.zeros((16, 16, 3), np.uint8)
+    expected[top : top + to[1], left : left + to[0]] = np.asarray(
+        Image.fromarray(array).resize(to, Image.Resampling.BILINEAR)
+    )
+    scale = np.array([[0.0] * 3, [65535.0] * 3])
+    content = deep_png(array.astype(np.uint16) * 257) if deep else encoded(array)
+    made = decode(content, 16, fit="pad", channels=3, scale=scale if deep else None)
+    assert made.pixels is not None
+    assert np.abs(made.pixels.astype(int) - expected).max() <= (1 if deep else 0)
+    assert made.lost == 0
 
 
 def test_what_is_transparent_shows_white_and_not_the_colour_that_it_hides(tmp_path):
