@@ -55,8 +55,8 @@ class DecodedFile:
             yield
         except OSError as error:
             raise UserError(
-                f"the decoded images cannot be kept in {self.folder} ({one_line(error)}); free some space and run the "
-                "same command again, it continues, or set SSL_BENCH_CACHE to another folder"
+                f"the decoded images cannot be kept in {self.folder} ({error.strerror or one_line(error)}); free some "
+                "space and run the same command again, it continues, or set SSL_BENCH_CACHE to another folder"
             ) from None
 
     def _read(self) -> Marks:

@@ -1,5 +1,7 @@
 """All images of a data set become pixels."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from PIL import Image
 from bench import machine
 from bench.data import images
 from bench.errors import UserError
-from tests.bench.data.builders import class_folders, damage, encoded, picture, png_header, warnings_in
+from bench.execution.configuration import FITS
+from tests.bench.data.builders import class_folders, damage, encoded, picture, png_header, remark, warnings_in
 
 
 @pytest.mark.parametrize(
@@ -27,8 +30,8 @@ def test_grey_images_of_any_depth_are_shown_by_the_range_of_the_whole_data_set(t
     dataset = images.load(tmp_path)
     assert (dataset.test.pixels[0, 0].flatten().int() - torch.arange(256)).abs().max() <= 1
     assert (dataset.train.pixels[0, 0].flatten().int() - torch.arange(256) // 4).abs().max() <= 1
-    told = [line for line in dataset.remarks if line.startswith("grey images")]
-    assert bool(told) == (bits != 16)
+    white = f"{2 ** next((depth for depth in (8, 10, 12, 14, 16) if depth >= bits), bits) - 1:,}"
+    assert f"0 is taken as black and {white} as white" in remark(dataset, "images of more than 8 bits")
 
 
 @pytest.mark.parametrize("qualities", [[75], [90], [60, 90]])
@@ -74,13 +77,60 @@ def test_many_damaged_images_make_one_line(tmp_path, capsys):
     assert "and 25 more" in warning
 
 
-def test_images_of_both_splits_must_fit_into_memory_together(tmp_path, monkeypatch):
-    class_folders(tmp_path / "train", {"a": 5, "b": 5})
-    class_folders(tmp_path / "test", {"a": 5, "b": 5})
-    needed = 20 * 3 * 16 * 16
-    monkeypatch.setattr(machine, "memory_bytes", lambda: int(needed / 0.8) + 2)
-    images.load(tmp_path)
-    monkeypatch.setattr(machine, "memory_bytes", lambda: int(needed / 0.8) - 2)
-    for options in ({}, {"image_size": 16}):
-        with pytest.raises(UserError, match=r"20 images of 16 px take .* GiB of memory"):
-            images.load(tmp_path, **options)
+def test_pictures_too_large_to_be_decoded_in_this_memory_are_refused_before_one_is(tmp_path, monkeypatch):
+    class_folders(tmp_path, {"a": 5, "b": 5})
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 10**6)
+    images.load(tmp_path, image_size=32)
+    with pytest.raises(UserError, match=r"images of 3,000 px take .* GiB of memory while they are decoded"):
+        images.load(tmp_path, image_size=3000)
+
+
+def decoded(root: Path, **options) -> list[bytes]:
+    """The images of a data set that was loaded, whatever their order."""
+    dataset = images.load(root, **options)
+    return sorted(image.numpy().tobytes() for split in (dataset.train, dataset.test) for image in split.pixels)
+
+
+def test_grey_images_have_one_channel_unless_one_of_all_is_in_colour(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for number in range(20):
+            Image.fromarray(picture(number)[..., 0]).save(tmp_path / name / f"{number}.png")
+    assert images.load(tmp_path).train.channels == 1
+    Image.fromarray(picture(50)).save(tmp_path / "b" / "99.png")
+    dataset = images.load(tmp_path)
+    assert dataset.train.channels == 3
+    every = {image.numpy().tobytes() for split in (dataset.train, dataset.test) for image in split.pixels}
+    assert picture(50).transpose(2, 0, 1).tobytes() in every
+    assert np.repeat(picture(3)[..., 0][None], 3, 0).tobytes() in every
+
+
+def test_bands_are_kept_and_others_of_another_number_left_out(tmp_path):
+    random = np.random.default_rng(0)
+    bands = random.integers(0, 256, (40, 8, 8, 5), dtype=np.uint8)
+    for number, image in enumerate(bands):
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        np.save(folder / f"{number}.npy", image)
+    every = {image.transpose(2, 0, 1).tobytes() for image in bands}
+    assert set(decoded(tmp_path)) == every
+    np.save(tmp_path / "a" / "other.npy", bands[0, ..., :4])
+    dataset = images.load(tmp_path)
+    assert dataset.train.channels == 5
+    assert dataset.skipped == ("a/other.npy: it has 4 channels, and others have 5",)
+
+
+def test_what_a_crop_takes_away_is_told_from_a_third_on(tmp_path):
+    class_folders(tmp_path / "square", {"a": 5, "b": 5})
+    for name in "ab":
+        (tmp_path / "long" / name).mkdir(parents=True)
+        for number in range(5):
+            Image.fromarray(picture(number, 40, 20)).save(tmp_path / "long" / name / f"{number}.png")
+    assert not any("cropped" in line for line in images.load(tmp_path / "square", image_size=8).remarks)
+    for _ in range(2):  # also of images that were decoded before
+        told = remark(images.load(tmp_path / "long", image_size=8), "cropped away")
+        assert told.startswith("50% of the images' area is cropped away, as they are not square; --fit pad")
+    for fit in ("pad", "squash"):
+        dataset = images.load(tmp_path / "long", image_size=8, fit=fit)
+        assert not any("cropped" in line for line in dataset.remarks)
+    assert len({images.load(tmp_path / "long", image_size=8, fit=fit).fingerprint for fit in FITS}) == 3

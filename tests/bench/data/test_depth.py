@@ -13,20 +13,20 @@ def scale(low: list[float], high: list[float], whole: bool) -> tuple[list[list[f
     return found.tolist(), told
 
 
-@pytest.mark.parametrize(
-    ("brightest", "white"),
-    [(3, 255), (255, 255), (256, 1023), (4000, 4095), (4096, 16383), (65535, 65535), (2**20, 2**21 - 1)],
-)
+WHITE = [(3, 255), (255, 255), (256, 1023), (4000, 4095), (4096, 16383), (65535, 65535), (2**20, 2**21 - 1)]
+
+
+@pytest.mark.parametrize(("brightest", "white"), WHITE)
 def test_whole_numbers_are_shown_by_the_bits_that_hold_the_brightest(brightest: int, white: int):
     found, told = scale([0.0, 0.0], [1.0, float(brightest)], whole=True)
     assert found == [[0.0, 0.0], [float(white)] * 2]
     assert told == f"values are up to {brightest:,}: 0 is taken as black and {white:,} as white"
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0.1, 0.9, (0, 1)), (0.0, 200.0, (0, 255)), (-1.0, 1.0, (-1, 1)), (300.0, 900.0, (300, 900))],
-)
+RANGES = [(0.1, 0.9, (0, 1)), (0.0, 200.0, (0, 255)), (-1.0, 1.0, (-1, 1)), (300.0, 900.0, (300, 900))]
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), RANGES)
 def test_fractions_are_shown_by_their_range_in_each_channel(low: float, high: float, expected: tuple[float, float]):
     found, told = scale([low, 0.0], [high, 1.0], whole=False)
     assert [row[0] for row in found] == list(expected)

@@ -1,8 +1,11 @@
 """The file of decoded images."""
 
 import dataclasses
+import errno
 import json
+import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,7 +40,7 @@ def test_a_saved_data_set_is_opened_as_it_was(tmp_path):
     assert dataset.remarks
     for field in ("name", "classes", "fingerprint", "note", "skipped", "remarks"):
         assert getattr(opened, field) == getattr(dataset, field)
-    assert [file.name for file in (tmp_path / "saved").iterdir()] == [saved.SAVED]
+    assert {file.name for file in (tmp_path / "saved").iterdir()} == {saved.IMAGES, saved.REST}
 
 
 def test_the_groups_of_a_data_set_are_saved_and_another_grouping_is_another_data_set(tmp_path):
@@ -54,32 +57,45 @@ def test_the_groups_of_a_data_set_are_saved_and_another_grouping_is_another_data
     assert images.load("shapes", limit=20).fingerprint in found
 
 
-def images_npy(folder: Path, counts: dict[str, int]) -> np.ndarray:
-    """Writes a file of six training images and a test image by hand; its images [N, H, 3, W]."""
-    pixels = np.random.default_rng(0).integers(0, 256, (7, 8, 3, 8), dtype=np.uint8)
-    description = counts | {"fingerprint": "f" * 64, "classes": ["a", "b"]}
+def test_the_layout_of_the_files_is_pinned(tmp_path):
+    """What a run has saved is read by later versions."""
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 2, 8), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", pixels)
+    description = {"fingerprint": "f" * 64, "classes": ["a", "b"], "statistics": [[0.5, 0.25], [0.1, 0.2]]}
     description |= {"name": "birds", "note": "birds (PNG)", "skipped": ["a/3.png: cut"], "remarks": []}
-    with (folder / "images.npy").open("wb") as file:
-        np.save(file, pixels)
-        np.save(file, np.array([0, 1, -1, 0, 1, 0, 1]))
-        file.write(json.dumps(description).encode())
-    return pixels
-
-
-def test_the_layout_of_the_file_is_pinned(tmp_path):
-    pixels = images_npy(tmp_path, {"training": 6})
+    np.savez(
+        tmp_path / "dataset.npz",
+        train_rows=np.array([5, 0, 8]),
+        train_labels=np.array([1, -1, 0]),
+        train_groups=np.array([7, 7, 2]),
+        test_rows=np.array([1]),
+        test_labels=np.array([1]),
+        description=np.frombuffer(json.dumps(description).encode(), dtype=np.uint8),
+    )
     opened = saved.open_saved(tmp_path)
-    assert torch.equal(opened.train.pixels, torch.from_numpy(pixels[:6].transpose(0, 2, 1, 3).copy()))
-    assert opened.train.labels.tolist() == [0, 1, -1, 0, 1, 0]
-    assert torch.equal(opened.test.pixels, torch.from_numpy(pixels[6:].transpose(0, 2, 1, 3).copy()))
-    assert opened.test.labels.tolist() == [1]
-    assert (opened.name, opened.note) == ("birds", "birds (PNG)")
+    assert torch.equal(opened.train.pixels, torch.from_numpy(pixels[[5, 0, 8]].transpose(0, 2, 1, 3).copy()))
+    assert (opened.train.labels.tolist(), opened.train.groups.tolist()) == ([1, -1, 0], [7, 7, 2])
+    assert torch.equal(opened.test.pixels, torch.from_numpy(pixels[[1]].transpose(0, 2, 1, 3).copy()))
+    assert (opened.test.labels.tolist(), opened.test.groups) == ([1], None)
+    assert opened.statistics == ((0.5, 0.25), (0.1, 0.2))
+    assert (opened.name, opened.note, opened.fingerprint) == ("birds", "birds (PNG)", "f" * 64)
     assert (opened.classes, opened.skipped, opened.remarks) == (("a", "b"), ("a/3.png: cut",), ())
-    assert opened.fingerprint == "f" * 64
 
 
-def test_a_file_of_an_earlier_version_whose_images_lie_in_another_order_is_written_anew(tmp_path):
-    images_npy(tmp_path, {"train": 4, "validation": 2})
+def test_rows_that_are_not_in_the_file_are_refused(tmp_path):
+    saved.save(images.load("shapes", limit=80), tmp_path)
+    with np.load(tmp_path / saved.REST) as rest:
+        arrays = dict(rest)
+    np.savez(tmp_path / saved.REST, **arrays | {"test_rows": arrays["test_rows"] + 1000})
+    with pytest.raises(UserError, match="rows are not in the file"):
+        saved.open_saved(tmp_path)
+
+
+def test_a_file_of_an_earlier_version_is_written_anew(tmp_path):
+    with (tmp_path / saved.IMAGES).open("wb") as file:
+        np.save(file, np.zeros((7, 8, 3, 8), np.uint8))
+        np.save(file, np.zeros(7, np.int64))
+        file.write(json.dumps({"training": 6, "fingerprint": "f", "classes": ["a"]}).encode())
     with pytest.raises(UserError, match="no saved data set"):
         saved.open_saved(tmp_path)
     shapes = images.load("shapes", limit=80)
@@ -87,11 +103,32 @@ def test_a_file_of_an_earlier_version_whose_images_lie_in_another_order_is_writt
     assert torch.equal(saved.open_saved(tmp_path).train.labels, shapes.train.labels)
 
 
+@pytest.mark.parametrize("how", ["hard", "symbolic"])
+def test_images_of_the_cache_are_linked_and_a_run_keeps_them_when_it_is_emptied(tmp_path, monkeypatch, how):
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path / "cache"))
+    class_folders(tmp_path / "data", {"a": 10, "b": 10})
+    dataset = images.load(tmp_path / "data")
+    if how == "symbolic":
+
+        def elsewhere(source, place):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+        monkeypatch.setattr(os, "link", elsewhere)
+    saved.save(dataset, tmp_path / "run")
+    opened = saved.open_saved(tmp_path / "run")
+    assert (tmp_path / "run" / saved.IMAGES).samefile(dataset.train.file)
+    assert (tmp_path / "run" / saved.IMAGES).is_symlink() == (how == "symbolic")
+    assert torch.equal(opened.train.pixels, dataset.train.pixels)
+    if how == "hard":
+        shutil.rmtree(tmp_path / "cache")
+        assert torch.equal(saved.open_saved(tmp_path / "run").test.pixels, dataset.test.pixels)
+
+
 def test_an_opened_data_set_is_mapped_from_its_file(tmp_path):
     saved.save(images.load("shapes"), tmp_path)
     opened = saved.open_saved(tmp_path)
     mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
-    assert str(tmp_path / saved.SAVED) in mapped
+    assert str(tmp_path / saved.IMAGES) in mapped
     assert len(opened.train.labels) == 1000
 
 
@@ -116,9 +153,9 @@ def test_a_data_set_of_any_size_is_opened_as_it_was_saved(labels, test, side):
 def test_a_saved_data_set_is_written_again_only_where_it_differs(tmp_path):
     shapes = images.load("shapes")
     saved.save(shapes, tmp_path)
-    written = (tmp_path / saved.SAVED).stat()
+    written = (tmp_path / saved.IMAGES).stat()
     saved.save(shapes, tmp_path)
-    assert (tmp_path / saved.SAVED).stat().st_ino == written.st_ino
+    assert (tmp_path / saved.IMAGES).stat().st_ino == written.st_ino
     fewer = images.load("shapes", limit=80)
     saved.save(fewer, tmp_path)
     assert saved.open_saved(tmp_path).fingerprint == fewer.fingerprint
@@ -129,8 +166,8 @@ def test_a_saved_data_set_that_is_missing_or_damaged_is_refused_and_replaced(tmp
         saved.open_saved(tmp_path)
     shapes = images.load("shapes", limit=80)
     saved.save(shapes, tmp_path)
-    content = (tmp_path / saved.SAVED).read_bytes()
-    (tmp_path / saved.SAVED).write_bytes(content[: len(content) // 2])
+    content = (tmp_path / saved.IMAGES).read_bytes()
+    (tmp_path / saved.IMAGES).write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="no saved data set"):
         saved.open_saved(tmp_path)
     saved.save(shapes, tmp_path)
@@ -155,6 +192,7 @@ def test_saving_takes_no_second_copy_of_the_images(tmp_path):
     script = """
 import resource, sys
 import torch
+from algorithms.images.statistics import IMAGENET
 from bench.data import saved
 from bench.data.dataset import Dataset, Split, fingerprint
 def save(count, folder):
