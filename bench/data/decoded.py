@@ -219,10 +219,17 @@ class Facts:
     def recall(self, name: str, find: Callable[[], Any]) -> Any:
         """What `find` gives, as JSON holds it; it is called once for each name."""
         if name not in self._known:
-            self._known[name] = json.loads(json.dumps(find()))
-            with contextlib.suppress(OSError):  # on a full disk it is found again
-                write_atomically(self._path, json.dumps(self._known))
+            self.keep(name, find())
         return self._known[name]
+
+    def known(self, name: str, otherwise: Any) -> Any:
+        return self._known.get(name, otherwise)
+
+    def keep(self, name: str, value: Any) -> None:
+        """In place of what was known under this name."""
+        self._known[name] = json.loads(json.dumps(value))
+        with contextlib.suppress(OSError):  # on a full disk it is found again
+            write_atomically(self._path, json.dumps(self._known))
 
 
 def _lines(path: Path) -> list[str]:

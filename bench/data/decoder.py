@@ -41,6 +41,8 @@ COPIES = 4
 """Of a picture that are in memory while it is decoded, about."""
 MUCH_LOST = 1 / 3
 """The part of the images' area from which it is told that it is cropped away."""
+NOTHING_LOST = (0.0, 0)
+"""The sum of the parts, and of how many images."""
 
 Item = tuple[int, str, Encoded]
 """Row, name and what is stored of an image."""
@@ -87,7 +89,7 @@ class Decoder:
         if not channels:
             raise UserError(f"none of the images in {self.of} could be read; the first: {first}")
         file = DecodedFile(self.folder / f"{channels}x{side}", self.images, side, channels)
-        lost = self._fill(file, rows, side, channels, None, first)
+        self._fill(file, rows, side, channels, None, first)
         remarks, scale = [], None
         deep = rows[file.marks[rows] == DEEP]
         if len(deep):
@@ -96,12 +98,12 @@ class Decoder:
             remarks.append(f"images of more than 8 bits: {told}")
             shown = hashlib.sha256(scale.tobytes()).hexdigest()[:12]
             file = DecodedFile(self.folder / f"{channels}x{side}-{shown}", self.images, side, channels)
-            lost = self._fill(file, rows, side, channels, scale, first)
-        lost = self.facts.recall(f"lost {named}", lambda: lost)
-        if lost >= MUCH_LOST:
+            self._fill(file, rows, side, channels, scale, first)
+        lost, of = self.facts.known("lost", NOTHING_LOST)
+        if lost >= MUCH_LOST * max(1, of):
             remarks.append(
-                f"{lost:.0%} of the images' area is cropped away, as they are not square; --fit pad or --fit squash "
-                "keeps all of it"
+                f"{lost / of:.0%} of the images' area is cropped away, as they are not square; --fit pad or --fit "
+                "squash keeps all of it"
             )
         unreadable = rows[file.marks[rows] == UNREADABLE].tolist()
         skipped = [file.why[row] for row in unreadable]
@@ -129,8 +131,8 @@ class Decoder:
             start += len(split.labels)
 
     def _shape(self, rows: Integers) -> tuple[int, int, str]:
-        """(channels, side, name of the first image that can be read): the most channels that any image has, found in
-        their headers, up to the first that is in colour; 0 and why where none can be read."""
+        """(channels, side, what is said of the size of the first image that can be read): the most channels that any
+        image has, found in their headers, up to the first that is in colour; 0, 0 and why where none can be read."""
         channels = side = 0
         first = ""
         for block in _blocks(self._items(rows), 8 * TOGETHER):
@@ -153,7 +155,7 @@ class Decoder:
                     assert picture.pixels is not None
                     height, width = picture.pixels.shape[:2]
                     _check_square(name, width, height)
-                    side, first = height, f"{name}\0{width}x{height}"
+                    side, first = height, f"{name} is {width}x{height} px"
                 channels = max(channels, each)
             if channels > 1:
                 break
@@ -161,11 +163,11 @@ class Decoder:
 
     def _fill(
         self, file: DecodedFile, rows: Integers, side: int, channels: int, scale: Scale | None, first: str
-    ) -> float:
-        """Decode what is not decoded yet; the mean part of its area that an image lost, 0 where none was decoded."""
+    ) -> None:
+        """Decode what is not decoded yet."""
         left = rows[file.marks[rows] == NOT_YET]
         if not len(left):
-            return 0.0
+            return
         began = told = durable = time.monotonic()
         lost, done = 0.0, 0
         with file.writing(len(left)) as writer:
@@ -186,25 +188,7 @@ class Decoder:
                 while waiting:
                     for row, name, result in waiting.popleft().result():
                         done += 1
-                        if isinstance(result, _Unwritable):
-                            raise result.args[0]
-                        if isinstance(result, MemoryError):
-                            raise UserError(f"{name} does not fit into this machine's memory; leave it out")
-                        if isinstance(result, Exception):
-                            why = f"{name}: {why_unreadable(result)}"
-                            if self.strict:
-                                raise UserError(f"an image could not be read: {why}")
-                            writer.unreadable(row, why)
-                            continue
-                        lost += result.lost
-                        if result.pixels is None:
-                            assert result.values is not None
-                            writer.deep(row, result.values, result.whole)
-                            continue
-                        height, width = result.pixels.shape[:2]
-                        if (height, width) != (side, side):
-                            self._differ(first, name, width, height)
-                        writer.decoded(row, result.kind)
+                        lost += self._keep(writer, row, name, result, side, first)
                     begin(1)
                     now = time.monotonic()
                     if now - durable > DURABLE_EVERY:
@@ -217,7 +201,32 @@ class Decoder:
                             f"{(len(left) - done) * (now - began) / done:.0f} s left",
                             file=sys.stderr,
                         )
-        return lost / max(1, done)
+        before, of = self.facts.known("lost", NOTHING_LOST)
+        self.facts.keep("lost", [before + lost, of + done])
+
+    def _keep(self, writer: Writer, row: int, name: str, result: Picture | Exception, side: int, first: str) -> float:
+        """Note what became of an image; the part of its area that is lost. Raises UserError, and OSError of the disk."""
+        if isinstance(result, _Unwritable):
+            raise result.args[0]
+        if isinstance(result, MemoryError):
+            raise UserError(f"{name} does not fit into this machine's memory; leave it out")
+        if isinstance(result, Exception):
+            why = f"{name}: {why_unreadable(result)}"
+            if self.strict:
+                raise UserError(f"an image could not be read: {why}")
+            writer.unreadable(row, why)
+            return 0.0
+        if result.pixels is None:
+            assert result.values is not None
+            writer.deep(row, result.values, result.whole)
+            return result.lost
+        height, width = result.pixels.shape[:2]
+        if (height, width) != (side, side):
+            raise UserError(
+                f"the images differ in size ({first}, {name} is {width}x{height} px); give --image-size to resize them"
+            )
+        writer.decoded(row, result.kind)
+        return result.lost
 
     def _part(
         self, items: Sequence[Item], channels: int, scale: Scale | None, writer: Writer, side: int
@@ -240,13 +249,6 @@ class Decoder:
                 picture = picture._replace(pixels=np.broadcast_to(np.uint8(0), picture.pixels.shape))
             results.append((row, name, picture))
         return results
-
-    def _differ(self, first: str, name: str, width: int, height: int) -> None:
-        called, size = first.split("\0")
-        raise UserError(
-            f"the images differ in size ({called} is {size} px, {name} is {width}x{height} px); give --image-size to "
-            "resize them"
-        )
 
 
 class _Unwritable(Exception):

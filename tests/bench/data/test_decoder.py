@@ -127,8 +127,8 @@ def test_what_a_crop_takes_away_is_told_from_a_third_on(tmp_path):
         for number in range(5):
             Image.fromarray(picture(number, 40, 20)).save(tmp_path / "long" / name / f"{number}.png")
     assert not any("cropped" in line for line in images.load(tmp_path / "square", image_size=8).remarks)
-    for _ in range(2):  # also of images that were decoded before
-        told = remark(images.load(tmp_path / "long", image_size=8), "cropped away")
+    for options in ({}, {}, {"limit": 4}):  # also of images that were decoded before
+        told = remark(images.load(tmp_path / "long", image_size=8, **options), "cropped away")
         assert told.startswith("50% of the images' area is cropped away, as they are not square; --fit pad")
     for fit in ("pad", "squash"):
         dataset = images.load(tmp_path / "long", image_size=8, fit=fit)
