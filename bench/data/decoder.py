@@ -205,7 +205,7 @@ class Decoder:
         self.facts.keep("lost", [before + lost, of + done])
 
     def _keep(self, writer: Writer, row: int, name: str, result: Picture | Exception, side: int, first: str) -> float:
-        """Note what became of an image; the part of its area that is lost. Raises UserError, and OSError of the disk."""
+        """Note what became of an image; the part of its area that is lost. Raises UserError and OSError."""
         if isinstance(result, _Unwritable):
             raise result.args[0]
         if isinstance(result, MemoryError):
