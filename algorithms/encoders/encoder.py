@@ -49,13 +49,12 @@ def _width(network: nn.Module, name: str, image_size: int, channels: int) -> int
     with evaluating(network):
         try:
             found = network(images)
-        except RuntimeError as error:
-            if channels == 3:
-                raise
+        except Exception as error:  # whatever a user's network raises at images that it does not take
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
             raise ValueError(
-                f"The encoder '{name}' does not take images of {channels} channels ({str(error).splitlines()[0]}); "
-                "give the function that makes it a parameter 'channels'."
-            ) from None
+                f"The encoder '{name}' does not take images of {channels} channels and {image_size} px ({why}); a "
+                "function that makes it is told their number where it has a parameter 'channels'."
+            ) from error
     if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
         kind = f"[{', '.join(map(str, found.shape))}]" if isinstance(found, Tensor) else f"a {type(found).__name__}"
         raise ValueError(

@@ -66,6 +66,27 @@ def test_an_encoder_that_takes_colours_alone_is_refused_in_words():
         build_encoder(mine, 8, 5)
 
 
+class Grey(nn.Module):
+    """Takes images of one channel, and says nothing of it."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert images.shape[1] == 1
+        return images.flatten(1)
+
+
+@pytest.mark.parametrize("network", [nn.Sequential(nn.Conv2d(1, 4, 8), nn.Flatten()), Grey()])
+def test_an_encoder_that_takes_no_colours_is_refused_in_one_line(network: nn.Module):
+    def mine(image_size: int) -> nn.Module:
+        return network
+
+    assert build_encoder(mine, 8, 1).width
+    with pytest.raises(
+        ValueError, match=r"^The encoder 'mine' does not take images of 3 channels and 8 px \(.*\)"
+    ) as caught:
+        build_encoder(mine, 8, 3)
+    assert "\n" not in str(caught.value)
+
+
 def render_bands(pixels: torch.Tensor, **changes) -> torch.Tensor:
     """The views of bands, shown without a normalisation."""
     channels = pixels.shape[1]
