@@ -53,12 +53,14 @@ def test_packing_what_was_unpacked_copies_nothing():
     assert pack(unpack(store.packed)).data_ptr() == store.packed.data_ptr()
 
 
-def reports_of(store: torch.Tensor | ImageStore, judge: ImageStore, compiled: bool = False) -> list[tuple]:
+def reports_of(
+    store: torch.Tensor | ImageStore, judge: ImageStore, compiled: bool = False, method: str = "pirl"
+) -> list[tuple]:
     labels = torch.arange(40) % 4
     trainer = Trainer(
-        method_class("pirl"),
+        method_class(method),
         store,
-        load("pirl", 32).defaults | {"batch_size": 8},
+        load(method, 32).defaults | {"batch_size": 8},
         epochs=2,
         encoder="resnet8",
         device="cpu",
@@ -95,10 +97,31 @@ def mapped(folder: Path) -> MappedImages:
     return MappedImages(torch.from_numpy(opened), rows, measure([images()]), torch.device("cpu"))
 
 
-def test_a_training_is_the_same_from_a_mapped_file(tmp_path: Path):
-    store = mapped(tmp_path)
+class Ahead(MappedImages):
+    """Prepares batches in a thread, as it does where a GPU trains."""
+
+    def batches(self, order: torch.Tensor) -> Iterator[torch.Tensor]:
+        return ahead(self.gather, order)
+
+
+@pytest.mark.parametrize("kind", [MappedImages, Ahead])
+@pytest.mark.parametrize("method", ["pirl", "simclr", "moco", "swav"])
+def test_a_training_is_the_same_from_a_mapped_file(tmp_path: Path, method: str, kind: type[MappedImages]):
+    there = mapped(tmp_path)
+    store = kind(there.packed, there.rows, there.statistics, there.device)
     assert (len(store), store.image_size) == (40, 8)
-    assert reports_of(store, store) == reports_of(images(), ResidentImages.of(images()))
+    assert reports_of(store, store, method=method) == reports_of(images(), ResidentImages.of(images()), method=method)
+
+
+@pytest.mark.slow
+def test_a_compiled_training_is_the_same_from_a_mapped_file(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("algorithms.training.compiled.BACKEND", "eager")
+    torch._dynamo.reset()
+    there = mapped(tmp_path)
+    store = Ahead(there.packed, there.rows, there.statistics, there.device)
+    resident = ResidentImages.of(images())
+    assert reports_of(store, store, compiled=True) == reports_of(resident, resident, compiled=True)
+    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize("steps", range(5))
