@@ -41,6 +41,7 @@ def main():
     images = torch.randint(0, 256, (batch * count, 3, size, size), dtype=torch.uint8)
     pixels = pack(images)
     index = torch.arange(len(images)).split(batch)
+    normaliser = IMAGENET.on("cpu")
     views = [View(size, jitter=(0.4, 0.4, 0.4, 0.1), blur=arguments.blur)] * 2
     compiled = torch.compile(augment, fullgraph=True, dynamic=False)
     batched = torch.nn.Sequential(
@@ -61,8 +62,8 @@ def main():
         "lightly, DataLoader 2 workers": lambda: [None for _ in loaders[2]],
         "lightly, DataLoader 0 workers": lambda: [None for _ in loaders[0]],
         "kornia (one order a batch)": through(lambda i: batched(torch.cat([images[i] / 255] * 2))),
-        "ours, eager": through(lambda i: augment(pixels[i], views, IMAGENET.on("cpu"))),
-        "ours, compiled": through(lambda i: compiled(pixels[i], views)),
+        "ours, eager": through(lambda i: augment(pixels[i], views, normaliser)),
+        "ours, compiled": through(lambda i: compiled(pixels[i], views, normaliser)),
     }
     if arguments.no_compile:
         del contenders["ours, compiled"]
