@@ -24,7 +24,7 @@ from bench.data.dataset import SMALLEST
 from bench.data.decoded import DEEP, NOT_YET, UNREADABLE, DecodedFile, Facts, Writer
 from bench.data.decoding import Picture, channels_of, decode, why_unreadable
 from bench.data.depth import Scale, scale_of
-from bench.data.formats import MOST_CHANNELS
+from bench.data.limits import MOST_CHANNELS
 from bench.data.named import cache_folder
 from bench.data.source import Encoded, EncodedSplit, Integers
 from bench.errors import UserError

@@ -35,7 +35,7 @@ def channels_of(encoded: Encoded) -> int:
 
 
 def decode(
-    encoded: Encoded, size: int | None, *, fit: str = "crop", channels: int = 3, scale: Scale | None = None
+    encoded: Encoded, size: int | None, *, fit: str = "crop", channels: int, scale: Scale | None = None
 ) -> Picture:
     """The picture that is stored, and where `size` is given of that side in pixels: by `fit` its central square
     (`crop`), all of it on black (`pad`) or stretched (`squash`).
@@ -57,11 +57,9 @@ def decode(
             values = np.repeat(values, channels, axis=1)
         if scale is None:
             return Picture(None, kind, values, whole, lost)
+        layers = _between(layers, alpha, scale)
         planes = np.stack([np.asarray(_fitted(layer, size, fit)) for layer in layers], -1)
         pixels = shown(planes, scale[:, : len(layers)])
-        if alpha is not None:
-            opacity = np.asarray(_fitted(alpha, size, fit))[..., None]
-            pixels = (pixels * opacity + 255 * (1 - opacity) + 0.5).astype(np.uint8)
     elif len(layers) == 1:
         pixels = np.asarray(_fitted(layers[0], size, fit))
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
@@ -92,9 +90,22 @@ def _range(layers: tuple[Image.Image, ...], alpha: Image.Image | None) -> NDArra
     return np.array([(part.min(), part.max()) if part.size else (0, 0) for part in every], dtype=np.float64).T
 
 
+def _between(layers: tuple[Image.Image, ...], alpha: Image.Image | None, scale: Scale) -> tuple[Image.Image, ...]:
+    """Each layer from black to white, and white where it is transparent. Before they are resized: neither a hot pixel
+    nor a colour that is hidden must come out beside it."""
+    made = []
+    for layer, black, white in zip(layers, *scale[:, : len(layers)].astype(np.float32), strict=True):
+        values = np.asarray(layer).clip(black, white)
+        if alpha is not None:
+            opacity = np.asarray(alpha)
+            values = values * opacity + white * (1 - opacity)
+        made.append(Image.fromarray(values))
+    return tuple(made)
+
+
 def _fitted(image: Image.Image, size: int | None, fit: str) -> Image.Image:
     """Of side `size`; with `pad` one side is shorter still."""
-    if not size:
+    if not size or image.size == (size, size):
         return image
     box, to = (0.0, 0.0, float(image.width), float(image.height)), (size, size)
     if fit == "crop":

@@ -6,73 +6,24 @@ import struct
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torchvision.transforms.v2.functional import center_crop, resize
 
 from bench.data.decoding import decode
 from tests.bench.data.builders import encoded, picture, stored
-from tests.bench.data.test_formats import deep_png
+from tests.bench.data.pictures import four_colours, npy, picture_of
 
 
-def test_a_grey_image_has_one_channel_and_among_colours_three_equal_ones(tmp_path):
+def test_a_grey_image_gets_three_equal_channels(tmp_path):
     grey = picture(0)[:, :, 0]
     assert (stored(tmp_path, encoded(grey), ".png") == grey[:, :, None]).all()
-    among = decode(encoded(grey), None, channels=3).pixels
-    assert (among == np.repeat(grey[:, :, None], 3, 2)).all()
 
 
 def test_a_16_bit_image_keeps_its_brightness(tmp_path):
     grey = picture(0)[:, :, 0]
     assert (stored(tmp_path, encoded(grey.astype(np.uint16) * 257), ".png") == grey[:, :, None]).all()
-
-
-@pytest.mark.parametrize("channels", [1, 4])
-def test_an_image_of_other_channels_than_the_others_is_refused_in_words(channels):
-    with pytest.raises(ValueError, match=rf"it has 3 channels, and others have {channels}"):
-        decode(encoded(picture(0)), None, channels=channels)
-
-
-FITTING = [(60, 30), (30, 60), (40, 40), (16, 9), (100, 3)]
-
-
-@pytest.mark.parametrize(("width", "height"), FITTING)
-def test_a_crop_is_pillows_own_of_the_central_square(width, height):
-    """To the last bit, so that data sets of ordinary images stay what they were."""
-    array = picture(1, width, height)
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side)
-    expected = Image.fromarray(array).resize((16, 16), Image.Resampling.BILINEAR, box=box)
-    made = decode(encoded(array), 16, fit="crop", channels=3)
-    assert (made.pixels == np.asarray(expected)).all()
-    assert made.lost == pytest.approx(1 - side / max(width, height))
-
-
-@pytest.mark.parametrize(("width", "height"), FITTING)
-def test_squashing_keeps_all_of_a_picture(width, height):
-    array = picture(2, width, height)
-    expected = Image.fromarray(array).resize((16, 16), Image.Resampling.BILINEAR)
-    made = decode(encoded(array), 16, fit="squash", channels=3)
-    assert (made.pixels == np.asarray(expected)).all()
-    assert made.lost == 0
-
-
-@pytest.mark.parametrize(("width", "height"), FITTING)
-@pytest.mark.parametrize("deep", [False, True])
-def test_padding_puts_all_of_a_picture_on_black_in_its_own_shape(width, height, deep):
-    array = picture(3, width, height) // 2 + 100  # nothing of it is black
-    to = (max(1, round(16 * width / max(width, height))), max(1, round(16 * height / max(width, height))))
-    left, top = (16 - to[0]) // 2, (16 - to[1]) // 2
-    expected = np.zeros((16, 16, 3), np.uint8)
-    expected[top : top + to[1], left : left + to[0]] = np.asarray(
-        Image.fromarray(array).resize(to, Image.Resampling.BILINEAR)
-    )
-    scale = np.array([[0.0] * 3, [65535.0] * 3])
-    content = deep_png(array.astype(np.uint16) * 257) if deep else encoded(array)
-    made = decode(content, 16, fit="pad", channels=3, scale=scale if deep else None)
-    assert made.pixels is not None
-    assert np.abs(made.pixels.astype(int) - expected).max() <= (1 if deep else 0)
-    assert made.lost == 0
 
 
 def test_what_is_transparent_shows_white_and_not_the_colour_that_it_hides(tmp_path):
@@ -158,3 +109,87 @@ def test_of_a_long_thin_image_the_middle_is_kept(tmp_path):
     thin = np.zeros((1, 60_000, 3), np.uint8)
     thin[:, 29_999:30_001] = 255
     assert (stored(tmp_path, encoded(thin), ".png", image_size=64) == 255).all()
+
+
+SHAPES = st.tuples(st.integers(1, 60), st.integers(1, 60))
+
+
+def drawn(kind: str, shape: tuple[int, int], channels: int) -> np.ndarray:
+    """Smooth, [height, width, channels], 0 to 255."""
+    rows, columns = np.linspace(0, 1, shape[0])[:, None, None], np.linspace(0, 1, shape[1])[None, :, None]
+    waves = np.cos(3 * rows + np.arange(channels)) * np.sin(4 * columns + np.arange(channels))
+    return np.rint((waves + 1) * 127.5).astype(kind)
+
+
+@given(SHAPES, st.integers(1, 40), st.sampled_from(["crop", "squash", "pad"]), st.booleans())
+def test_colours_are_cropped_and_resized_as_pillow_does_in_one_step(shape, size, fit, grey):
+    array = drawn("u1", shape, 1 if grey else 3)
+    image = Image.fromarray(array[..., 0] if grey else array)
+    height, width = shape
+    to, box = (size, size), (0, 0, width, height)
+    if fit == "crop":
+        side = min(shape)
+        box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
+    elif fit == "pad":
+        to = (max(1, round(width * size / max(shape))), max(1, round(height * size / max(shape))))
+    truth = Image.new("RGB", (size, size))
+    part = image.convert("RGB").resize(to, Image.Resampling.BILINEAR, box=box)
+    truth.paste(part, ((size - to[0]) // 2, (size - to[1]) // 2))
+    found = decode(encoded(np.asarray(image)), size, fit=fit, channels=3)
+    assert (found.pixels == np.asarray(truth)).all()
+    assert found.lost == pytest.approx(1 - min(shape) / max(shape) if fit == "crop" else 0)
+    if grey:
+        single = decode(encoded(np.asarray(image)), size, fit=fit, channels=1)
+        assert (single.pixels == found.pixels[..., :1]).all()
+
+
+@given(SHAPES, st.integers(8, 40), st.sampled_from(["crop", "squash", "pad"]), st.sampled_from(["u2", "f4", "i2"]))
+def test_deep_colours_are_fitted_as_those_of_8_bits(shape, size, fit, kind):
+    array = drawn("u1", shape, 3)
+    scale = np.array([[0.0] * 3, [255.0] * 3])
+    truth = decode(encoded(array), size, fit=fit, channels=3)
+    # Each axis in turn is rounded to 8 bits where they are 8.
+    deep = drawn(kind, (max(17, shape[0]), max(17, shape[1])), 5)
+    shallow = drawn("u1", deep.shape[:2], 5)
+    wide = np.repeat(scale[:, :1], 5, 1)
+    found = decode(npy(deep), size, fit=fit, channels=5, scale=wide).pixels.astype(int)
+    assert np.abs(found - decode(npy(shallow), size, fit=fit, channels=5).pixels).max() <= 1
+    if min(shape) > 3:
+        again = decode(npy(array.astype(kind)), size, fit=fit, channels=3, scale=scale)
+        assert np.abs(again.pixels.astype(int) - truth.pixels).max() <= 1
+        assert again.lost == truth.lost
+
+
+def test_padding_is_black_and_the_picture_is_in_the_middle():
+    wide = np.full((16, 32, 3), 200, np.uint8)
+    made = picture_of(encoded(wide), size=32, fit="pad")
+    assert (made[8:24] == 200).all()
+    assert not made[:8].any()
+    assert not made[24:].any()
+    deep = picture_of(npy(wide.astype(np.float32)), size=32, fit="pad", scale=np.array([[-100.0] * 3, [300.0] * 3]))
+    assert (deep[8:24] == 191).all()
+    assert not deep[:8].any()
+
+
+def test_a_picture_of_other_channels_is_refused_and_grey_becomes_three():
+    bands = npy(np.zeros((20, 20, 5), np.uint8))
+    with pytest.raises(ValueError, match="5 channels, and others have 4"):
+        decode(bands, None, channels=4)
+    with pytest.raises(ValueError, match="3 channels, and others have 1"):
+        decode(encoded(four_colours()), None, channels=1)
+    grey = npy(np.arange(400, dtype=np.uint16).reshape(20, 20))
+    assert decode(grey, None, channels=3).values.tolist() == [[0] * 3, [399] * 3]
+
+
+def test_a_hot_pixel_is_one_pixel_when_it_is_resized():
+    array = np.full((64, 64), 10.0, np.float32)
+    array[5, 5] = 1e30
+    made = picture_of(npy(array), 1, size=16, scale=np.array([[0.0], [20.0]]))
+    assert (made != 128).sum() <= 9
+    assert made.max() <= 148
+
+
+def test_a_picture_larger_than_any_is_not_made_by_fitting():
+    thin = encoded(np.zeros((1, 60_000, 3), np.uint8))
+    for fit in ("crop", "pad", "squash"):
+        assert decode(thin, 64, fit=fit, channels=3).pixels.shape == (64, 64, 3)

@@ -8,49 +8,68 @@ from hypothesis import strategies as st
 from bench.data.depth import scale_of, shown
 
 
-def scale(low: list[float], high: list[float], whole: bool) -> tuple[list[list[float]], str]:
-    found, told = scale_of(np.array([[low, high]]), np.array([whole]))
-    return found.tolist(), told
+def extremes(*images: tuple[float, float], channels: int = 1) -> np.ndarray:
+    return np.repeat(np.array(images, dtype=np.float64)[..., None], channels, 2)
 
 
-WHITE = [(3, 255), (255, 255), (256, 1023), (4000, 4095), (4096, 16383), (65535, 65535), (2**20, 2**21 - 1)]
+@given(st.lists(st.integers(0, 65535), min_size=1, max_size=20))
+def test_whole_numbers_are_from_0_to_the_depth_that_holds_all(brightest):
+    scale, told = scale_of(extremes(*[(0, value) for value in brightest]), np.ones(len(brightest), bool))
+    white = next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if 2**bits > max(brightest))
+    assert scale.tolist() == [[0], [white]]
+    assert f"{white:,} as white" in told
+    assert "\n" not in told
 
 
-@pytest.mark.parametrize(("brightest", "white"), WHITE)
-def test_whole_numbers_are_shown_by_the_bits_that_hold_the_brightest(brightest: int, white: int):
-    found, told = scale([0.0, 0.0], [1.0, float(brightest)], whole=True)
-    assert found == [[0.0, 0.0], [float(white)] * 2]
-    assert told == f"values are up to {brightest:,}: 0 is taken as black and {white:,} as white"
+def test_all_channels_have_one_depth_as_their_ratios_are_the_colour():
+    values = np.array([[[0, 0], [4000, 100]]], dtype=np.float64)
+    assert scale_of(values, np.ones(1, bool))[0].tolist() == [[0, 0], [4095, 4095]]
 
 
-RANGES = [(0.1, 0.9, (0, 1)), (0.0, 200.0, (0, 255)), (-1.0, 1.0, (-1, 1)), (300.0, 900.0, (300, 900))]
+def test_fractions_within_0_and_1_or_255_are_taken_so_by_each_channel():
+    values = np.array([[[0.2, 3.0, -7.0], [0.7, 99.0, 5.0]], [[0.1, 0.0, -2.0], [0.4, 5.0, 9.0]]])
+    scale, told = scale_of(values, np.zeros(2, bool))
+    assert scale.tolist() == [[0, 0, -7], [1, 255, 9]]
+    assert "channel 3: -7 is taken as black and 9 as white" in told
 
 
-@pytest.mark.parametrize(("low", "high", "expected"), RANGES)
-def test_fractions_are_shown_by_their_range_in_each_channel(low: float, high: float, expected: tuple[float, float]):
-    found, told = scale([low, 0.0], [high, 1.0], whole=False)
-    assert [row[0] for row in found] == list(expected)
-    assert [row[1] for row in found] == [0.0, 1.0]
-    assert "is taken as black" in told
+@pytest.mark.parametrize(("least", "whole"), [(-50, True), (0.5, False)])
+def test_one_number_below_0_or_a_fraction_makes_a_scale_by_range(least, whole):
+    scale, _ = scale_of(extremes((1, 4000), (least, 3000)), np.array([True, whole]))
+    assert scale.tolist() == [[least], [4000]]
 
 
-def test_whole_numbers_below_zero_are_shown_by_their_range():
-    assert scale([-1000.0], [3000.0], whole=True)[0] == [[-1000.0], [3000.0]]
+def test_signed_numbers_of_which_none_is_below_0_are_as_unsigned_ones():
+    assert scale_of(extremes((3, 4000), (5, 900)), np.ones(2, bool))[0].tolist() == [[0], [4095]]
 
 
-def test_one_hot_pixel_does_not_make_all_others_black():
-    values = np.stack([np.full((500, 1), -5.0), np.full((500, 1), 5.0)], 1)
-    values[7, 1] = 1e6
-    found, _ = scale_of(values, np.zeros(500, dtype=bool))
-    assert found.tolist() == [[-5.0], [5.0]]
+@pytest.mark.parametrize("images", [5, 40, 99, 100, 400])
+def test_one_hot_pixel_does_not_make_all_else_black(images):
+    values = extremes(*[(-1.0, 100.0 + number % 2) for number in range(images)])
+    values[images // 2, 1] = 1e6
+    values[images // 3, 0] = -1e6
+    assert scale_of(values, np.zeros(images, bool))[0].tolist() == [[-1], [101]]
 
 
-@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=4, max_size=4), st.integers(1, 3))
-def test_the_least_is_black_and_the_greatest_white_of_one_image(numbers: list[float], channels: int):
-    values = np.array(numbers, dtype=np.float32).reshape(2, 2, 1).repeat(channels, 2)
-    seen = np.array([[values.min()] * channels, [values.max()] * channels], dtype=np.float64)
-    found, _ = scale_of(seen[None], np.array([False]))
-    made = shown(values, found)
-    assert made.dtype == np.uint8
-    inside = ((values - found[0]) / np.where(found[1] > found[0], found[1] - found[0], 1) * 255).clip(0, 255)
-    assert np.abs(made - inside).max() <= 0.6
+@pytest.mark.parametrize("images", [1, 2, 3, 50])
+def test_of_few_images_like_each_other_nothing_is_cut(images):
+    values = extremes(*[(-1.0 - number, 300.0 + number) for number in range(images)])
+    values[0, 1] = 900  # one is brighter than all others, and no hot pixel
+    scale, _ = scale_of(values, np.zeros(images, bool))
+    assert scale.tolist() == [[-images], [900]]
+
+
+@given(st.floats(-1e30, 1e30), st.floats(0, 1e30), st.integers(1, 4))
+def test_black_is_0_and_white_is_255_and_order_is_kept(black, span, channels):
+    scale = np.array([[black] * channels, [black + span] * channels])
+    steps = np.linspace(black, black + span, 16, dtype=np.float32)[:, None, None].repeat(channels, 2)
+    levels = shown(steps, scale)
+    assert levels.shape == (16, 1, channels)
+    assert (np.diff(levels.astype(int), axis=0) >= 0).all()
+    if np.float32(black + span) - np.float32(black) > 1e-3 * abs(np.float32(black)):
+        assert (levels[0] == 0).all()
+        assert (levels[-1] == 255).all()
+
+
+def test_a_channel_that_is_constant_is_divided_by_nothing():
+    assert (shown(np.full((2, 2, 1), 7, np.float32), np.array([[7.0], [7.0]])) == 0).all()
