@@ -253,5 +253,5 @@ def _said(path: Path, images: int) -> Iterator[dict[str, Any]]:
             said = json.loads(line)
         except ValueError:
             continue
-        if isinstance(said, dict) and said.get("row") in range(images):
+        if isinstance(said, dict) and said.get("row") in range(images) and said.keys() & {"why", "whole"}:
             yield said
