@@ -166,7 +166,8 @@ def _dataset(
         """What is found, as JSON holds it: of images that are kept decoded once, as their pixels take a while."""
         return find() if facts is None else facts.recall(f"{what} {_named(train, test)}", find)
 
-    told, dropped = once("duplicates", lambda: duplicates.find(train, test, classes, names).plain())
+    in_words = hashlib.sha256(repr(classes).encode()).hexdigest()[:16]
+    told, dropped = once(f"duplicates {in_words}", lambda: duplicates.find(train, test, classes, names).plain())
     remarks = [*remarks, *told]
     if dropped:
         images = amount(len(dropped), "training image")

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ class DecodedFile:
             with self.path.open("rb") as file:
                 whole = whole and file.read(HEADER) == self._header()
             kinds = json.loads((self.folder / "about.json").read_text())["kinds"]
-            rows = [json.loads(line) for line in _lines(self.folder / "rows.jsonl")]
+            whole = whole and all(isinstance(kind, str) for kind in kinds)
+            rows = list(_said(self.folder / "rows.jsonl", len(nothing)))
         except (OSError, ValueError, KeyError, TypeError):
             return nothing
         if not whole or len(marks) != len(nothing) or marks.max(initial=0) >= DECODED + len(kinds):
@@ -77,7 +79,7 @@ class DecodedFile:
         for row in rows:
             if "why" in row:
                 self.why[row["row"]] = row["why"]
-            else:
+            elif "values" in row:
                 self.ranges[row["row"]] = row["values"], row["whole"]
         known = np.zeros(len(marks), dtype=bool)
         known[[*self.why, *self.ranges]] = True
@@ -137,8 +139,8 @@ class DecodedFile:
 
     def opened(self) -> Tensor:
         """The rows, memory-mapped."""
-        # Copy-on-write, as PyTorch knows no tensor that is read-only; nothing is ever written.
-        return torch.from_numpy(np.lib.format.open_memmap(self.path, mode="c"))
+        with self._told():
+            return mapped(self.path)
 
 
 class Writer:
@@ -175,7 +177,11 @@ class Writer:
             write_atomically(self._of.folder / "about.json", json.dumps({"kinds": kinds}))
         self._pending.append((row, DECODED + kinds.index(kind), None))
 
-    def unreadable(self, row: int, why: str) -> None:
+    def unreadable(self, row: int, why: str, passing: bool = False) -> None:
+        """With `passing` it may be readable the next time: nothing is made durable."""
+        if passing:
+            self._of.marks[row], self._of.why[row] = UNREADABLE, why
+            return
         self._pending.append((row, UNREADABLE, {"why": why}))
 
     def deep(self, row: int, values: NDArray[np.float64], whole: bool) -> None:
@@ -189,7 +195,7 @@ class Writer:
         told = [json.dumps({"row": row} | more) for row, _, more in self._pending if more is not None]
         if told:
             with (self._of.folder / "rows.jsonl").open("a") as file:
-                file.write("\n".join(told) + "\n")
+                file.write("\n".join(["", *told, ""]))  # a line of its own, though a power cut tore the last one
                 file.flush()
                 os.fsync(file.fileno())
         for row, mark, more in self._pending:
@@ -232,8 +238,20 @@ class Facts:
             write_atomically(self._path, json.dumps(self._known))
 
 
-def _lines(path: Path) -> list[str]:
-    """Those that are whole: a power cut may leave a part of the last one."""
-    if not path.exists():
-        return []
-    return path.read_text().split("\n")[:-1]
+def mapped(path: Path) -> Tensor:
+    """The NumPy array in this file, memory-mapped. It must not be written to."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch knows no tensor that is read-only
+        # A private map could be written to, but the kernel refuses one that is larger than all memory.
+        return torch.from_numpy(np.lib.format.open_memmap(path, mode="r"))
+
+
+def _said(path: Path, images: int) -> Iterator[dict[str, Any]]:
+    """What is said of rows, less what a power cut tore."""
+    for line in path.read_text(errors="replace").split("\n") if path.exists() else ():
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(said, dict) and said.get("row") in range(images) and said.keys() & {"why", "whole"}:
+            yield said

@@ -85,7 +85,7 @@ class Decoder:
         if self.wanted:
             self._check_memory(self.wanted)
         named = hashlib.sha256(rows.tobytes()).hexdigest()[:16]
-        channels, side, first = self.facts.recall(f"shape {named}", lambda: self._shape(rows))
+        channels, side, first = self.facts.known(f"shape {named}", None) or self._shape(rows, f"shape {named}")
         if not channels:
             raise UserError(f"none of the images in {self.of} could be read; the first: {first}")
         file = DecodedFile(self.folder / f"{channels}x{side}", self.images, side, channels)
@@ -130,35 +130,43 @@ class Decoder:
                 yield row, name, encoded
             start += len(split.labels)
 
-    def _shape(self, rows: Integers) -> tuple[int, int, str]:
+    def _shape(self, rows: Integers, fact: str) -> tuple[int, int, str]:
         """(channels, side, what is said of the size of the first image that can be read): the most channels that any
-        image has, found in their headers, up to the first that is in colour; 0, 0 and why where none can be read."""
-        channels = side = 0
-        first = ""
-        for block in _blocks(self._items(rows), 8 * TOGETHER):
-            with _Pool() as pool:
-                found = list(pool.map(lambda item: _header(item[2]), block))
-            for (_, name, encoded), each in zip(block, found, strict=True):
-                if isinstance(each, Exception):
-                    first = first if channels else first or f"{name}: {why_unreadable(each)}"
-                    continue
-                if each > MOST_CHANNELS:
-                    raise UserError(f"{name} has {each} channels; {MOST_CHANNELS} are the most")
-                if not channels:
-                    try:
-                        with warnings.catch_warnings():
-                            _strictly()
-                            picture = decode(encoded, self.wanted, fit=self.fit, channels=each, scale=_any_scale(each))
-                    except Exception as error:  # its header alone can be read
-                        first = first or f"{name}: {why_unreadable(error)}"
+        image has, found in their headers, up to the first that is in colour; 0, 0 and why where none can be read. Kept
+        as `fact`, unless the disk gave no answer of some."""
+        channels = side = seen = 0
+        first, settled = "", True
+        told = time.monotonic()
+        with _Pool() as pool, warnings.catch_warnings():
+            _strictly()
+            for block in _blocks(self._items(rows), 8 * TOGETHER):
+                for (_, name, encoded), each in zip(block, pool.map(lambda item: _header(item[2]), block), strict=True):
+                    if isinstance(each, Exception):
+                        first = first if channels else first or f"{name}: {why_unreadable(each)}"
+                        settled &= not _passing(each)
                         continue
-                    assert picture.pixels is not None
-                    height, width = picture.pixels.shape[:2]
-                    _check_square(name, width, height)
-                    side, first = height, f"{name} is {width}x{height} px"
-                channels = max(channels, each)
-            if channels > 1:
-                break
+                    if each > MOST_CHANNELS:
+                        raise UserError(f"{name} has {each} channels; {MOST_CHANNELS} are the most")
+                    if not channels:
+                        try:
+                            picture = decode(encoded, self.wanted, fit=self.fit, channels=each, scale=_any_scale(each))
+                        except Exception as error:  # its header alone can be read
+                            first = first or f"{name}: {why_unreadable(error)}"
+                            settled &= not _passing(error)
+                            continue
+                        assert picture.pixels is not None
+                        height, width = picture.pixels.shape[:2]
+                        _check_square(name, width, height)
+                        side, first = height, f"{name} is {width}x{height} px"
+                    channels = max(channels, each)
+                if channels > 1:
+                    break
+                seen += len(block)
+                if time.monotonic() - told > TOLD_EVERY:
+                    told = time.monotonic()
+                    print(f"looking for images in colour: {seen:,} of {len(rows):,}", file=sys.stderr)
+        if channels and settled:
+            self.facts.keep(fact, [channels, side, first])
         return channels, side, first
 
     def _fill(
@@ -214,7 +222,7 @@ class Decoder:
             why = f"{name}: {why_unreadable(result)}"
             if self.strict:
                 raise UserError(f"an image could not be read: {why}")
-            writer.unreadable(row, why)
+            writer.unreadable(row, why, _passing(result))
             return 0.0
         if result.pixels is None:
             assert result.values is not None
@@ -271,6 +279,11 @@ def _header(encoded: Encoded) -> int | Exception:
         return channels_of(encoded)
     except Exception as error:  # a reader may raise anything on a damaged file
         return error
+
+
+def _passing(error: Exception) -> bool:
+    """Whether it is of the disk, the network or the machine, and not of what is stored: Pillow's own have no number."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def _any_scale(channels: int) -> Scale:

@@ -15,6 +15,7 @@ import torch
 from algorithms.images.statistics import Statistics
 from algorithms.images.store import pack
 from bench.data.dataset import Dataset, Split
+from bench.data.decoded import mapped
 from bench.errors import UserError, one_line
 from bench.files import make_folder, sync_folder, write_atomically
 
@@ -39,7 +40,7 @@ def save(dataset: Dataset, folder: str | Path) -> None:
         make_folder(folder)
         (folder / REST).unlink(missing_ok=True)  # it speaks of other images
         if dataset.train.file is not None and dataset.train.file == dataset.test.file:
-            _link(dataset.train.file, folder / IMAGES)
+            _link(dataset.train.file.resolve(), folder / IMAGES)
             arrays |= {f"{name}_rows": split.rows.numpy() for name, split in both.items()}
         else:
             write_atomically(folder / IMAGES, lambda file: _write(list(both.values()), file))
@@ -81,8 +82,7 @@ def open_saved(folder: str | Path) -> Dataset:
     in memory once. Raises UserError where there is none."""
     folder = Path(folder)
     try:
-        # Copy-on-write, as PyTorch knows no tensor that is read-only; nothing is ever written.
-        packed = torch.from_numpy(np.lib.format.open_memmap(folder / IMAGES, mode="c"))
+        packed = mapped(folder / IMAGES)
         with np.load(folder / REST, allow_pickle=False) as rest:
             arrays = {name: rest[name] for name in rest.files}
         content = json.loads(arrays["description"].tobytes())

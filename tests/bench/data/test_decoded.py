@@ -22,6 +22,7 @@ from bench.data import decoded, decoder, images
 from bench.data.dataset import Dataset, fingerprint
 from bench.data.decoded import DECODED, NOT_YET, UNREADABLE, DecodedFile, Facts
 from bench.data.decoding import decode
+from bench.data.source import Asked
 from bench.errors import UserError
 from tests.bench.data.builders import class_folders, damage, encoded, stacked
 
@@ -261,3 +262,111 @@ def test_a_fact_is_found_once_and_again_where_its_file_is_damaged(tmp_path: Path
     assert Facts(tmp_path / "facts.json").recall("other", find)[0] == 2
     (tmp_path / "facts.json").write_text("{torn")
     assert Facts(tmp_path / "facts.json").recall("one", find)[0] == 3
+
+
+def test_a_file_larger_than_all_memory_is_mapped(tmp_path: Path):
+    """Of a private map that could be written to the kernel would want so much memory to be there."""
+    with open("/proc/meminfo") as file:
+        there = sum(int(line.split()[1]) * 1024 for line in file if line.startswith(("MemTotal", "SwapTotal")))
+    images_ = 2 * there // (512 * 16 * 512)
+    file_ = DecodedFile(tmp_path, images_, 512, 16)
+    with file_.writing(1) as writer:
+        writer.pixels(images_ - 1, np.full((512, 512, 16), 7, np.uint8))
+        writer.decoded(images_ - 1, "PNG")
+    opened = file_.opened()
+    assert opened.nbytes > there
+    assert opened[-1].unique().tolist() == [7]
+
+
+@pytest.mark.parametrize("what", ["decode", "channels_of"])
+def test_an_image_that_the_disk_did_not_give_once_is_read_the_next_time(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, counted: list[int], what: str
+):
+    class_folders(tmp_path / "set", {"a": 10, "b": 10})
+    read = getattr(decoder, what)
+
+    def broken(encoded: Path, *size: object, **how: object) -> object:
+        if what == "channels_of" or encoded.name == "0003.png":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return read(encoded, *size, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder, what, broken)
+        if what == "decode":
+            dataset = images.load(tmp_path / "set")
+            assert [each.split(":")[0] for each in dataset.skipped] == ["a/0003.png", "b/0003.png"]
+        else:
+            with pytest.raises(UserError, match=r"none of the images .* could be read.*Stale file handle"):
+                images.load(tmp_path / "set")
+    counted.clear()
+    assert images.load(tmp_path / "set").skipped == ()
+    assert len(counted) == (2 if what == "decode" else 20), "what was durable is not decoded again"
+
+
+def test_channels_that_were_told_without_all_headers_are_found_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in "ab":
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (16, 16), 10 * number).save(tmp_path / "set" / name / f"{number}.png")
+    Image.new("RGB", (16, 16), (255, 0, 0)).save(tmp_path / "set" / "a" / "red.png")
+    read = decoder.channels_of
+
+    def broken(encoded: Path) -> int:
+        if encoded.name == "red.png":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(encoded)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder, "channels_of", broken)
+        assert images.load(tmp_path / "set").train.channels == 1
+    dataset = images.load(tmp_path / "set")
+    assert (dataset.train.channels, dataset.skipped) == (3, ())
+
+
+def test_a_line_that_a_power_cut_tore_costs_its_own_image_alone(tmp_path: Path, cache: Path, counted: list[int]):
+    class_folders(tmp_path / "set", {"a": 20, "b": 20})
+    damage(tmp_path / "set", b"")
+    told = images.load(tmp_path / "set").skipped
+    (lines,), (marks,) = cache.rglob("rows.jsonl"), cache.rglob("marks")
+    lines.write_text('{"row": 3, "wh')
+    known = np.fromfile(marks, dtype=np.uint8)
+    known[3] = NOT_YET
+    known.tofile(marks)
+    counted.clear()
+    for _ in range(2):  # the second reads what the first has added to the torn line
+        assert images.load(tmp_path / "set").skipped == told
+    assert not counted
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        *(("rows.jsonl", f"{line}\n") for line in ("5", "{}", '{"row": 999, "why": ""}', '{"row": "a", "why": ""}')),
+        *(("rows.jsonl", f"{line}\n") for line in ('{"row": -1, "why": ""}', '{"row": 3, "values": 1}', "null")),
+        *(("about.json", content) for content in ("[]", '{"kinds": 5}', '{"kinds": [1]}')),
+    ],
+)
+def test_what_says_something_else_of_the_rows_is_not_believed(tmp_path: Path, cache: Path, part: str, content: str):
+    class_folders(tmp_path / "set", {"a": 10, "b": 10})
+    damage(tmp_path / "set", b"")
+    before = images.load(tmp_path / "set")
+    next(cache.rglob(part)).write_text(content)
+    again = images.load(tmp_path / "set")
+    assert (again.skipped, again.note) == (before.skipped, before.note)
+    assert everything(again) == everything(before)
+
+
+def test_what_was_told_of_classes_is_told_with_their_names_of_today(tmp_path: Path, cache: Path):
+    class_folders(tmp_path / "set", {"a": 10, "b": 10})
+    shutil.copy(tmp_path / "set" / "a" / "0000.png", tmp_path / "set" / "b" / "copy.png")
+    for names in (("cat", "dog"), ("lion", "wolf")):
+        lines = [
+            f"{path.relative_to(tmp_path / 'set')},{names['ab'.index(path.parent.name)]}"
+            for path in sorted((tmp_path / "set").rglob("*.png"))
+        ]
+        (tmp_path / "labels.csv").write_text("\n".join(["path,label", *lines]))
+        dataset = images.load(tmp_path / "set", asked=Asked(labels=tmp_path / "labels.csv"))
+        (told,) = (remark for remark in dataset.remarks if "more than one label" in remark)
+        assert all(f"({name})" in told for name in names), told

@@ -124,6 +124,20 @@ def test_images_of_the_cache_are_linked_and_a_run_keeps_them_when_it_is_emptied(
         assert torch.equal(saved.open_saved(tmp_path / "run").test.pixels, dataset.test.pixels)
 
 
+def test_a_link_leads_to_a_cache_that_is_named_from_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SSL_BENCH_CACHE", "cache")
+    class_folders(tmp_path / "data", {"a": 10, "b": 10})
+    dataset = images.load("data")
+
+    def elsewhere(source, place):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", elsewhere)
+    saved.save(dataset, "runs/run")
+    assert torch.equal(saved.open_saved("runs/run").train.pixels, dataset.train.pixels)
+
+
 def test_an_opened_data_set_is_mapped_from_its_file(tmp_path):
     saved.save(images.load("shapes"), tmp_path)
     opened = saved.open_saved(tmp_path)
