@@ -81,7 +81,7 @@ def _split(images: Any) -> Split:
     """The pixels and labels that a torchvision data set holds, in one layout."""
     pixels = torch.as_tensor(images.data)
     if pixels.ndim == 3:
-        pixels = pixels[:, None].expand(-1, 3, -1, -1)
+        pixels = pixels[:, None]
     elif pixels.shape[1] != 3:
         pixels = pixels.permute(0, 3, 1, 2)
     labels = images.targets if hasattr(images, "targets") else images.labels

@@ -115,7 +115,7 @@ def test_stl10_unlabelled_images_join_the_training_images_as_minus_one(cache, mo
     assert torch.equal(dataset.train.pixels, stacked(arrays[:9]))
 
 
-def test_fashionmnist_gets_three_channels(cache):
+def test_fashionmnist_has_one_channel(cache):
     folder = cache / "FashionMNIST" / "raw"
     folder.mkdir(parents=True)
     arrays = np.stack([picture(number, 28, 28)[:, :, 0] for number in range(30)])
@@ -126,7 +126,7 @@ def test_fashionmnist_gets_three_channels(cache):
         (folder / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, len(labels)) + labels.tobytes())
     dataset = images.load("fashionmnist")
     assert dataset.classes[0] == "T-shirt/top"
-    assert torch.equal(dataset.train.pixels, torch.from_numpy(arrays[:20])[:, None].repeat(1, 3, 1, 1))
+    assert torch.equal(dataset.train.pixels, torch.from_numpy(arrays[:20])[:, None])
     assert dataset.test.labels.tolist() == list(range(10))
 
 
