@@ -5,6 +5,7 @@ import gc
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -35,6 +36,9 @@ from bench.search.space import load
 
 CALIBRATION_SECONDS = 0.4
 """A calibration trains for about so long, after a first step that is not counted."""
+MOST_PAIRS = 2 * 10**9
+"""Of images that ask and images that may be near, of which a calibration takes the time at most: of all that a CIFAR
+data set has; on one core 20 s."""
 QUERIES = 10_000
 """Images that ask in a leave-one-out, at most."""
 RESIDENT = 0.25
@@ -229,17 +233,39 @@ class Training:
 
 
 def _seconds_of_an_evaluation(trainer: Trainer, evaluation: LeaveOneOut | Evaluation | HeldOut) -> float:
-    """A part of the images is encoded, and stands for all."""
+    """A part of the images is encoded, and stands for all; where very many ask, some of them do."""
     encoder, images = trainer.method.judged_encoder, trainer.images
     part = torch.arange(min(BATCH, len(images)), device=trainer.device)
     encode(encoder, images, part)  # the first one is not counted
     began = trainer.clock()
     features = encode(encoder, images, part)
     encoded = trainer.clock() - began
-    alike = [features.repeat(math.ceil(count / len(part)), 1)[:count] for count in evaluation.sizes]
-    began = trainer.clock()
-    evaluation.figures(encoder, *alike)
-    return encoded * sum(evaluation.sizes) / len(part) + trainer.clock() - began
+    asking = len(evaluation.queries) if isinstance(evaluation, LeaveOneOut | Evaluation) else 0
+
+    def pairs(count: int) -> int:
+        """That are compared where so many ask: the test images are neighbours of each other too."""
+        return count * (evaluation.sizes[0] + count * isinstance(evaluation, Evaluation))
+
+    def judging(count: int) -> float:
+        """Seconds of the figures where so many ask."""
+        some, sizes = evaluation, list(evaluation.sizes)
+        if isinstance(some, LeaveOneOut):
+            some = replace(some, queries=some.queries[:count])
+        elif isinstance(some, Evaluation):
+            some, sizes[1] = replace(some, query_labels=some.query_labels[:count]), count
+        alike = [features.repeat(math.ceil(size / len(part)), 1)[:size] for size in sizes]
+        began = trainer.clock()
+        some.figures(encoder, *alike)
+        return trainer.clock() - began
+
+    count = asking
+    while pairs(count) > MOST_PAIRS and count > 2:
+        count = max(2, count // 2)
+    seconds = judging(count)
+    if count < asking:  # what does not depend on who asks is not multiplied
+        least = judging(1)
+        seconds = least + max(0.0, seconds - least) * (pairs(asking) - pairs(1)) / (pairs(count) - pairs(1))
+    return encoded * sum(evaluation.sizes) / len(part) + seconds
 
 
 def recipe(job: Job, image_size: int, augment: str | None = None) -> Mapping[str, Any]:

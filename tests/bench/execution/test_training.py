@@ -13,7 +13,9 @@ import torch
 
 from algorithms import METHODS
 from algorithms.baselines import Pixels
+from algorithms.evaluation import knn
 from algorithms.evaluation.knn import Evaluation, LeaveOneOut
+from algorithms.evaluation.neighbours import neighbours
 from algorithms.images.statistics import IMAGENET
 from algorithms.simclr import SimCLR
 from algorithms.swav import SwAV
@@ -58,6 +60,27 @@ def build(job: Job, settings: TrainingSettings, **values: Any) -> Trainer:
 
 def brightness(pixels: torch.Tensor) -> set[int]:
     return set(pixels[:, 0, 0, 0].tolist())
+
+
+@pytest.mark.parametrize("stage", ["search", "baseline"])
+def test_where_very_many_ask_a_calibration_asks_some_and_tells_what_all_would_take(settings, monkeypatch, stage):
+    """The clock counts the pairs that are compared."""
+    compared: list[int] = []
+
+    def counted(queries: torch.Tensor, bank: torch.Tensor, *rest: object, **how: Any) -> Any:
+        compared.append(len(queries) * len(bank))
+        return neighbours(queries, bank, *rest, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(knn, "neighbours", counted)
+    trainer = build(trial(stage, "simclr" if stage == "search" else "pixels"), settings)
+    monkeypatch.setattr(trainer, "clock", lambda: float(sum(compared)))
+    evaluation = training.evaluation_of(trial(stage), settings)
+    whole = training._seconds_of_an_evaluation(trainer, evaluation)
+    assert whole == (80 * 80 if stage == "search" else 20 * (80 + 20))
+    compared.clear()
+    monkeypatch.setattr(training, "MOST_PAIRS", 1000)
+    assert training._seconds_of_an_evaluation(trainer, evaluation) == pytest.approx(whole, rel=0.01)
+    assert sum(compared) <= 1000 + 80
 
 
 @pytest.mark.parametrize("stage", CHOOSING)
