@@ -185,7 +185,7 @@ def main() -> None:
         for what, kind in (("decode", "decode"), ("decode again", "decode"), (f"{options.steps} steps", "train")):
             with limited(options.limit) as group:
                 found = run(kind, data, options, group)
-            images_ = options.steps * 128 if kind == "train" else count
+            images_ = options.steps * BATCH if kind == "train" else count
             rows.append(
                 [what, found["seconds"], images_ / found["seconds"], found["own"], found["resident"], found["group"]]
             )

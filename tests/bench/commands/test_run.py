@@ -1,5 +1,6 @@
 """Whatever is written on the command line, the answer is a plan or one line that says what is wrong."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,10 @@ def option(name: str) -> st.SearchStrategy[list[str]]:
 @given(words(), st.sampled_from(NO_DATA), st.sampled_from(OTHERS), st.lists(st.sampled_from(FLAGS), max_size=2))
 def test_without_data_the_answer_is_one_line(tmp_path_factory, asked, data, command, flags):
     run_dir = Path(tmp_path_factory.getbasetemp()) / "refused"
-    status, _, err = answer_of([*command, "--dataset", data, "--run-dir", str(run_dir), *flags, *asked])
+    empty = Path(tmp_path_factory.getbasetemp()) / "nothing" / "below"  # where a relative path leads to no images
+    empty.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(empty):
+        status, _, err = answer_of([*command, "--dataset", data, "--run-dir", str(run_dir), *flags, *asked])
     check_refusal(status, err)
     assert not run_dir.exists()
 
