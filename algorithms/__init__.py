@@ -26,12 +26,15 @@ METHODS = {
 }
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
 
+WITH_TEACHER = {"distill": "Distillation"}
+"""Methods that are there where a teacher is given, as those of `METHODS`."""
+
 BASELINES = {"pixels": "Pixels", "random": "RandomInitialisation", "supervised": "Supervised"}
 """What every table shows beside the methods; they stand in `algorithms/baselines.py`."""
 
 
 def method_class(name: str) -> "type[Method]":
     """The class of the method or baseline `name`. Raises KeyError for an unknown one."""
-    place, attribute = ("baselines", BASELINES[name]) if name in BASELINES else (name, METHODS[name])
+    place, attribute = ("baselines", BASELINES[name]) if name in BASELINES else (name, (METHODS | WITH_TEACHER)[name])
     found: type[Method] = getattr(import_module(f"algorithms.{place}"), attribute)
     return found
