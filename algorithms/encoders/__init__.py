@@ -31,14 +31,26 @@ ENCODERS = {
 """Every encoder by the name that the command line gives it, and the file in this folder that makes it, under that name,
 for images of `image_size` px."""
 
+LIBRARIES = ("timm", "torchvision")
+"""Libraries whose networks are encoders too, as `timm:NAME` (`algorithms.encoders.libraries`)."""
+
 EncoderFactory = Callable[..., "nn.Module"]
-"""A user's own encoder: makes the network, randomly initialised from the global generator or not, for images of so many
-px; where it has a parameter `channels`, it is given their channels by that name."""
+"""A user's own encoder: makes the network, randomly initialised from the global generator or not (`made_by`). Or the
+network itself, which is trained in place."""
+
+
+def is_library(encoder: object) -> bool:
+    """Whether an encoder's name leads to a network of a library."""
+    return isinstance(encoder, str) and encoder.partition(":")[0] in LIBRARIES and ":" in encoder
 
 
 def check_encoder(encoder: str | EncoderFactory) -> None:
     """Raises ValueError, with the nearest names, if there is no encoder of this name."""
-    if isinstance(encoder, str) and encoder not in ENCODERS:
+    if is_library(encoder):
+        from algorithms.encoders import libraries
+
+        libraries.check(str(encoder))
+    elif isinstance(encoder, str) and encoder not in ENCODERS:
         near = difflib.get_close_matches(encoder, ENCODERS, n=3) or list(ENCODERS)
         raise ValueError(f"There is no encoder '{encoder}'; did you mean {' or '.join(near)}?")
 
@@ -49,12 +61,20 @@ def encoder_name(encoder: str | EncoderFactory) -> str:
 
 
 def made_by(factory: EncoderFactory, image_size: int, channels: int) -> "nn.Module":
-    """The network that a user's own function makes."""
+    """The network that a user's own function makes for images of so many px and channels: it gets `image_size` and
+    `channels` where it has parameters of these names, and the size where there is another that must be given."""
     try:
-        asked = "channels" in inspect.signature(factory).parameters
+        parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):  # such as of a class in C
-        asked = False
-    return factory(image_size, channels=channels) if asked else factory(image_size)
+        return factory(image_size)
+    named = {each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
+    asked = {name: value for name, value in (("image_size", image_size), ("channels", channels)) if name in named}
+    needed = any(
+        each.default is each.empty and each.name not in asked
+        for each in parameters
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    )
+    return factory(image_size, **asked) if needed and "image_size" not in asked else factory(**asked)
 
 
 def build_encoder(encoder: str | EncoderFactory, image_size: int, channels: int = 3) -> "Encoder":
@@ -65,11 +85,22 @@ def build_encoder(encoder: str | EncoderFactory, image_size: int, channels: int 
     """
     check_encoder(encoder)
     name = encoder_name(encoder)
-    if not isinstance(encoder, str):
+    if not isinstance(encoder, str) or is_library(encoder):
         from algorithms.encoders.encoder import as_encoder
 
-        return as_encoder(made_by(encoder, image_size, channels), name, image_size, channels)
+        return as_encoder(_network(encoder, image_size, channels), name, image_size, channels)
     make = getattr(import_module(f"algorithms.encoders.{ENCODERS[name]}"), name)
     network: Encoder = make(image_size=image_size, channels=channels)
     network.name, network.patch = name, getattr(network, "patch", 1)
     return network
+
+
+def _network(encoder: str | EncoderFactory, image_size: int, channels: int) -> "nn.Module":
+    """A library's network, a user's, or what a user's function makes."""
+    from torch import nn
+
+    if isinstance(encoder, str):
+        from algorithms.encoders import libraries
+
+        return libraries.make(encoder, image_size, channels)
+    return encoder if isinstance(encoder, nn.Module) else made_by(encoder, image_size, channels)

@@ -1,11 +1,14 @@
-"""What an encoder is."""
+"""What an encoder is, and how any network is made one."""
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from algorithms.encoders.pooling import pooling
 
 
 class Encoder(nn.Module):
@@ -25,43 +28,84 @@ class Encoder(nn.Module):
 
 
 def as_encoder(network: nn.Module, name: str, image_size: int, channels: int = 3) -> Encoder:
-    """The same network with an encoder's attributes. Its width is found by a pass of two images, in eval mode.
+    """The same network with an encoder's attributes. A pass of two images, in eval mode, tells its width, and whether
+    it gives maps or tokens: these are pooled from then on (`algorithms.encoders.pooling`) by a hook, so that the
+    network's own class and the names of its weights stay as they are.
 
-    Raises ValueError where it does not take images of so many channels, where it gives anything but a row of features
-    an image, such as a map, and where it has a `width` that is another.
+    Raises ValueError where it does not take images of so many channels and this size, where it gives anything but rows,
+    maps or tokens, and where it has a `width` that is another.
     """
-    width = _width(network, name, image_size, channels)
+    found = _pass(network, name, image_size, channels)
+    pool = pooling(network, found) if isinstance(found, Tensor) and len(found) == 2 else None
+    if pool is None:
+        kind = f"[{', '.join(map(str, found.shape))}]" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise ValueError(
+            f"The encoder '{name}' gives {kind} for two images; it must give a row of features an image, [2, width], a "
+            "map [2, width, h, w], or tokens [2, tokens, width]."
+        )
+    if found.ndim > 2:
+        network.register_forward_hook(partial(_pooled, pool=pool))
+    width = pool(found).shape[1]
     declared = getattr(network, "width", width)
     if declared != width:
         raise ValueError(
             f"The encoder '{name}' gives {width} features an image, but its attribute width is {declared}."
         )
     encoder = cast(Encoder, network)
-    encoder.width, encoder.name, encoder.patch = width, name, getattr(network, "patch", 1)
+    encoder.width, encoder.name, encoder.patch = width, name, _patch(network)
     return encoder
 
 
+def _pooled(network: nn.Module, images: tuple[Any, ...], found: Tensor, pool: Any) -> Tensor:
+    made: Tensor = pool(found)
+    return made
+
+
 @torch.no_grad()
-def _width(network: nn.Module, name: str, image_size: int, channels: int) -> int:
+def _pass(network: nn.Module, name: str, image_size: int, channels: int) -> Any:
+    """What the network gives for two images, in eval mode. Raises ValueError."""
     parameter = next(network.parameters(), None)
     device = None if parameter is None else parameter.device
     images = torch.zeros(2, channels, image_size, image_size, device=device)
     with evaluating(network):
         try:
-            found = network(images)
+            return network(images)
         except Exception as error:  # whatever a user's network raises at images that it does not take
-            why = f"{type(error).__name__}: {error}".splitlines()[0]
+            why = next(iter(f"{type(error).__name__}: {error}".splitlines()))
             raise ValueError(
                 f"The encoder '{name}' does not take images of {channels} channels and {image_size} px ({why}); a "
-                "function that makes it is told their number where it has a parameter 'channels'."
+                "function that makes it is told both where it has parameters 'channels' and 'image_size'."
             ) from error
-    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
-        kind = f"[{', '.join(map(str, found.shape))}]" if isinstance(found, Tensor) else f"a {type(found).__name__}"
-        raise ValueError(
-            f"The encoder '{name}' gives {kind} for two images; it must give a row of features an image, [2, width]. "
-            "After a map belong nn.AdaptiveAvgPool2d(1) and nn.Flatten()."
-        )
-    return found.shape[1]
+
+
+def _patch(network: nn.Module) -> int:
+    """As the network says it, or as timm's transformers do."""
+    embedding = getattr(getattr(network, "patch_embed", None), "patch_size", 1)
+    side = getattr(network, "patch", embedding[0] if isinstance(embedding, tuple) else embedding)
+    return side if isinstance(side, int) else 1
+
+
+@torch.no_grad()
+def smallest_side(encoder: Encoder, image_size: int, channels: int) -> int | None:
+    """The side, in places, of the smallest map that a convolution or a pooling with a stride makes of such images; None
+    where the encoder has none with a stride."""
+    sides: list[int] = []
+
+    def note(module: nn.Module, images: tuple[Any, ...], made: Tensor) -> None:
+        sides.append(made.shape[-1])
+
+    strided = (
+        module
+        for module in encoder.modules()
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and module.stride not in (1, (1, 1))
+    )
+    handles = [module.register_forward_hook(note) for module in strided]
+    try:
+        _pass(encoder, encoder.name, image_size, channels)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return min(sides, default=None)
 
 
 @contextlib.contextmanager

@@ -4,12 +4,13 @@ from functools import partial
 from typing import cast
 
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.regnet import BlockParams, RegNet
 from torchvision.models.resnet import BasicBlock
 
 from algorithms.encoders import SMALL_IMAGE
 from algorithms.encoders.encoder import Encoder
+from algorithms.encoders.pooling import GlobalAveragePool
 
 
 def small_stem(channels: int, width: int) -> nn.Sequential:
@@ -25,18 +26,6 @@ def of_channels(first: nn.Conv2d, channels: int) -> nn.Conv2d:
     made = nn.Conv2d(channels, first.out_channels, kernel, stride, padding, bias=False)
     nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
     return made
-
-
-class GlobalAveragePool(nn.Module):
-    """The mean over all places of a map: [B, C, h, w] -> [B, C].
-
-    PyTorch's own hands back gradients in another memory layout than the map's, and the layers before it then take
-    several times as long on a CPU.
-    """
-
-    def forward(self, maps: Tensor) -> Tensor:
-        places = maps.permute(0, 2, 3, 1).flatten(1, 2)
-        return places.sum(1) / places.shape[1]
 
 
 def torchvision_resnet(constructor: str, image_size: int, channels: int = 3) -> Encoder:

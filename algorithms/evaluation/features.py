@@ -10,12 +10,20 @@ from algorithms.images.store import ImageStore
 from algorithms.parts import precision
 
 BATCH = 1024
-"""Images that are encoded at a time."""
+"""Images that are encoded at a time, at most."""
+PIXELS = BATCH * 64**2
+"""Places of images that are encoded at a time: beyond 64 px there are fewer images, as their maps take more memory."""
 
 
 def evenly(count: int, most: int, device: torch.device) -> Tensor:
     """At most so many of `count` places, at even distances, int64."""
     return torch.arange(min(count, most), device=device) * count // max(1, min(count, most))
+
+
+def at_a_time(encoder: nn.Module, images: ImageStore) -> int:
+    """Images that are encoded at a time; a frozen network may see them at another size."""
+    side = int(getattr(encoder, "image_size", images.image_size))
+    return max(1, min(BATCH, PIXELS // side**2))
 
 
 def encode(encoder: nn.Module, images: ImageStore, index: Tensor | None = None) -> Tensor:
@@ -35,7 +43,9 @@ def raw_features(encoder: nn.Module, images: ImageStore, index: Tensor | None = 
     bfloat16, normaliser = precision.computes_bfloat16(device), images.statistics.on(device)
     rows = []
     with evaluating(encoder):
-        for part in (torch.arange(len(images), device=device) if index is None else index).split(BATCH):
+        for part in (torch.arange(len(images), device=device) if index is None else index).split(
+            at_a_time(encoder, images)
+        ):
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 found = encoder(unaugmented(images.gather(part), normaliser))
             rows.append(found.float().flatten(1))

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self, TypeVar
 
 import torch
@@ -32,6 +32,9 @@ class ImageStore(Protocol):
         """Where `gather` puts a batch."""
 
     def __len__(self) -> int: ...
+
+    def normalised_by(self, statistics: Statistics) -> "ImageStore":
+        """The same images, to be normalised by other statistics."""
 
     def gather(self, index: Tensor) -> Tensor:
         """The images at `index` int64 [B], which is on the device, there and packed: uint8 [B, S, C, S] (`pack`)."""
@@ -64,6 +67,9 @@ class ResidentImages:
     def __len__(self) -> int:
         return len(self.packed)
 
+    def normalised_by(self, statistics: Statistics) -> Self:
+        return replace(self, statistics=statistics)
+
     def gather(self, index: Tensor) -> Tensor:
         return self.packed.index_select(0, index)
 
@@ -88,6 +94,9 @@ class MappedImages:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def normalised_by(self, statistics: Statistics) -> Self:
+        return replace(self, statistics=statistics)
 
     def gather(self, index: Tensor) -> Tensor:
         return self._read(index.cpu()).to(self.device)

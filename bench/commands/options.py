@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from algorithms import METHODS
+from algorithms import METHODS, WITH_TEACHER
 from algorithms.encoders import ENCODERS
 from bench import doors
 from bench.data.known import NAMES
@@ -50,10 +50,11 @@ def share(value: str) -> float:
         raise click.BadParameter(f"{value!r} is not a share of a GPU from 0.01 up to 1") from None
 
 
-def methods(value: str) -> tuple[str, ...]:
-    """The methods that a text names: `all`, or names and doors with commas between them. Raises UserError."""
+def methods(value: str, teacher: bool = False) -> tuple[str, ...]:
+    """The methods that a text names: `all`, or names and doors with commas between them. Those that follow a teacher are
+    among all where there is one. Raises UserError."""
     if value == "all":
-        return tuple(METHODS)
+        return tuple(METHODS | WITH_TEACHER) if teacher else tuple(METHODS)
     asked = value.split(",")
     check_methods(name for name in asked if not doors.is_door(name))
     return tuple(dict.fromkeys(asked))
@@ -105,10 +106,16 @@ OF_TRAININGS = (
     flag("--strict", "Stop at a corrupt image instead of leaving it out."),
     option(
         "--encoder",
-        "A name, or your own as package.module:function or file.py:function; default: resnet18 on GPUs, resnet8 on "
-        "CPUs.",
+        "A name, timm:NAME, torchvision:NAME, or your own as package.module:function or file.py:function; default: "
+        "resnet18 on GPUs, resnet8 on CPUs.",
         known=ENCODERS,
     ),
+    option(
+        "--init",
+        "Pretrained weights with which all methods begin: timm:NAME or torchvision:NAME (theirs), your own as "
+        "file.py:function, each with =FILE for other weights; or a file of weights for --encoder.",
+    ),
+    option("--teacher", "What the method distill follows, named as for --init."),
     number("--batch-size", "Images in a step, at most; default: as each method's recipe says."),
     click.option(
         "--augment",
@@ -144,7 +151,7 @@ def one_method(command: Callable[..., Any]) -> Callable[..., Any]:
         return asked
 
     def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-        return [name for name in METHODS if name.startswith(begun)]
+        return [name for name in METHODS | WITH_TEACHER if name.startswith(begun)]
 
     return click.argument("methods", metavar="METHOD", type=text, callback=read, shell_complete=complete)(command)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from algorithms import METHODS
+from algorithms import METHODS, WITH_TEACHER
 from bench.commands.options import SETTINGS, flag, folder, methods, number, of_trainings, option, share
 from bench.errors import UserError
 from bench.execution.configuration import Configuration
@@ -26,11 +26,19 @@ MOVED = {"--train": "train", "--profile": "profile"}
     "--methods",
     "Names with commas between them, or 'all' (default); your own as package.module:Class or file.py:Class, with a "
     "search space beside it.",
-    known=("all", *METHODS),
+    known=("all", *METHODS, *WITH_TEACHER),
     default="all",
 )
 @option("--budget", "Device time of all trials: 8gpu-hours, 90gpu-minutes, 20cpu-minutes.")
 @of_trainings
+@option(
+    "--reference",
+    "A pretrained network as a baseline, never trained here, named as for --init; 'default' is a good pair. May be given "
+    "several times.",
+    known=("default",),
+    multiple=True,
+)
+@flag("--scratch", "Beside --init: train each method from scratch as well, as a row of its own.")
 @number("--epochs", "Of every training; default: the most of 1, 2, 3, 5, 10, ... 200 that leave time to search.")
 @number("--seeds", "Fresh seeds that confirm each winner (default 3).", default=3)
 @flag("--fresh", "Begin anew instead of continuing the run.")
@@ -76,7 +84,7 @@ def command(context: click.Context, /, budget: str | None, update_readme: bool, 
             raise UserError(f"{moved} has become a command of its own; type: ssl-bench {subcommand} {method} ...")
     if budget is None:
         raise UserError("--budget is needed, such as 8gpu-hours or 20cpu-minutes; --help lists the options")
-    asked["methods"] = methods(asked["methods"])
+    asked["methods"] = methods(asked["methods"], teacher=asked["teacher"] is not None)
     readme = Path("README.md").resolve() if update_readme else None
     configuration = Configuration(budget=Budget.parse(budget), readme=readme, **asked)
     from bench.execution import benchmark  # when all is refused that can be without it

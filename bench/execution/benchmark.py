@@ -18,23 +18,25 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from algorithms import BASELINES
-from algorithms.method import Method
+from algorithms.encoders import ENCODERS, build_encoder
+from algorithms.encoders.encoder import smallest_side
 from algorithms.parts.precision import device_name
 from bench import doors
 from bench.data import checks, images, saved
 from bench.data.dataset import Dataset
 from bench.data.source import Asked
 from bench.errors import UserError
-from bench.execution import brought, driver, ray_cluster, single
+from bench.execution import brought, driver, ray_cluster, single, sources
 from bench.execution import profile as phases
 from bench.execution.calibration import calibrate
 from bench.execution.configuration import Configuration, TrainingConfiguration
@@ -45,7 +47,7 @@ from bench.execution.tune import RayTune
 from bench.machine import cores
 from bench.report import anchors, report, results, table
 from bench.report import readme as readmes
-from bench.report.text import one_line
+from bench.report.text import listed, one_line
 from bench.search import budget, evaluations, learning, planning
 from bench.search.description import describe
 from bench.search.experiment import Experiment
@@ -72,6 +74,8 @@ class Prepared:
     run_dir: Path
     facts: dict[str, Any]
     """What goes on record of the machine and of the images."""
+    weights: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    """State dicts of pretrained networks by where they are to be saved."""
 
     @property
     def labelled(self) -> int:
@@ -79,10 +83,13 @@ class Prepared:
         return int(self.facts["images"]["labelled"])
 
     def save(self) -> None:
-        """Write the images to where trainings read them, once."""
+        """Write images and weights to where trainings read them, once."""
         if self.dataset is not None:
             saved.save(self.dataset, self.settings.data)
             self.dataset = None
+        while self.weights:
+            place, state = self.weights.popitem()
+            sources.save(state, place)
 
     @contextlib.contextmanager
     def saved(self) -> Iterator[None]:
@@ -168,9 +175,10 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
     own = [name for name in configuration.methods if doors.is_door(name)]
     for door in own:  # before the images, which take a while
         brought.load_method(door)
-    encoder = configuration.encoder or ("resnet18" if on_gpu else "resnet8")
+    asked = sources.asked(configuration, on_gpu)
+    encoder = asked.encoder
     if encoder_door := doors.absolute(encoder) if doors.is_door(encoder) else None:
-        brought.load_encoder(encoder_door)
+        sources.load_factory(encoder_door)
         encoder = doors.short(encoder)
     dataset = images.load(
         configuration.dataset or ("cifar10" if on_gpu else "shapes"),
@@ -201,10 +209,13 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
     size = dataset.train.size
     spaces = brought.load_spaces(configuration.methods, size, configuration.augment)
     methods = brought.doors_of(spaces, configuration.methods)
-    run_dir = configuration.run_dir or (
-        Path("reports") / f"{name_of(dataset.name)}-{name_of(encoder) if encoder_door else encoder}"
-    )
+    called = encoder if encoder in ENCODERS else name_of(encoder)
+    begun = "-warm" if configuration.init else ""
+    run_dir = configuration.run_dir or Path("reports") / f"{name_of(dataset.name)}-{called}{begun}"
     run_dir = run_dir.resolve()
+    # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
+    data = run_dir / "data" / dataset.fingerprint[:12]
+    found = sources.gather(asked, data, dataset.statistics, size)
     settings = TrainingSettings(
         dataset=dataset.name,
         dataset_fingerprint=dataset.fingerprint,
@@ -213,17 +224,23 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         encoder=encoder,
         encoder_door=encoder_door,
         device="cuda" if on_gpu else "cpu",
-        # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
-        data=str(run_dir / "data" / dataset.fingerprint[:12]),
+        data=str(data),
         batch_size=configuration.batch_size,
         augment=configuration.augment,
         deterministic=configuration.deterministic,
         methods=methods,
+        init=found.init,
+        teacher=found.teacher,
+        frozen=found.frozen,
         sources={name: doors.source(door) for name, door in methods.items()}
         | ({encoder: doors.source(encoder_door)} if encoder_door else {}),
     )
-    if encoder_door:
-        check_encoder(settings, [brought.method(settings, name) for name in spaces])
+    if encoder not in ENCODERS:
+        check_encoder(settings, spaces)
+    if found.init is not None:
+        scratch = isinstance(configuration, Configuration) and configuration.scratch
+        classes = {name: brought.method(settings, name) for name in spaces}
+        spaces = brought.warm_spaces(spaces, classes, scratch)
     facts = {
         **machine_facts(on_gpu),
         "dataset_note": dataset.note,
@@ -236,16 +253,32 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
             "groups": None if dataset.train.groups is None else len(dataset.train.groups.unique()),
         },
     }
-    return Prepared(dataset, spaces, settings, run_dir, facts)
+    return Prepared(dataset, spaces, settings, run_dir, facts, found.weights)
 
 
-def check_encoder(settings: TrainingSettings, methods: Iterable[type[Method]]) -> None:
-    """Raises UserError where the user's own encoder cannot be made for one of the methods."""
-    for method in methods:
-        try:
-            brought.width(settings, method, settings.image_size)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+def check_encoder(settings: TrainingSettings, methods: Iterable[str]) -> None:
+    """Tells which methods do not train an encoder that is none of ours, and where it leaves too little of an image.
+    Raises UserError where it cannot be made for one of the methods."""
+    size, others = (
+        settings.image_size,
+        [name for name in methods if brought.brings_encoder(brought.method(settings, name))],
+    )
+    try:
+        for name in methods:
+            brought.width(settings, name, size)
+        network = build_encoder(brought.run_encoder(settings), size, settings.channels)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if others:
+        print(
+            f"note: {listed(others)} {'needs' if len(others) == 1 else 'need'} more than pooled features, so an encoder "
+            f"of {'its' if len(others) == 1 else 'their'} own takes the place of {settings.encoder} there"
+        )
+    if (side := smallest_side(network, size, settings.channels)) is not None and side < 2:
+        print(
+            f"note: before it pools, {settings.encoder} leaves one place of an image of {size} px; enlarge the images, by "
+            f"--image-size {2 * size} or more"
+        )
 
 
 def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> Plan:
@@ -260,7 +293,10 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
         spaces=prepared.spaces,
         factory="bench.execution.training:Training",
         settings=settings,
-        baselines=tuple(name for name in BASELINES if prepared.labelled or name not in WITH_LABELS),
+        baselines=(
+            *(name for name in BASELINES if prepared.labelled or name not in WITH_LABELS),
+            *brought.frozen_baselines(settings),
+        ),
         epochs=configuration.epochs,
         seeds=configuration.seeds,
         seed=configuration.seed,

@@ -1,29 +1,42 @@
-"""What a run's users bring through doors (`bench.doors`): methods, each with its search space beside it, and an
-encoder."""
+"""What a job of a run is trained with, where its users bring something (`bench.doors`): methods, each with its search
+space beside it, networks, and pretrained weights (`bench.execution.sources`)."""
 
 import contextlib
+import dataclasses
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
-from algorithms import BASELINES, METHODS, method_class
-from algorithms.encoders import EncoderFactory, made_by
+from algorithms import BASELINES, METHODS, WITH_TEACHER, method_class
+from algorithms.baselines import RandomInitialisation
+from algorithms.encoders import EncoderFactory, is_library
+from algorithms.encoders.encoder import Encoder as Network
+from algorithms.images.statistics import Statistics
 from algorithms.method import Method
 from bench import doors
 from bench.errors import UserError
+from bench.execution import sources
 from bench.execution.settings import TrainingSettings
 from bench.search import augmentation, space
+from bench.search.methods import FROZEN, WARM, base
 from bench.search.space import SearchSpace
 
 Encoder = str | EncoderFactory
 """A name of ours, or what makes a network for images of so many px and channels."""
+WARM_RATE = 10
+"""Our recipe of a warm start has so small a part of the recipe's learning rate; a search goes as far below that."""
 OTHERWISE = "give package.module:Class or file.py:Class"
 
 
 def method(settings: TrainingSettings, name: str) -> type[Method]:
     """The class of a run's method or baseline. Raises UserError where the user's own cannot be loaded."""
+    if name.startswith(FROZEN):
+        return RandomInitialisation  # never trained either
+    name = base(name)
     return load_method(settings.methods[name]) if name in settings.methods else method_class(name)
 
 
@@ -51,7 +64,7 @@ def load_spaces(names: Iterable[str], image_size: int, augment: str | None = Non
         found = space.read(path, own, image_size)
         if not re.fullmatch(r"[a-z][a-z0-9_]*", found.method):
             raise UserError(f"{path}: a method is called by small letters, digits and _, not {found.method!r}")
-        if found.method in METHODS or found.method in BASELINES or found.method in spaces:
+        if found.method in METHODS | WITH_TEACHER | BASELINES or found.method in spaces:
             raise UserError(f"{path}: there is a method {found.method!r} already; give yours another name")
         spaces[found.method], classes[found.method] = found, own
     if augment is None:
@@ -66,35 +79,111 @@ def doors_of(spaces: Iterable[str], names: Iterable[str]) -> dict[str, str]:
     return {name: doors.absolute(asked) for name, asked in pairs if doors.is_door(asked)}
 
 
-def encoder(settings: TrainingSettings) -> Encoder:
+def brings_encoder(of: type[Method]) -> bool:
+    """Whether a method has an encoder of its own, whatever the run's is."""
+    return of.build_encoder.__func__ is not Method.build_encoder.__func__  # type: ignore[attr-defined]
+
+
+def warm_spaces(
+    spaces: Mapping[str, SearchSpace], methods: Mapping[str, type[Method]], scratch: bool
+) -> dict[str, SearchSpace]:
+    """The search spaces where encoders begin with pretrained weights: those of the methods that have the run's encoder
+    under other names, with our recipe and the range at smaller learning rates; beside them, where `scratch` is asked,
+    and for the others as they are."""
+    found: dict[str, SearchSpace] = {}
+    for name, each in spaces.items():
+        own = brings_encoder(methods[name])
+        if own or scratch:
+            found[name] = each
+        if not own:
+            rate = each.entries["learning_rate"]
+            default = rate["default"] / WARM_RATE
+            slower = {
+                **rate,
+                "default": default,
+                "published": rate.get("published", rate["default"]),
+                "source": f"{rate['source']}; ours, from pretrained weights: a tenth",
+            }
+            if "low" in rate:
+                slower["low"] = min(rate["low"], default / WARM_RATE)
+            found[name + WARM] = dataclasses.replace(
+                each, method=name + WARM, entries=each.entries | {"learning_rate": slower}
+            )
+    return found
+
+
+def starts_warm(settings: TrainingSettings, name: str) -> bool:
+    """Whether a method's encoder begins with the run's pretrained weights, or is these alone."""
+    return settings.init is not None and (name.endswith(WARM) or name == FROZEN + settings.init.key)
+
+
+def frozen_baselines(settings: TrainingSettings) -> list[str]:
+    """The names of the pretrained networks that are baselines: the weights with which others begin come first."""
+    start = [] if settings.init is None else [FROZEN + settings.init.key]
+    return list(dict.fromkeys([*start, *settings.frozen]))
+
+
+def run_encoder(settings: TrainingSettings) -> Encoder:
     """The name of a run's encoder, or what makes the user's own. Raises UserError where that cannot be loaded."""
-    return settings.encoder if settings.encoder_door is None else load_encoder(settings.encoder_door)
+    return settings.encoder if settings.encoder_door is None else sources.load_factory(settings.encoder_door)
 
 
-def width(settings: TrainingSettings, of: type[Method], image_size: int) -> int:
-    """The features that a run's encoder has in this method. Raises UserError or ValueError where the user's own makes
-    none."""
-    ours = settings.encoder_door is None
+def encoder(settings: TrainingSettings, name: str, given: Statistics) -> Encoder:
+    """The name of the encoder that a run's method or baseline has, or what makes it, for images normalised by the
+    statistics `given`. Raises UserError where the user's own cannot be loaded."""
+    own = run_encoder(settings)
+    if settings.init is not None and starts_warm(settings, name):
+        return sources.warm(settings.init, own, settings.encoder)
+    if of := settings.frozen.get(name):
+
+        def make(image_size: int, channels: int = 3) -> nn.Module:
+            return sources.frozen(of, given)
+
+        make.__name__ = of.name
+        return make
+    return own
+
+
+def statistics(settings: TrainingSettings, name: str, given: Statistics) -> Statistics:
+    """By which a method or baseline has the images normalised: a network that goes on has them as it had."""
+    if settings.init is not None and starts_warm(settings, name):
+        return Statistics(settings.init.mean, settings.init.std)
+    return given
+
+
+def teacher(settings: TrainingSettings, name: str, given: Statistics) -> Network | None:
+    """What a method's student follows, for images normalised by the statistics `given`; None where it follows none."""
+    if base(name) not in WITH_TEACHER:
+        return None
+    assert settings.teacher is not None
+    return sources.frozen(settings.teacher, given)
+
+
+def told(settings: TrainingSettings, name: str) -> dict[str, Any]:
+    """What goes on record of weights from elsewhere that a method or baseline has to do with."""
+    facts: dict[str, Any] = {}
+    begins = settings.init if starts_warm(settings, name) else settings.frozen.get(name)
+    if begins is not None:
+        facts |= {"weights": begins.name, "trained_on": begins.trained_on}
+    if name.startswith(FROZEN) and begins is not None:
+        facts["image_size"] = begins.image_size
+    if base(name) in WITH_TEACHER and settings.teacher is not None:
+        facts |= {"teacher": settings.teacher.name, "teacher_trained_on": settings.teacher.trained_on}
+    return facts
+
+
+@functools.lru_cache(maxsize=64)
+def _width(of: type[Method], name: str, door: str | None, image_size: int, channels: int) -> int:
+    ours = door is None and not is_library(name)
     with torch.device("meta") if ours else contextlib.nullcontext():  # no more is asked for
-        return int(of.build_encoder(encoder(settings), image_size, settings.channels).width)
+        return int(of.build_encoder(name if door is None else sources.load_factory(door), image_size, channels).width)
 
 
-def load_encoder(door: str) -> EncoderFactory:
-    """What makes the network behind a door, under the name that tables have for it. Raises UserError, as does what it
-    gives where the user's own code fails."""
-    otherwise = "give package.module:function or file.py:function, called as function(image_size)"
-    found = doors.load("encoder", door, otherwise)
-    if not callable(found):
-        raise UserError(f"the encoder {door!r} is no function; {otherwise}")
-
-    def make(image_size: int, channels: int = 3) -> nn.Module:
-        try:
-            network = made_by(found, image_size, channels)
-        except Exception as error:
-            raise doors.refused("encoder", door, "be made", error, otherwise) from error
-        if not isinstance(network, nn.Module):
-            raise UserError(f"the encoder {door!r} gives {type(network).__name__}, not a torch.nn.Module; {otherwise}")
-        return network
-
-    make.__name__ = doors.short(door)
-    return make
+def width(settings: TrainingSettings, name: str, image_size: int) -> int:
+    """The features that the encoder of a run's method or baseline has. Raises UserError or ValueError where the user's
+    own makes none."""
+    if of := settings.frozen.get(name):
+        return _width(
+            Method, of.network, of.network if doors.is_door(of.network) else None, of.image_size, len(of.mean)
+        )
+    return _width(method(settings, name), settings.encoder, settings.encoder_door, image_size, settings.channels)

@@ -6,7 +6,7 @@ Nothing heavy is imported here: a wrong name is refused before PyTorch is there.
 from dataclasses import dataclass
 from pathlib import Path
 
-from algorithms import METHODS
+from algorithms import METHODS, WITH_TEACHER
 from algorithms.encoders import check_encoder
 from bench import doors
 from bench.data import known
@@ -57,7 +57,12 @@ class TrainingConfiguration:
     augment: str | None = None
     """A preset of `search_spaces/augmentation.yaml` whose settings are searched; None leaves each method its own."""
     encoder: str | None = None
-    """A name or a door; None is resnet18 on GPUs, resnet8 on CPUs."""
+    """A name or a door; None is that of `init`, else resnet18 on GPUs, resnet8 on CPUs."""
+    init: str | None = None
+    """A source (`bench.execution.sources`) of the weights with which all encoders begin, or a file of such for
+    `encoder`."""
+    teacher: str | None = None
+    """A source of the network that the methods of `algorithms.WITH_TEACHER` follow."""
     epochs: int | None = None
     batch_size: int | None = None
     """Images in a step, at most; None leaves each recipe its own."""
@@ -86,6 +91,16 @@ class TrainingConfiguration:
         for name, value, right in (("fit", self.fit, FITS), ("augment", self.augment, (None, *PRESETS))):
             if value not in right:
                 raise UserError(f"there is no {name} {value!r}; there are {', '.join(filter(None, right))}")
+        following = [name for name in self.methods if name in WITH_TEACHER]
+        if following and self.teacher is None:
+            raise UserError(f"{following[0]} follows a teacher; name one, such as --teacher torchvision:resnet50")
+        if self.teacher is not None and not following:
+            raise UserError(f"--teacher is for {', '.join(WITH_TEACHER)}, which is not among the methods; add it")
+        if self.init is not None and self.encoder is None and doors.is_door(self.init):
+            raise UserError(
+                "--init names a network of yours with weights; name by --encoder what makes it without, for what is "
+                "trained from scratch"
+            )
         if self.unlabelled and self.labels:
             raise UserError("--unlabelled leaves all labels aside, and --labels gives some; leave out one of them")
         if self.group and self.group_by:
@@ -119,12 +134,19 @@ class Configuration(TrainingConfiguration):
     trainings are over."""
     learn_from: tuple[Path, ...] = ()
     """Folders of earlier runs, whose best configurations begin the search."""
+    reference: tuple[str, ...] = ()
+    """Sources of pretrained networks that become baselines; `default` is a pair for the machine. One can be added to a run
+    that there is."""
+    scratch: bool = False
+    """Whether methods that begin with `init` are trained from scratch as well, with a share of their own."""
     readme: Path | None = None
     """A file that gets the table between the markers of its encoder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_share(self.gpus_per_trial)
+        if self.scratch and self.init is None:
+            raise UserError("--scratch stands beside --init; without it all methods train from scratch")
         if self.readme and self.dry_run:
             raise UserError("--update-readme needs a run; leave out --dry-run")
         from bench.search import plugins

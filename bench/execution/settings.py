@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from bench.execution.pretrained import Pretrained
+
 HERE = {"here": True}
 """Marks what holds on one machine alone, and does not identify a run."""
 
@@ -36,6 +38,13 @@ class TrainingSettings:
     """The door (`bench.doors`) of an encoder that a user brings."""
     methods: Mapping[str, str] = field(default_factory=dict, metadata=HERE)
     """The doors of the methods that a user brings, by the names that they have in the run."""
+    frozen: Mapping[str, Pretrained] = field(default_factory=dict, metadata=HERE)
+    """Pretrained networks that are baselines, by their names there, which tell their weights. They identify nothing, so
+    that one can be added to a run that there is."""
+    init: Pretrained | None = None
+    """The weights with which encoders of warm-started methods begin."""
+    teacher: Pretrained | None = None
+    """The network that the student of a distillation follows."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Of everything that a user brings: what it is called here, and the hash of its source."""
 
@@ -44,6 +53,7 @@ class TrainingSettings:
         begun before there was such a setting continues."""
         own = (each.name for each in dataclasses.fields(self) if not each.metadata.get("here"))
         told = {name: getattr(self, name) for name in own}
+        told |= {name: of.identity for name, of in (("init", self.init), ("teacher", self.teacher)) if of}
         decided = {"compile": "on" if self.compile else "off"} if self.compile is not None else {}
         absent: tuple[object, ...] = (None, False, {})
         return {name: value for name, value in told.items() if value not in absent} | decided
@@ -53,4 +63,6 @@ class TrainingSettings:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        return cls(**values)
+        frozen = {name: Pretrained.from_json(of) for name, of in values.get("frozen", {}).items()}
+        given = {name: Pretrained.from_json(of) for name in ("init", "teacher") if (of := values.get(name))}
+        return cls(**{**values, "frozen": frozen, **given})

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from algorithms import method_class
-from algorithms.evaluation.features import BATCH, encode
+from algorithms.evaluation.features import at_a_time, encode
 from algorithms.evaluation.held_out import HeldOut
 from algorithms.evaluation.knn import Evaluation, LeaveOneOut
 from algorithms.images.augmentation import Augmentation
@@ -31,6 +31,7 @@ from bench.execution.protocols import Judgement, wants_labels
 from bench.execution.settings import TrainingSettings
 from bench.search import augmentation
 from bench.search.job import CHOOSING, Job
+from bench.search.methods import FROZEN
 from bench.search.plan import WITH_LABELS
 from bench.search.space import load
 
@@ -41,6 +42,7 @@ MOST_PAIRS = 2 * 10**9
 data set has; on one core 20 s."""
 QUERIES = 10_000
 """Images that ask in a leave-one-out, at most."""
+Judge = LeaveOneOut | Evaluation | HeldOut
 RESIDENT = 0.25
 """The part of a GPU's memory that images may take: the rest is for the training beside them."""
 
@@ -87,6 +89,14 @@ def leave_one_out(folder: str, device: str, augment: str | None = None) -> Leave
     return LeaveOneOut(images, labels, len(dataset.classes), queries, groups, _views(augment, images))
 
 
+def normalised_by(judge: Judge, statistics: Statistics) -> Judge:
+    """The same, of images that are normalised by other statistics."""
+    if isinstance(judge, Evaluation):
+        bank, queries = (images.normalised_by(statistics) for images in (judge.bank, judge.queries))
+        return replace(judge, bank=bank, queries=queries)
+    return replace(judge, images=judge.images.normalised_by(statistics))
+
+
 def _views(augment: str | None, images: ImageStore) -> Augmentation | None:
     return augmentation.defaults(augment, images.image_size) if augment else None
 
@@ -108,18 +118,23 @@ def on_test_images(folder: str, device: str, augment: str | None = None) -> Eval
     return Evaluation(bank, labels[labelled], queries, test.labels.to(device), len(dataset.classes))
 
 
-def evaluation_of(job: Job, settings: TrainingSettings) -> LeaveOneOut | Evaluation | HeldOut:
+def evaluation_of(job: Job, settings: TrainingSettings) -> Judge:
     """What judges the job: the training images where a run chooses by it, each by the others, else the test images.
 
     Raises ValueError for a training with labels by which a run is to choose: the others' labels are in its weights, so
     only images that were held out could judge it. No search has such a training: the supervised ceiling has one
     recipe, and is only ever met by test images.
     """
+    judge: Judge
     if job.stage not in CHOOSING:
-        return on_test_images(settings.data, settings.device, settings.augment)
-    if job.method in WITH_LABELS:
+        judge = on_test_images(settings.data, settings.device, settings.augment)
+    elif job.method in WITH_LABELS:
         raise ValueError(f"'{job.method}' trains with labels, so a run cannot choose by its training images.")
-    return leave_one_out(settings.data, settings.device, settings.augment)
+    else:
+        judge = leave_one_out(settings.data, settings.device, settings.augment)
+    given = opened(settings.data).statistics
+    wanted = brought.statistics(settings, job.method, given)
+    return judge if wanted == given else normalised_by(judge, wanted)
 
 
 def set_determinism(deterministic: bool) -> None:
@@ -164,7 +179,7 @@ class Training:
             whole = batch_size_for(count, given.get("batch_size", Recipe.batch_size))
             given = {**given, "batch_size": max(2, whole // 2)}
         try:
-            width = brought.width(self.settings, method, size)
+            width = brought.width(self.settings, job.method, size)
             return effective_hyperparameters(method, given, width=width, images=count)
         except ValueError as error:
             raise UserError(str(error)) from None
@@ -172,26 +187,30 @@ class Training:
     def build(self, job: Job) -> Trainer:
         settings = self.settings
         images, labels = training_images(settings.data, settings.device)
+        given = images.statistics
+        wanted = brought.statistics(settings, job.method, given)
         trainer = Trainer(
             brought.method(settings, job.method),
-            images,
+            images if wanted == given else images.normalised_by(wanted),
             self.effective(job),
             epochs=job.epochs,
-            encoder=brought.encoder(settings),
+            encoder=brought.encoder(settings, job.method, given),
             seed=job.seed,
             evaluation=evaluation_of(job, settings),
             evaluate_at=job.evaluate_at,
             labels=labels if job.method in WITH_LABELS else None,
+            teacher=brought.teacher(settings, job.method, wanted),
             compiled=bool(settings.compile),
         )
         asked = recipe(job, trainer.method.setting.image_size, settings.augment)
         trainer.facts["hyperparameters"] = differing(asked, trainer.hyperparameters)
+        trainer.facts |= brought.told(settings, job.method)
         return trainer
 
     def evaluate(self, job: Job, encoder: Mapping[str, Tensor]) -> Judgement:
         """The network is built as the training did, then has the weights of this state dict."""
         settings = self.settings
-        trainer, evaluation = self.build(job), on_test_images(settings.data, settings.device, settings.augment)
+        trainer, evaluation = self.build(job), evaluation_of(job, self.settings)
         if isinstance(evaluation, HeldOut):
             raise UserError(wants_labels(job.protocol or ""))
         trainer.method.judged_encoder.load_state_dict(encoder)
@@ -232,10 +251,10 @@ class Training:
         )
 
 
-def _seconds_of_an_evaluation(trainer: Trainer, evaluation: LeaveOneOut | Evaluation | HeldOut) -> float:
+def _seconds_of_an_evaluation(trainer: Trainer, evaluation: Judge) -> float:
     """A part of the images is encoded, and stands for all; where very many ask, some of them do."""
     encoder, images = trainer.method.judged_encoder, trainer.images
-    part = torch.arange(min(BATCH, len(images)), device=trainer.device)
+    part = torch.arange(min(at_a_time(encoder, images), len(images)), device=trainer.device)
     encode(encoder, images, part)  # the first one is not counted
     began = trainer.clock()
     features = encode(encoder, images, part)
@@ -273,7 +292,7 @@ def recipe(job: Job, image_size: int, augment: str | None = None) -> Mapping[str
     `augment` at its defaults where it has views."""
     if job.hyperparameters:
         return job.hyperparameters
-    own = load(job.method, image_size)
+    own = load("random" if job.method.startswith(FROZEN) else job.method, image_size)
     if augment and job.method in WITH_LABELS:
         own = augmentation.with_preset(own, augment, method_class(job.method), image_size)
     return own.defaults

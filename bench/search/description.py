@@ -21,6 +21,7 @@ def describe(plan: Plan, spent: float = 0.0, labelled: int = ENOUGH, grouped: bo
     each = trials_per_device(plan.rate)
     sharing = f" ({each} trial{'s' * (each > 1)} per GPU)" if plan.budget.device == "gpu" else ""
     slots = f"{plan.slots} slot{'s' * (plan.slots > 1)}{sharing}"
+    wide = max(12, *map(len, experiment.spaces))
     lines = [
         f"Plan: {len(experiment.spaces)} methods, {plan.budget} on {slots}, {plan.epochs} epochs "
         f"a training{pinned}, pruning at {', '.join(map(str, plan.milestones)) or 'no epoch'}, "
@@ -31,14 +32,14 @@ def describe(plan: Plan, spent: float = 0.0, labelled: int = ENOUGH, grouped: bo
         chooses_by(labelled, list(experiment.spaces), grouped),
         *([] if labelled else [f"Left out of the baselines, as there are no labels: {', '.join(WITH_LABELS)}."]),
         "",
-        f"  {'method':<12} {'s/epoch':>8} {'s/evaluation':>13} {'training':>9} {'confirming':>11} {'trials':>7}",
+        f"  {'method':<{wide}} {'s/epoch':>8} {'s/evaluation':>13} {'training':>9} {'confirming':>11} {'trials':>7}",
     ]
     if plan.halved:
         lines.insert(3, f"With half the batch, as memory does not hold the whole: {', '.join(plan.halved)}.")
     for method in experiment.spaces:
         cost = plan.calibration[method]
         lines.append(
-            f"  {method:<12} {cost.epoch:>8.3g} {cost.evaluation:>13.3g} "
+            f"  {method:<{wide}} {cost.epoch:>8.3g} {cost.evaluation:>13.3g} "
             f"{duration(plan.training(method)):>9} {plan.reserve(method) / plan.share:>11.0%} "
             f"{f'~{plan.trials(method):.0f}':>7}"
         )

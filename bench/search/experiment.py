@@ -12,6 +12,7 @@ from bench.errors import UserError
 from bench.search.budget import Budget
 from bench.search.events import plain
 from bench.search.fold import Fold
+from bench.search.methods import FROZEN
 from bench.search.plugins import RECIPES_ONLY
 
 
@@ -126,7 +127,8 @@ class Experiment:
             | {
                 "methods": list(self.spaces),
                 "search_spaces": {method: space.hash for method, space in self.spaces.items()},
-                "baselines": list(self.baselines),
+                # A frozen network's name tells its weights, and one may be added to a run that there is.
+                "baselines": [name for name in self.baselines if not name.startswith(FROZEN)],
                 "epochs": self.epochs,
                 "seeds": self.seeds,
                 "seed": self.seed,

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from algorithms import METHODS
+from algorithms import METHODS, WITH_TEACHER
 from bench.errors import UserError
 
 WARM = "-warm"
@@ -12,11 +12,16 @@ FROZEN = "frozen-"
 """How the names of baselines begin that are pretrained networks, never trained here."""
 
 
+def base(name: str) -> str:
+    """The method that a warm-started one is."""
+    return name.removesuffix(WARM)
+
+
 def check_methods(names: Iterable[str]) -> list[str]:
     """The names as given, without repetitions. Raises UserError, with the nearest names, for an unknown one."""
-    names = list(dict.fromkeys(names))
+    names, known = list(dict.fromkeys(names)), METHODS | WITH_TEACHER
     for name in names:
-        if name not in METHODS:
-            near = difflib.get_close_matches(name, METHODS, n=3) or sorted(METHODS)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3) or sorted(known)
             raise UserError(f"there is no method '{name}'; did you mean {' or '.join(near)}?")
     return names

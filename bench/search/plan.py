@@ -13,6 +13,7 @@ from typing import Any, Self
 from bench.search import plugins
 from bench.search.budget import Budget
 from bench.search.experiment import Experiment, Searchable
+from bench.search.methods import FROZEN
 
 BOTH_RECIPES_PART = 0.5
 """Our recipe is confirmed beside winner and published recipe where all three take at most this part of a share."""
@@ -20,13 +21,23 @@ RACE_PART, RACE_AFTER = 1 / 5, 5
 """The race for the winner has this part of what a share has for choosing beyond the search of so many trainings: with
 few trainings another configuration tells more than another seed (docs/log.md, 2026-11-27)."""
 UNTRAINED = ("pixels", "random")
-"""Baselines that are evaluated only, in one epoch."""
+"""Baselines that are evaluated only, in one epoch, as frozen networks are."""
 SINGLE = ("pixels",)
-"""Baselines that have nothing random, so that one seed tells all."""
+"""Baselines that have nothing random, so that one seed tells all, as of frozen networks."""
 WITH_LABELS = ("supervised",)
 """Baselines that are trained with labels."""
 WITHOUT_ENCODER = ("pixels",)
 """Baselines of which there is nothing that a protocol could judge."""
+
+
+def is_untrained(name: str) -> bool:
+    """Whether a baseline is evaluated only."""
+    return name in UNTRAINED or name.startswith(FROZEN)
+
+
+def is_single(name: str) -> bool:
+    """Whether a baseline has one seed."""
+    return name in SINGLE or name.startswith(FROZEN)
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,7 @@ class Plan:
     def baselines(self) -> dict[str, tuple[int, int]]:
         """Baseline -> (epochs, seeds)."""
         return {
-            name: (1 if name in UNTRAINED else self.epochs, 1 if name in SINGLE else self.experiment.seeds)
+            name: (1 if is_untrained(name) else self.epochs, 1 if is_single(name) else self.experiment.seeds)
             for name in self.experiment.baselines
         }
 
@@ -111,7 +122,7 @@ class Plan:
         if stage == "search":
             evaluations = sum(first < m <= last for m in [*self.milestones, self.epochs])
         else:
-            evaluations = last >= (1 if method in UNTRAINED else self.epochs)
+            evaluations = last >= (1 if is_untrained(method) else self.epochs)
         start = costs.start if first == 0 else 0.0
         return self.rate * (start + (last - first) * costs.epoch + evaluations * costs.evaluation)
 

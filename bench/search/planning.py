@@ -39,11 +39,17 @@ class Measured:
     halved: list[str]
 
     def after(self, former: Self | None) -> Self:
-        """With what the run had before: it keeps the choices that it began with, and whatever was halved."""
+        """With what the run had before: it keeps the choices that it began with, what was not measured again, and
+        whatever was halved."""
         if former is None:
             return self
-        seconds, halved = self.calibration_seconds + former.calibration_seconds, {*self.halved, *former.halved}
-        return dataclasses.replace(self, calibration_seconds=seconds, choices=former.choices, halved=sorted(halved))
+        return dataclasses.replace(
+            self,
+            calibration=former.calibration | self.calibration,
+            calibration_seconds=self.calibration_seconds + former.calibration_seconds,
+            choices=former.choices,
+            halved=sorted({*self.halved, *former.halved}),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"calibration": {m: costs.to_json() for m, costs in self.calibration.items()}}
@@ -83,13 +89,17 @@ def make(
     earlier = None if fresh or run_dir is None else _earlier(Path(run_dir), experiment, budget)
     former = Measured.from_json(earlier.plan) if earlier else None
     epochs = earlier.plan["epochs"] if earlier else experiment.epochs
-    new = None
-    if former is None or (earlier and _on_another_device(earlier, facts or {})):
+    new, measuring = None, experiment
+    if earlier and former and not _on_another_device(earlier, facts or {}):  # but for baselines that came since
+        added = tuple(name for name in experiment.baselines if name not in former.calibration)
+        measuring = dataclasses.replace(experiment, spaces={}, baselines=added)
+    if measuring.spaces or measuring.baselines:
         depends = {"settings": experiment.identity() | {"epochs": None}, "rate": rate, **_machine(facts or {})}
-        new = _read_kept(kept, depends) if kept and not fresh else None
+        names = {*measuring.spaces, *measuring.baselines}
+        new = _read_kept(kept, depends, names) if kept and not fresh else None
         if new is None:
             prepare()
-            new = _measure(experiment, rate, calibrate)
+            new = _measure(measuring, rate, calibrate)
     measured = new.after(former) if new else former
     assert measured is not None
     fields = {each.name: getattr(measured, each.name) for each in dataclasses.fields(measured)}
@@ -138,12 +148,11 @@ def _measure(experiment: Experiment, rate: float, calibrate: Callable[[Experimen
     return Measured(calibration, round(seconds, 3), found["startup"], found["choices"], halved)
 
 
-def _read_kept(path: Path, depends: dict[str, Any]) -> Measured | None:
-    """The calibration at `path`, if it is whole and of the same experiment on the same machine."""
+def _read_kept(path: Path, depends: dict[str, Any], names: set[str]) -> Measured | None:
+    """The calibration at `path`, if it is whole, of the same experiment on the same machine, and of all these names."""
     try:
         content = json.loads(path.read_text())
-        methods = [*depends["settings"]["methods"], *depends["settings"]["baselines"]]
-        if content["depends_on"] != depends or not set(methods) <= content["calibration"].keys():
+        if content["depends_on"] != depends or not names <= content["calibration"].keys():
             return None
         kept = Measured.from_json(content)
         figures = [kept.startup, kept.calibration_seconds]

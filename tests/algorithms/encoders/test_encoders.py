@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from algorithms.encoders import ENCODERS, SMALL_IMAGE, build_encoder, check_encoder
-from algorithms.encoders.residual import GlobalAveragePool
+from algorithms.encoders.pooling import GlobalAveragePool
 
 WIDTHS = {
     "resnet8": 64,

@@ -1,0 +1,49 @@
+"""A network whose weights come from elsewhere, as a run keeps it: plain values, for the processes that train. Needs no
+PyTorch; `bench.execution.sources` finds and makes it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from algorithms.encoders import is_library
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network whose weights are kept in a file of the run."""
+
+    name: str
+    """What tables call it."""
+    network: str
+    """The name of an encoder, or the door to what makes it."""
+    file: str
+    """Its state dict."""
+    hash: str
+    """Of the weights."""
+    image_size: int
+    """At which it sees images, px."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """By which it wants them normalised."""
+    trained_on: str | None
+    """In words; None where nothing says it."""
+
+    @property
+    def identity(self) -> str:
+        return f"{self.name}, {self.hash}"
+
+    @property
+    def short(self) -> str:
+        """The name without its library."""
+        return self.name.partition(":")[2] if is_library(self.name) else self.name
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others, in letters, digits and hyphens."""
+        slug = re.sub(r"[^a-z0-9]+", "-", self.short.lower()).strip("-")[:40]
+        return f"{slug}-{self.image_size}px-{self.hash[:8]}"
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})

@@ -1,0 +1,288 @@
+"""Networks with weights from elsewhere, as a command names them: frozen rows, starts of trainings, a teacher.
+
+A source is the name of one of our encoders, `timm:NAME`, `torchvision:NAME` or a door to what makes the user's own
+network, and may have `=FILE` behind it, whose weights the network then gets. Libraries have weights of their own, and so
+has what a door makes; our encoders have none. What was loaded is kept beside the run's images, and workers take it from
+there: they need no network connection, and a source that changes later does not change a run.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.encoders import EncoderFactory, build_encoder, is_library, libraries, made_by, weights
+from algorithms.encoders.encoder import Encoder, as_encoder
+from algorithms.encoders.frozen import Frozen
+from algorithms.images.statistics import IMAGENET, Statistics
+from bench import doors
+from bench.errors import UserError
+from bench.execution import checkpoint
+from bench.execution.configuration import Configuration, TrainingConfiguration
+from bench.execution.pretrained import Pretrained
+from bench.search.methods import FROZEN
+
+OTHERWISE = (
+    "give timm:NAME, torchvision:NAME, or package.module:function or file.py:function, each with =FILE or without"
+)
+FILES = (".pth", ".pt", ".bin", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Named:
+    """The sources that a command names, and its encoder."""
+
+    encoder: str
+    init: str | None
+    teacher: str | None
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the sources have led to."""
+
+    init: Pretrained | None
+    teacher: Pretrained | None
+    frozen: dict[str, Pretrained]
+    """By the names that they have as baselines."""
+    weights: dict[str, Mapping[str, Tensor]]
+    """State dicts by the files where they are to be saved."""
+
+
+def asked(configuration: TrainingConfiguration, on_gpu: bool) -> Named:
+    """The sources of a command, checked as far as that needs no weights. Raises UserError."""
+    init, encoder = configuration.init, configuration.encoder
+    is_file = init is not None and "=" not in init and init.endswith(FILES) and not doors.is_door(init)
+    if is_file and encoder is None:
+        raise UserError(f"--init {init} is a file of weights; name by --encoder the network that they are of")
+    if encoder is None:
+        encoder = parts(init)[0] if init else "resnet18" if on_gpu else "resnet8"
+    if is_file:
+        init = f"{encoder}={init}"
+    references: list[str] = []
+    if isinstance(configuration, Configuration):
+        pair = libraries.default_references("cuda" if on_gpu else "cpu")
+        references = [each for name in configuration.reference for each in (pair if name == "default" else [name])]
+    for source in [init, configuration.teacher, *references]:
+        if source is not None:
+            check(source)
+    return Named(encoder, init, configuration.teacher, tuple(dict.fromkeys(references)))
+
+
+def gather(named: Named, folder: Path, given: Statistics, image_size: int) -> Found:
+    """Find and load all of them, for images of `image_size` px that are normalised by the statistics `given`; what of the
+    weights does not fit the encoder is told. Raises UserError."""
+    states: dict[str, Mapping[str, Tensor]] = {}
+
+    def found(source: str, own_size: bool) -> Pretrained:
+        of, state = find(source, folder, given, image_size=image_size, own_size=own_size)
+        states[of.file] = state
+        return of
+
+    init = found(named.init, own_size=False) if named.init else None
+    if init is not None:
+        door = doors.is_door(named.encoder)
+        factory = load_factory(doors.absolute(named.encoder)) if door else named.encoder
+        try:
+            fit = weights.load(build_encoder(factory, image_size, given.channels), states[init.file])
+        except ValueError as error:
+            raise UserError(f"--init {init.name}: {error}") from None
+        print(f"init: {init.name}: {fit}")
+    teacher = found(named.teacher, own_size=True) if named.teacher else None
+    frozen = [found(source, own_size=True) for source in named.references]
+    if teacher is not None:  # so that a reader sees what the student has of it
+        frozen.append(teacher)
+    return Found(init, teacher, {FROZEN + of.key: of for of in frozen}, states)
+
+
+def parts(source: str) -> tuple[str, str | None]:
+    """The network that a source names, and its file of weights, if it names one."""
+    head, colon, rest = source.partition(":")
+    name, equals, file = (rest if colon else head).partition("=")
+    return (f"{head}:{name}" if colon else name), (file if equals else None)
+
+
+def short(source: str) -> str:
+    """What tables call a source: the same from whichever folder."""
+    network, file = parts(source)
+    name = doors.short(network) if doors.is_door(network) else network
+    return name if file is None else f"{name}={Path(file).name}"
+
+
+def check(source: str) -> None:
+    """Raises UserError for what cannot be a source, before anything is loaded."""
+    network, file = parts(source)
+    if file is not None and not Path(file).is_file():
+        raise UserError(f"there is no file {file!r} of weights for {network}; {OTHERWISE}")
+    if doors.is_door(network):
+        return
+    if file is None and not is_library(network):
+        raise UserError(f"{network!r} has no weights of its own; write {network}=FILE, or {OTHERWISE}")
+    from algorithms.encoders import check_encoder
+
+    try:
+        check_encoder(network)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def find(
+    source: str, folder: Path, given: Statistics, *, image_size: int, own_size: bool
+) -> tuple[Pretrained, Mapping[str, Tensor]]:
+    """What a source names, and its weights, which are to be saved in the `folder`; at its own size and normalisation
+    where it says these and `own_size` is wanted, else at `image_size` px. Raises UserError."""
+    check(source)
+    network, file = parts(source)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # where a part is random after all, it is the same in the command that continues
+            return _find(source, network, file, folder, given, image_size, own_size)
+    except ValueError as error:
+        raise UserError(f"{short(source)}: {error}") from None
+
+
+def _find(
+    source: str, network: str, file: str | None, folder: Path, given: Statistics, image_size: int, own_size: bool
+) -> tuple[Pretrained, Mapping[str, Tensor]]:
+    state = weights.read(Path(file)) if file else None
+    kept, statistics, trained_on = None, None, None
+    channels, size = _channels(given, own_size), image_size
+    if is_library(network):
+        told = libraries.inputs(network)
+        statistics = told.statistics
+        size = told.image_size if own_size else image_size
+        made = libraries.pretrained(network, size, channels, state)
+        trained_on = told.trained_on if file is None else None
+    elif doors.is_door(network):
+        network = doors.absolute(network)
+        made = load_network(network, size, channels)
+        said = getattr(made, "image_size", None)
+        if own_size and isinstance(said, int) and said != size:
+            size = said
+            made = load_network(network, size, channels)
+        statistics, trained_on = _said(made), getattr(made, "trained_on", None)
+        if state is not None:
+            weights.load(made, state, least=1.0)
+    else:
+        assert file is not None
+        assert state is not None
+        made = build_encoder(network, size, channels)
+        # As it is: what does not fit is drawn anew by each training.
+        kept = state if not own_size else None
+        weights.load(made, state, least=1.0 if own_size else weights.LEAST)
+        statistics, trained_on = _trained_here(Path(file))
+    if statistics is None or statistics.channels != channels:
+        statistics = given if channels == given.channels else IMAGENET
+    as_encoder(made, short(source), size, channels)
+    if kept is None:
+        kept = {name: tensor.detach().clone() for name, tensor in made.state_dict().items()}
+    hash = weights.fingerprint(kept)
+    place = str(folder / f"weights-{hash}.pt")
+    found = Pretrained(
+        short(source), network, place, hash, size, statistics.mean, statistics.std, trained_on and str(trained_on)
+    )
+    return found, kept
+
+
+def _channels(given: Statistics, own_size: bool) -> int:
+    """Those for which the network is made: a frozen one sees grey images in three."""
+    return 3 if own_size and given.channels == 1 else given.channels
+
+
+def _said(network: nn.Module) -> Statistics | None:
+    """The normalisation that a user's own network says it wants, by attributes `mean` and `std`, or as timm's do."""
+    told = getattr(network, "pretrained_cfg", None)
+    if not isinstance(told, Mapping):
+        told = {"mean": getattr(network, "mean", None), "std": getattr(network, "std", None)}
+    mean, std = told.get("mean"), told.get("std")
+    if mean is None or std is None:
+        return None
+    try:
+        statistics = Statistics(tuple(map(float, mean)), tuple(map(float, std)))
+    except (TypeError, ValueError):
+        raise ValueError(f"Its mean and std must be numbers, one a channel, not {mean!r} and {std!r}.") from None
+    if len(statistics.std) != statistics.channels or not min(statistics.std) > 0:
+        raise ValueError(f"Its mean and std must be as many numbers, std above 0, not {mean!r} and {std!r}.")
+    return statistics
+
+
+def _trained_here(file: Path) -> tuple[Statistics | None, str | None]:
+    """The normalisation and the data set of an encoder that `ssl-bench train` has left, by what lies beside it."""
+    try:
+        content = json.loads((file.parent / "training.json").read_text())
+        told = [tuple(map(float, content["facts"][name])) for name in ("mean", "std")]
+        return Statistics(*told), str(content["asked"]["dataset"])
+    except (OSError, ValueError, TypeError, LookupError):
+        return None, None
+
+
+def load_network(door: str, image_size: int, channels: int) -> nn.Module:
+    """The network that a user's own function makes. Raises UserError."""
+    made: nn.Module = load_factory(door)(image_size, channels=channels)
+    return made
+
+
+def load_factory(door: str) -> EncoderFactory:
+    """What makes the network behind a door, under the name that tables have for it. Raises UserError, as does what it
+    gives where the user's own code fails."""
+    otherwise = "give package.module:function or file.py:function, which makes a torch.nn.Module"
+    found = doors.load("encoder", door, otherwise)
+    if isinstance(found, nn.Module) or not callable(found):
+        raise UserError(f"the encoder {door!r} is no function; {otherwise}")
+
+    def make(image_size: int, channels: int = 3) -> nn.Module:
+        try:
+            network = made_by(found, image_size, channels)
+        except Exception as error:
+            raise doors.refused("encoder", door, "be made", error, otherwise) from error
+        if not isinstance(network, nn.Module):
+            raise UserError(f"the encoder {door!r} gives {type(network).__name__}, not a torch.nn.Module; {otherwise}")
+        return network
+
+    make.__name__ = doors.short(door)
+    return make
+
+
+def save(state: Mapping[str, Tensor], place: str) -> None:
+    """Keep weights where workers find them; nothing is written where they are already. Raises OSError."""
+    path = Path(place)
+    if not path.exists():
+        checkpoint.write(path, dict(state))
+
+
+@lru_cache(maxsize=8)
+def state_of(place: str) -> Mapping[str, Tensor]:
+    """The weights that `save` kept; in memory once for all trainings of a worker."""
+    return checkpoint.read(Path(place))
+
+
+def network(of: Pretrained, channels: int) -> Encoder:
+    """The network with its weights. Raises ValueError or UserError."""
+    factory = load_factory(of.network) if doors.is_door(of.network) else of.network
+    made = build_encoder(factory, of.image_size, channels)
+    weights.load(made, state_of(of.file), least=1.0)
+    made.name = of.name
+    return made
+
+
+def frozen(of: Pretrained, given: Statistics) -> Frozen:
+    """The network with its weights, for images normalised by the statistics `given`."""
+    own = Statistics(of.mean, of.std)
+    return Frozen(network(of, own.channels), of.image_size, own, given)
+
+
+def warm(of: Pretrained, encoder: str | EncoderFactory, name: str) -> EncoderFactory:
+    """What makes the encoder of a training, with these weights as far as they fit; called by this name."""
+
+    def make(image_size: int, channels: int = 3) -> nn.Module:
+        made = build_encoder(encoder, image_size, channels)
+        weights.load(made, state_of(of.file))
+        return made
+
+    make.__name__ = name
+    return make
