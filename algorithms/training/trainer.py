@@ -39,12 +39,13 @@ class Trainer:
     depend on `seed` and the epoch alone.
 
     `images`: uint8 [N, C, S, S], which are put on the `device`, or an `ImageStore`, whose device is the training's.
-    `encoder`: a name, or a function that makes one's own for an image size. `hyperparameters`: those of `Recipe` and of
-    the method's constructor; with `augment` other than "paper" those of `Augmentation` too. `evaluation` judges the
-    epochs in `evaluate_at` (default: the last). `labels` are for the supervised ceiling alone, a `teacher` for the methods that follow one. A head, a queue or a
-    batch that is too large for the encoder or the data set is cut (`effective_hyperparameters`): the trainer's
-    `hyperparameters` are those in effect, and its `facts` name those of them that differ from what was given. Raises
-    ValueError for an unknown or missing hyper-parameter, and for fewer than two images, in all or in a batch.
+    `encoder`: a name, a function that makes one's own for an image size, or one's own network, which is trained in
+    place. `hyperparameters`: those of `Recipe` and of the method's constructor; with `augment` other than "paper" those
+    of `Augmentation` too. `evaluation` judges the epochs in `evaluate_at` (default: the last). `labels` are for the
+    supervised ceiling alone, a `teacher` for the methods that follow one. A head, a queue or a batch that is too large
+    for the encoder or the data set is cut (`effective_hyperparameters`): the trainer's `hyperparameters` are those in
+    effect, and its `facts` name those of them that differ from what was given. Raises ValueError for an unknown or
+    missing hyper-parameter, and for fewer than two images, in all or in a batch.
     """
 
     def __init__(

@@ -51,8 +51,8 @@ def share(value: str) -> float:
 
 
 def methods(value: str, teacher: bool = False) -> tuple[str, ...]:
-    """The methods that a text names: `all`, or names and doors with commas between them. Those that follow a teacher are
-    among all where there is one. Raises UserError."""
+    """The methods that a text names: `all`, or names and doors with commas between them. Those that follow a teacher
+    are among all where there is one. Raises UserError."""
     if value == "all":
         return tuple(METHODS | WITH_TEACHER) if teacher else tuple(METHODS)
     asked = value.split(",")

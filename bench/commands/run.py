@@ -33,8 +33,8 @@ MOVED = {"--train": "train", "--profile": "profile"}
 @of_trainings
 @option(
     "--reference",
-    "A pretrained network as a baseline, never trained here, named as for --init; 'default' is a good pair. May be given "
-    "several times.",
+    "A pretrained network as a baseline, never trained here, named as for --init; 'default' is a good pair; may be "
+    "given several times.",
     known=("default",),
     multiple=True,
 )

@@ -271,13 +271,13 @@ def check_encoder(settings: TrainingSettings, methods: Iterable[str]) -> None:
         raise UserError(str(error)) from None
     if others:
         print(
-            f"note: {listed(others)} {'needs' if len(others) == 1 else 'need'} more than pooled features, so an encoder "
-            f"of {'its' if len(others) == 1 else 'their'} own takes the place of {settings.encoder} there"
+            f"note: {settings.encoder} gives pooled features, and {listed(others)} cannot do with these; there an "
+            "encoder that the method brings takes its place"
         )
     if (side := smallest_side(network, size, settings.channels)) is not None and side < 2:
         print(
-            f"note: before it pools, {settings.encoder} leaves one place of an image of {size} px; enlarge the images, by "
-            f"--image-size {2 * size} or more"
+            f"note: {settings.encoder} leaves a single place of an image of {size} px before it pools; enlarge the "
+            f"images, by --image-size {2 * size} or more"
         )
 
 

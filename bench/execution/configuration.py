@@ -135,8 +135,8 @@ class Configuration(TrainingConfiguration):
     learn_from: tuple[Path, ...] = ()
     """Folders of earlier runs, whose best configurations begin the search."""
     reference: tuple[str, ...] = ()
-    """Sources of pretrained networks that become baselines; `default` is a pair for the machine. One can be added to a run
-    that there is."""
+    """Sources of pretrained networks that become baselines; `default` is a pair for the machine. One can be added to a
+    run that there is."""
     scratch: bool = False
     """Whether methods that begin with `init` are trained from scratch as well, with a share of their own."""
     readme: Path | None = None

@@ -1,9 +1,9 @@
 """Networks with weights from elsewhere, as a command names them: frozen rows, starts of trainings, a teacher.
 
 A source is the name of one of our encoders, `timm:NAME`, `torchvision:NAME` or a door to what makes the user's own
-network, and may have `=FILE` behind it, whose weights the network then gets. Libraries have weights of their own, and so
-has what a door makes; our encoders have none. What was loaded is kept beside the run's images, and workers take it from
-there: they need no network connection, and a source that changes later does not change a run.
+network, and may have `=FILE` behind it, whose weights the network then gets. Libraries have weights of their own, and
+so has what a door makes; our encoders have none. What was loaded is kept beside the run's images, and workers take it
+from there: they need no network connection, and a source that changes later does not change a run.
 """
 
 import json
@@ -75,8 +75,8 @@ def asked(configuration: TrainingConfiguration, on_gpu: bool) -> Named:
 
 
 def gather(named: Named, folder: Path, given: Statistics, image_size: int) -> Found:
-    """Find and load all of them, for images of `image_size` px that are normalised by the statistics `given`; what of the
-    weights does not fit the encoder is told. Raises UserError."""
+    """Find and load all of them, for images of `image_size` px that are normalised by the statistics `given`; what of
+    the weights does not fit the encoder is told. Raises UserError."""
     states: dict[str, Mapping[str, Tensor]] = {}
 
     def found(source: str, own_size: bool) -> Pretrained:

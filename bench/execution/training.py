@@ -209,7 +209,6 @@ class Training:
 
     def evaluate(self, job: Job, encoder: Mapping[str, Tensor]) -> Judgement:
         """The network is built as the training did, then has the weights of this state dict."""
-        settings = self.settings
         trainer, evaluation = self.build(job), evaluation_of(job, self.settings)
         if isinstance(evaluation, HeldOut):
             raise UserError(wants_labels(job.protocol or ""))
