@@ -9,13 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from algorithms.encoders import is_library
 from bench.errors import UserError
 
 
 def is_door(name: str) -> bool:
     """Whether a name on the command line leads to what a user brings, and is none of ours."""
-    return ":" in name and not is_library(name)
+    return ":" in name
 
 
 def absolute(name: str) -> str:

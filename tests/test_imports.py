@@ -14,7 +14,7 @@ FLOOR = {"bench.doors", "bench.errors", "bench.files", "bench.machine", "bench.o
 """What all of bench/ may use."""
 BELOW = {
     "algorithms.images": set(),
-    "algorithms.encoders": set(),
+    "algorithms.encoders": {"algorithms.images"},
     "algorithms.parts": {"algorithms.encoders", "algorithms.images", "algorithms.method"},
     "algorithms.evaluation": {"algorithms.encoders", "algorithms.images", "algorithms.parts"},
     "algorithms.training": {

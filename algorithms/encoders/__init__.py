@@ -47,9 +47,7 @@ def is_library(encoder: object) -> bool:
 def check_encoder(encoder: str | EncoderFactory) -> None:
     """Raises ValueError, with the nearest names, if there is no encoder of this name."""
     if is_library(encoder):
-        from algorithms.encoders import libraries
-
-        libraries.check(str(encoder))
+        import_module("algorithms.encoders.libraries").check(encoder)
     elif isinstance(encoder, str) and encoder not in ENCODERS:
         near = difflib.get_close_matches(encoder, ENCODERS, n=3) or list(ENCODERS)
         raise ValueError(f"There is no encoder '{encoder}'; did you mean {' or '.join(near)}?")
@@ -100,7 +98,6 @@ def _network(encoder: str | EncoderFactory, image_size: int, channels: int) -> "
     from torch import nn
 
     if isinstance(encoder, str):
-        from algorithms.encoders import libraries
-
-        return libraries.make(encoder, image_size, channels)
+        made: nn.Module = import_module("algorithms.encoders.libraries").make(encoder, image_size, channels)
+        return made
     return encoder if isinstance(encoder, nn.Module) else made_by(encoder, image_size, channels)

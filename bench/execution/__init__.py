@@ -2,6 +2,7 @@
 
 As a call          `configuration`, `benchmark`, `single`, `profile`
 What is trained    `settings`, `brought`, `training`, `protocols`, `factory`, `calibration`
+Networks           `pretrained`, `sources`, `networks`
 The driver         `driver`, `session`, `recovery`, `signals`, `progress`
 Executors          `executor`, `tune`, `ray_cluster`, `processes`, `interpreter`
 A worker           `worker`, `attempt`, `attempt_folder`, `answer`, `failures`, `process`, `checkpoint`, `kept`

@@ -36,11 +36,12 @@ from bench.data import checks, images, saved
 from bench.data.dataset import Dataset
 from bench.data.source import Asked
 from bench.errors import UserError
-from bench.execution import brought, driver, ray_cluster, single, sources
+from bench.execution import brought, driver, networks, ray_cluster, single, sources
 from bench.execution import profile as phases
 from bench.execution.calibration import calibrate
 from bench.execution.configuration import Configuration, TrainingConfiguration
 from bench.execution.executor import Executor
+from bench.execution.pretrained import is_own
 from bench.execution.protocols import protocol, wants_labels
 from bench.execution.settings import TrainingSettings
 from bench.execution.tune import RayTune
@@ -89,7 +90,7 @@ class Prepared:
             self.dataset = None
         while self.weights:
             place, state = self.weights.popitem()
-            sources.save(state, place)
+            networks.save(state, place)
 
     @contextlib.contextmanager
     def saved(self) -> Iterator[None]:
@@ -177,8 +178,8 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         brought.load_method(door)
     asked = sources.asked(configuration, on_gpu)
     encoder = asked.encoder
-    if encoder_door := doors.absolute(encoder) if doors.is_door(encoder) else None:
-        sources.load_factory(encoder_door)
+    if encoder_door := doors.absolute(encoder) if is_own(encoder) else None:
+        networks.load_factory(encoder_door)
         encoder = doors.short(encoder)
     dataset = images.load(
         configuration.dataset or ("cifar10" if on_gpu else "shapes"),

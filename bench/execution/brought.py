@@ -1,5 +1,5 @@
 """What a job of a run is trained with, where its users bring something (`bench.doors`): methods, each with its search
-space beside it, networks, and pretrained weights (`bench.execution.sources`)."""
+space beside it, networks, and pretrained weights (`bench.execution.networks`)."""
 
 import contextlib
 import dataclasses
@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from algorithms import BASELINES, METHODS, WITH_TEACHER, method_class
-from algorithms.baselines import RandomInitialisation
 from algorithms.encoders import EncoderFactory, is_library
 from algorithms.encoders.encoder import Encoder as Network
 from algorithms.images.statistics import Statistics
 from algorithms.method import Method
 from bench import doors
 from bench.errors import UserError
-from bench.execution import sources
+from bench.execution import networks
+from bench.execution.pretrained import is_own
 from bench.execution.settings import TrainingSettings
 from bench.search import augmentation, space
 from bench.search.methods import FROZEN, WARM, base
@@ -35,7 +35,7 @@ OTHERWISE = "give package.module:Class or file.py:Class"
 def method(settings: TrainingSettings, name: str) -> type[Method]:
     """The class of a run's method or baseline. Raises UserError where the user's own cannot be loaded."""
     if name.startswith(FROZEN):
-        return RandomInitialisation  # never trained either
+        return method_class("random")  # never trained either
     name = base(name)
     return load_method(settings.methods[name]) if name in settings.methods else method_class(name)
 
@@ -125,7 +125,7 @@ def frozen_baselines(settings: TrainingSettings) -> list[str]:
 
 def run_encoder(settings: TrainingSettings) -> Encoder:
     """The name of a run's encoder, or what makes the user's own. Raises UserError where that cannot be loaded."""
-    return settings.encoder if settings.encoder_door is None else sources.load_factory(settings.encoder_door)
+    return settings.encoder if settings.encoder_door is None else networks.load_factory(settings.encoder_door)
 
 
 def encoder(settings: TrainingSettings, name: str, given: Statistics) -> Encoder:
@@ -133,11 +133,11 @@ def encoder(settings: TrainingSettings, name: str, given: Statistics) -> Encoder
     statistics `given`. Raises UserError where the user's own cannot be loaded."""
     own = run_encoder(settings)
     if settings.init is not None and starts_warm(settings, name):
-        return sources.warm(settings.init, own, settings.encoder)
+        return networks.warm(settings.init, own, settings.encoder)
     if of := settings.frozen.get(name):
 
         def make(image_size: int, channels: int = 3) -> nn.Module:
-            return sources.frozen(of, given)
+            return networks.frozen(of, given)
 
         make.__name__ = of.name
         return make
@@ -156,7 +156,7 @@ def teacher(settings: TrainingSettings, name: str, given: Statistics) -> Network
     if base(name) not in WITH_TEACHER:
         return None
     assert settings.teacher is not None
-    return sources.frozen(settings.teacher, given)
+    return networks.frozen(settings.teacher, given)
 
 
 def told(settings: TrainingSettings, name: str) -> dict[str, Any]:
@@ -176,14 +176,12 @@ def told(settings: TrainingSettings, name: str) -> dict[str, Any]:
 def _width(of: type[Method], name: str, door: str | None, image_size: int, channels: int) -> int:
     ours = door is None and not is_library(name)
     with torch.device("meta") if ours else contextlib.nullcontext():  # no more is asked for
-        return int(of.build_encoder(name if door is None else sources.load_factory(door), image_size, channels).width)
+        return int(of.build_encoder(name if door is None else networks.load_factory(door), image_size, channels).width)
 
 
 def width(settings: TrainingSettings, name: str, image_size: int) -> int:
     """The features that the encoder of a run's method or baseline has. Raises UserError or ValueError where the user's
     own makes none."""
     if of := settings.frozen.get(name):
-        return _width(
-            Method, of.network, of.network if doors.is_door(of.network) else None, of.image_size, len(of.mean)
-        )
+        return _width(Method, of.network, of.network if is_own(of.network) else None, of.image_size, len(of.mean))
     return _width(method(settings, name), settings.encoder, settings.encoder_door, image_size, settings.channels)

@@ -11,6 +11,7 @@ from algorithms.encoders import check_encoder
 from bench import doors
 from bench.data import known
 from bench.errors import UserError
+from bench.execution.pretrained import is_own
 from bench.search.budget import Budget, charged_rate
 from bench.search.methods import check_methods
 
@@ -79,7 +80,7 @@ class TrainingConfiguration:
         check_methods(name for name in self.methods if not doors.is_door(name))
         if self.dataset is not None:
             known.check(self.dataset)
-        if self.encoder is not None and not doors.is_door(self.encoder):
+        if self.encoder is not None and not is_own(self.encoder):
             try:
                 check_encoder(self.encoder)
             except ValueError as error:
@@ -96,7 +97,7 @@ class TrainingConfiguration:
             raise UserError(f"{following[0]} follows a teacher; name one, such as --teacher torchvision:resnet50")
         if self.teacher is not None and not following:
             raise UserError(f"--teacher is for {', '.join(WITH_TEACHER)}, which is not among the methods; add it")
-        if self.init is not None and self.encoder is None and doors.is_door(self.init):
+        if self.init is not None and self.encoder is None and is_own(self.init):
             raise UserError(
                 "--init names a network of yours with weights; name by --encoder what makes it without, for what is "
                 "trained from scratch"

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from algorithms.encoders import is_library
+from bench import doors
+
+
+def is_own(network: str) -> bool:
+    """Whether the name of a network is a door to the user's own, not one of ours or of a library."""
+    return doors.is_door(network) and not is_library(network)
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,19 @@ from there: they need no network connection, and a source that changes later doe
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from algorithms.encoders import EncoderFactory, build_encoder, is_library, libraries, made_by, weights
-from algorithms.encoders.encoder import Encoder, as_encoder
-from algorithms.encoders.frozen import Frozen
+from algorithms.encoders import build_encoder, check_encoder, is_library, libraries, weights
+from algorithms.encoders.encoder import as_encoder
 from algorithms.images.statistics import IMAGENET, Statistics
 from bench import doors
 from bench.errors import UserError
-from bench.execution import checkpoint
 from bench.execution.configuration import Configuration, TrainingConfiguration
-from bench.execution.pretrained import Pretrained
+from bench.execution.networks import load_factory
+from bench.execution.pretrained import Pretrained, is_own
 from bench.search.methods import FROZEN
 
 OTHERWISE = (
@@ -57,7 +55,7 @@ class Found:
 def asked(configuration: TrainingConfiguration, on_gpu: bool) -> Named:
     """The sources of a command, checked as far as that needs no weights. Raises UserError."""
     init, encoder = configuration.init, configuration.encoder
-    is_file = init is not None and "=" not in init and init.endswith(FILES) and not doors.is_door(init)
+    is_file = init is not None and "=" not in init and init.endswith(FILES) and not is_own(init)
     if is_file and encoder is None:
         raise UserError(f"--init {init} is a file of weights; name by --encoder the network that they are of")
     if encoder is None:
@@ -86,7 +84,7 @@ def gather(named: Named, folder: Path, given: Statistics, image_size: int) -> Fo
 
     init = found(named.init, own_size=False) if named.init else None
     if init is not None:
-        door = doors.is_door(named.encoder)
+        door = is_own(named.encoder)
         factory = load_factory(doors.absolute(named.encoder)) if door else named.encoder
         try:
             fit = weights.load(build_encoder(factory, image_size, given.channels), states[init.file])
@@ -110,7 +108,7 @@ def parts(source: str) -> tuple[str, str | None]:
 def short(source: str) -> str:
     """What tables call a source: the same from whichever folder."""
     network, file = parts(source)
-    name = doors.short(network) if doors.is_door(network) else network
+    name = doors.short(network) if is_own(network) else network
     return name if file is None else f"{name}={Path(file).name}"
 
 
@@ -119,12 +117,10 @@ def check(source: str) -> None:
     network, file = parts(source)
     if file is not None and not Path(file).is_file():
         raise UserError(f"there is no file {file!r} of weights for {network}; {OTHERWISE}")
-    if doors.is_door(network):
+    if is_own(network):
         return
     if file is None and not is_library(network):
         raise UserError(f"{network!r} has no weights of its own; write {network}=FILE, or {OTHERWISE}")
-    from algorithms.encoders import check_encoder
-
     try:
         check_encoder(network)
     except ValueError as error:
@@ -158,14 +154,14 @@ def _find(
         size = told.image_size if own_size else image_size
         made = libraries.pretrained(network, size, channels, state)
         trained_on = told.trained_on if file is None else None
-    elif doors.is_door(network):
+    elif is_own(network):
         network = doors.absolute(network)
-        made = load_network(network, size, channels)
+        made = load_factory(network)(size, channels=channels)
         said = getattr(made, "image_size", None)
         if own_size and isinstance(said, int) and said != size:
             size = said
-            made = load_network(network, size, channels)
-        statistics, trained_on = _said(made), getattr(made, "trained_on", None)
+            made = load_factory(network)(size, channels=channels)
+        statistics, trained_on = _said(made) or IMAGENET, getattr(made, "trained_on", None)
         if state is not None:
             weights.load(made, state, least=1.0)
     else:
@@ -219,70 +215,3 @@ def _trained_here(file: Path) -> tuple[Statistics | None, str | None]:
         return Statistics(*told), str(content["asked"]["dataset"])
     except (OSError, ValueError, TypeError, LookupError):
         return None, None
-
-
-def load_network(door: str, image_size: int, channels: int) -> nn.Module:
-    """The network that a user's own function makes. Raises UserError."""
-    made: nn.Module = load_factory(door)(image_size, channels=channels)
-    return made
-
-
-def load_factory(door: str) -> EncoderFactory:
-    """What makes the network behind a door, under the name that tables have for it. Raises UserError, as does what it
-    gives where the user's own code fails."""
-    otherwise = "give package.module:function or file.py:function, which makes a torch.nn.Module"
-    found = doors.load("encoder", door, otherwise)
-    if isinstance(found, nn.Module) or not callable(found):
-        raise UserError(f"the encoder {door!r} is no function; {otherwise}")
-
-    def make(image_size: int, channels: int = 3) -> nn.Module:
-        try:
-            network = made_by(found, image_size, channels)
-        except Exception as error:
-            raise doors.refused("encoder", door, "be made", error, otherwise) from error
-        if not isinstance(network, nn.Module):
-            raise UserError(f"the encoder {door!r} gives {type(network).__name__}, not a torch.nn.Module; {otherwise}")
-        return network
-
-    make.__name__ = doors.short(door)
-    return make
-
-
-def save(state: Mapping[str, Tensor], place: str) -> None:
-    """Keep weights where workers find them; nothing is written where they are already. Raises OSError."""
-    path = Path(place)
-    if not path.exists():
-        checkpoint.write(path, dict(state))
-
-
-@lru_cache(maxsize=8)
-def state_of(place: str) -> Mapping[str, Tensor]:
-    """The weights that `save` kept; in memory once for all trainings of a worker."""
-    return checkpoint.read(Path(place))
-
-
-def network(of: Pretrained, channels: int) -> Encoder:
-    """The network with its weights. Raises ValueError or UserError."""
-    factory = load_factory(of.network) if doors.is_door(of.network) else of.network
-    made = build_encoder(factory, of.image_size, channels)
-    weights.load(made, state_of(of.file), least=1.0)
-    made.name = of.name
-    return made
-
-
-def frozen(of: Pretrained, given: Statistics) -> Frozen:
-    """The network with its weights, for images normalised by the statistics `given`."""
-    own = Statistics(of.mean, of.std)
-    return Frozen(network(of, own.channels), of.image_size, own, given)
-
-
-def warm(of: Pretrained, encoder: str | EncoderFactory, name: str) -> EncoderFactory:
-    """What makes the encoder of a training, with these weights as far as they fit; called by this name."""
-
-    def make(image_size: int, channels: int = 3) -> nn.Module:
-        made = build_encoder(encoder, image_size, channels)
-        weights.load(made, state_of(of.file))
-        return made
-
-    make.__name__ = name
-    return make
