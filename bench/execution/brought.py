@@ -97,7 +97,7 @@ def warm_spaces(
             found[name] = each
         if not own:
             rate = each.entries["learning_rate"]
-            default = rate["default"] / WARM_RATE
+            default = _rounded(rate["default"] / WARM_RATE)
             slower = {
                 **rate,
                 "default": default,
@@ -105,11 +105,16 @@ def warm_spaces(
                 "source": f"{rate['source']}; ours, from pretrained weights: a tenth",
             }
             if "low" in rate:
-                slower["low"] = min(rate["low"], default / WARM_RATE)
+                slower["low"] = min(rate["low"], _rounded(default / WARM_RATE))
             found[name + WARM] = dataclasses.replace(
                 each, method=name + WARM, entries=each.entries | {"learning_rate": slower}
             )
     return found
+
+
+def _rounded(number: float) -> float:
+    """Without the digits that only dividing brings."""
+    return float(f"{number:.6g}")
 
 
 def starts_warm(settings: TrainingSettings, name: str) -> bool:

@@ -33,8 +33,8 @@ def network(image_size):
     return nn.Sequential(*layers)
 
 
-def maps(image_size):
-    return nn.Conv2d(3, 8, 3)
+def flat(image_size):
+    return nn.Flatten(0)
 
 
 def fails(image_size):
@@ -159,11 +159,11 @@ def test_two_methods_of_one_name_are_refused(own):
     ("encoder", "expected"),
     [
         ("mine.py:missing", "there is no encoder '.*mine.py:missing'"),
-        ("mine.py:NoMethod", "cannot be made"),
+        ("mine.py:NoMethod", "gives NoMethod, not a torch.nn.Module"),
         ("mine.py:fails", r"cannot be made \(RuntimeError: no weights here\)"),
         ("os:getenv", "cannot be made"),
         ("mine.py:nothing", "gives int, not a torch.nn.Module"),
-        ("mine.py:maps", "must give a row of features an image"),
+        ("mine.py:flat", "must give a row of features an image"),
     ],
 )
 def test_what_is_no_encoder_is_refused_in_one_line_before_anything_is_trained(encoder, expected, own):
