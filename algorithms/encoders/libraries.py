@@ -176,7 +176,8 @@ def _timm_with_state(own: str, image_size: int, channels: int, state: Mapping[st
             torch.manual_seed(seed)
             given = {"state_dict": dict(state), "custom_load": False}
             network = _of_timm(own, image_size, channels, pretrained=True, pretrained_cfg_overlay=given)
-        network.pretrained_cfg = network.default_cfg = {}  # which hold all of the file
+        for name in ("pretrained_cfg", "default_cfg"):  # which hold all of the file
+            setattr(network, name, {})
         return network
 
     with _quietly(), contextlib.suppress(RuntimeError, ValueError, LookupError, AttributeError, TypeError):
@@ -231,7 +232,9 @@ def _of_torchvision(own: str, image_size: int, channels: int) -> nn.Module:
         raise ValueError(f"torchvision:{own} cannot be made for images of {image_size} px ({_why(error)}).") from error
     (name,) = (each for each in CLASSIFIERS if hasattr(network, each))
     if own.startswith("convnext"):  # the norm before the classifier belongs to the features
-        network.classifier[-1] = nn.Identity()  # type: ignore[index,operator]
+        classifier = network.get_submodule("classifier")
+        assert isinstance(classifier, nn.Sequential)
+        classifier[-1] = nn.Identity()
     else:
         setattr(network, name, nn.AdaptiveAvgPool2d(1) if own.startswith("squeezenet") else nn.Identity())
     if own.startswith(("vgg", "alexnet")):  # their classifier takes 49 places of a map

@@ -189,4 +189,5 @@ def width(settings: TrainingSettings, name: str, image_size: int) -> int:
     own makes none."""
     if of := settings.frozen.get(name):
         return _width(Method, of.network, of.network if is_own(of.network) else None, of.image_size, len(of.mean))
-    return _width(method(settings, name), settings.encoder, settings.encoder_door, image_size, settings.channels)
+    of_run = settings.encoder, settings.encoder_door, image_size, settings.channels
+    return _width(method(settings, name), *of_run)  # type: ignore[arg-type]  # a class can be hashed

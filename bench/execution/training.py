@@ -210,7 +210,7 @@ class Training:
     def evaluate(self, job: Job, encoder: Mapping[str, Tensor]) -> Judgement:
         """The network is built as the training did, then has the weights of this state dict."""
         trainer, evaluation = self.build(job), evaluation_of(job, self.settings)
-        if isinstance(evaluation, HeldOut):
+        if not isinstance(evaluation, Evaluation):
             raise UserError(wants_labels(job.protocol or ""))
         trainer.method.judged_encoder.load_state_dict(encoder)
         return Judgement(trainer, evaluation, job.protocol or "")

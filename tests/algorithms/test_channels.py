@@ -62,7 +62,7 @@ def test_an_encoder_that_takes_colours_alone_is_refused_in_words():
     def mine(image_size: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
-    with pytest.raises(ValueError, match=r"does not take images of 5 channels.*parameter 'channels'"):
+    with pytest.raises(ValueError, match=r"does not take images of 5 channels.*parameters 'channels' and 'image_size'"):
         build_encoder(mine, 8, 5)
 
 
