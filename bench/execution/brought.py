@@ -106,8 +106,12 @@ def warm_spaces(
             }
             if "low" in rate:
                 slower["low"] = min(rate["low"], _rounded(default / WARM_RATE))
+            adapted = "; ".join(filter(None, [each.recipe.get("adapted"), "begins with pretrained weights"]))
             found[name + WARM] = dataclasses.replace(
-                each, method=name + WARM, entries=each.entries | {"learning_rate": slower}
+                each,
+                method=name + WARM,
+                recipe=each.recipe | {"adapted": adapted},
+                entries=each.entries | {"learning_rate": slower},
             )
     return found
 

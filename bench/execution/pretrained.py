@@ -40,14 +40,9 @@ class Pretrained:
         return f"{self.name}, {self.hash}"
 
     @property
-    def short(self) -> str:
-        """The name without its library."""
-        return self.name.partition(":")[2] if is_library(self.name) else self.name
-
-    @property
     def key(self) -> str:
         """What tells it from all others, in letters, digits and hyphens."""
-        slug = re.sub(r"[^a-z0-9]+", "-", self.short.lower()).strip("-")[:40]
+        slug = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:40]
         return f"{slug}-{self.image_size}px-{self.hash[:8]}"
 
     @classmethod

@@ -170,7 +170,7 @@ def _find(
         made = build_encoder(network, size, channels)
         # As it is: what does not fit is drawn anew by each training.
         kept = state if not own_size else None
-        weights.load(made, state, least=1.0 if own_size else weights.LEAST)
+        weights.load(made, state, **{"least": 1.0} if own_size else {})
         statistics, trained_on = _trained_here(Path(file))
     if statistics is None or statistics.channels != channels:
         statistics = given if channels == given.channels else IMAGENET

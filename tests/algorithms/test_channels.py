@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision.transforms.v2 import functional as F
 
-from algorithms import BASELINES, METHODS, method_class
+from algorithms import BASELINES, METHODS, WITH_TEACHER, method_class
 from algorithms.encoders import ENCODERS, build_encoder
 from algorithms.images.augment import render
 from algorithms.images.colour import jitter_order
@@ -15,6 +15,7 @@ from algorithms.images.view import View
 from algorithms.training.trainer import Trainer
 from bench.search.space import load
 from tests.algorithms.images.pictures import assert_same, choose, jitter
+from tests.algorithms.teachers import teacher_of
 
 SIDE = 16
 
@@ -25,7 +26,7 @@ def bands(channels: int, count: int = 12, side: int = SIDE) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("channels", [1, 5])
-@pytest.mark.parametrize("name", [*METHODS, *BASELINES])
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER, *BASELINES])
 def test_every_method_trains_on_images_of_other_channels(name: str, channels: int):
     hyperparameters = load(name, SIDE).defaults | {"batch_size": 4}
     trainer = Trainer(
@@ -36,6 +37,7 @@ def test_every_method_trains_on_images_of_other_channels(name: str, channels: in
         encoder="resnet8",
         device="cpu",
         labels=torch.arange(12) % 3 if name == "supervised" else None,
+        teacher=teacher_of(name, SIDE, channels),
     )
     (report,) = trainer
     assert torch.isfinite(torch.tensor(report.loss))

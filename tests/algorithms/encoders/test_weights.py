@@ -1,154 +1,285 @@
-"""State dicts from files: read without running code, and how they fit a network."""
+"""Weights in files: what is read and refused, and how it fits a network."""
 
-import copy
+import argparse
+import io
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
-from hypothesis import given, settings
+import torchvision
+from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
-from algorithms.encoders import weights
-
-
-def network(width: int = 4) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.Sequential(nn.Conv2d(width, 2, 1)))
+from algorithms.encoders import build_encoder
+from algorithms.encoders.weights import NESTED, by_its_names, fingerprint, load, read
 
 
-def equal(one: nn.Module, other: nn.Module) -> bool:
-    there = other.state_dict()
-    return all(torch.equal(tensor, there[name]) for name, tensor in one.state_dict().items())
+def small(seed: int = 0, width: int = 4, blocks: int = 2) -> nn.Sequential:
+    torch.manual_seed(seed)
+    network = nn.Sequential()
+    network.stem = nn.Conv2d(3, width, 3)
+    network.norm = nn.BatchNorm2d(width)
+    network.stages = nn.Sequential(*(nn.Sequential(nn.Conv2d(width, width, 3)) for _ in range(blocks)))
+    network.norm.running_mean.normal_()
+    return network
 
 
-@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.bin", "w", "w.safetensors"])
-def test_a_state_dict_is_read_from_whichever_file_it_is_in(name, tmp_path):
-    state = network().state_dict()
-    (save_file if name.endswith(".safetensors") else torch.save)(state, tmp_path / name)
-    found = weights.read(tmp_path / name)
-    assert found.keys() == state.keys()
-    assert all(torch.equal(found[key], state[key]) for key in state)
+def saved(tmp_path: Path, value: object, name: str = "weights.pth", **options: object) -> Path:
+    torch.save(value, tmp_path / name, **options)
+    return tmp_path / name
+
+
+def same(network: nn.Module, state: dict[str, Tensor]) -> bool:
+    own = network.state_dict()
+    return own.keys() <= state.keys() and all(torch.equal(own[name], state[name]) for name in own)
+
+
+class Touches:
+    """A pickle that makes a file when it is read carelessly."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+# What is read
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("name", ["a.pth", "a.pt", "a.bin", "a"])
+def test_what_torch_saved_is_read_under_any_name(tmp_path, name, zipped):
+    state = small().state_dict()
+    path = saved(tmp_path, state, name, _use_new_zipfile_serialization=zipped)
+    assert same(small(1), read(path)) is False
+    assert same(small(), read(path))
+
+
+def test_safetensors_are_read(tmp_path):
+    safetensors.torch.save_file(small().state_dict(), tmp_path / "a.safetensors")
+    assert same(small(), read(tmp_path / "a.safetensors"))
+    assert same(small(), read(str(tmp_path / "a.safetensors")))
+
+
+@pytest.mark.parametrize("key", [*NESTED, "anything"])
+def test_the_network_of_a_checkpoint_is_read_and_not_its_optimiser_nor_its_loss(tmp_path, key):
+    network = small()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    network.stem(torch.randn(1, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    checkpoint = {
+        "epoch": 3,
+        "args": argparse.Namespace(lr=0.1),
+        "optimizer": optimizer.state_dict(),
+        key: network.state_dict(),
+        "loss": torch.tensor(0.5),
+    }
+    assert same(network, read(saved(tmp_path, checkpoint)))
+
+
+def test_a_network_two_levels_deep_is_read(tmp_path):
+    assert same(small(), read(saved(tmp_path, {"model": {"state_dict": small().state_dict()}, "epoch": 1})))
 
 
 @pytest.mark.parametrize(
-    "wrapped",
-    [
-        lambda state: {"state_dict": state, "epoch": 3},
-        lambda state: {"epoch": 3, "model": state, "optimizer": {"state": {}, "param_groups": [1]}},
-        lambda state: {"asked": {"method": "byol"}, "trainer": {"epoch": 2, "method": state}},
-        lambda state: {**state, "version": 1},
-    ],
+    ("better", "other"), [("teacher", "student"), ("state_dict_ema", "state_dict"), ("model_ema", "model")]
 )
-def test_the_state_dict_of_a_checkpoint_is_found(wrapped, tmp_path):
-    state = network().state_dict()
-    torch.save(wrapped(dict(state)), tmp_path / "w.pt")
-    assert weights.read(tmp_path / "w.pt").keys() == state.keys()
+def test_averaged_weights_are_preferred_where_both_are_there(tmp_path, better, other):
+    checkpoint = {other: small(1).state_dict(), better: small(2).state_dict()}
+    assert same(small(2), read(saved(tmp_path, checkpoint)))
 
 
-def test_a_file_that_would_run_code_is_refused_and_does_not(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return Path.touch, (tmp_path / "ran",)
-
-    torch.save({"weight": Evil()}, tmp_path / "torch.pt")
-    (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"weight": Evil()}))
-    torch.save(network(), tmp_path / "whole.pt")
-    for name in ("torch.pt", "plain.pkl", "whole.pt"):
-        with pytest.raises(ValueError, match=r"it could run code.*save the state dict alone") as refused:
-            weights.read(tmp_path / name)
-        assert "\n" not in str(refused.value)
-    assert not (tmp_path / "ran").exists()
+def test_several_networks_of_unknown_names_are_refused_by_their_names(tmp_path):
+    path = saved(tmp_path, {"generator": small(1).state_dict(), "critic": small(2).state_dict()})
+    with pytest.raises(ValueError, match="several networks, generator, critic; save"):
+        read(path)
 
 
-@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
-@pytest.mark.parametrize("part", [0.0, 0.3, 0.9])
-def test_a_file_that_is_cut_off_is_refused_in_one_line(name, part, tmp_path):
-    (save_file if name.endswith(".safetensors") else torch.save)(network().state_dict(), tmp_path / name)
-    content = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(content[: int(part * len(content))])
-    with pytest.raises(ValueError, match=name) as refused:
-        weights.read(tmp_path / name)
-    assert "\n" not in str(refused.value)
+# What is refused
 
 
-@pytest.mark.parametrize("content", [{}, {"epoch": 3}, [1, 2], torch.zeros(3), {"a": {"b": {"c": 1}}}])
-def test_a_file_without_weights_by_name_is_refused(content, tmp_path):
-    torch.save(content, tmp_path / "w.pt")
-    with pytest.raises(ValueError, match="no weights by name; it must be a state dict"):
-        weights.read(tmp_path / "w.pt")
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("as_torch", [True, False])
+def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, as_torch, protocol):
+    touched = tmp_path / "touched"
+    value = {"state_dict": small().state_dict(), "more": Touches(touched)}
+    path = tmp_path / "weights.pth"
+    if as_torch:
+        torch.save(value, path, pickle_protocol=protocol)
+    else:
+        path.write_bytes(pickle.dumps(Touches(touched), protocol=protocol))
+    with pytest.raises(ValueError, match=r"weights\.pth") as raised:
+        read(path)
+    assert "safetensors" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not touched.exists()
+    torch.load(path, weights_only=False) if as_torch else pickle.loads(path.read_bytes())
+    assert touched.exists(), "the file of this test does nothing"
 
 
-PREFIXES = st.sampled_from(["", "module.", "module.encoder_q.", "backbone.", "encoder.", "model.net.", "0."])
+def test_a_whole_network_saved_as_a_pickle_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"holds .* and would run code when it is read; give it as safetensors"):
+        read(saved(tmp_path, small()))
 
 
-@settings(deadline=None, max_examples=40)
-@given(prefix=PREFIXES, of_network=st.sampled_from(["", "backbone."]), others=st.booleans())
-def test_names_may_have_a_prefix_or_lack_one(prefix, of_network, others):
-    source, plain = network(), network()
-    target = nn.ModuleDict({"backbone": plain}) if of_network else plain
-    state = {prefix + name: tensor for name, tensor in source.state_dict().items()}
-    if others:
-        state |= {f"{prefix}fc.weight": torch.zeros(5, 2), "module.encoder_k.1.weight": torch.zeros(4)}
-    fit = weights.load(target, state, least=1.0)
-    assert (fit.fitted, fit.of, fit.unfit) == (8, 8, ())
-    assert all(torch.equal(plain.state_dict()[name], tensor) for name, tensor in source.state_dict().items()
-               if not name.endswith(weights.COUNTERS))  # fmt: skip
+def test_a_torchscript_program_is_refused(tmp_path):
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="TorchScript program, which would run code; give the network's state_dict"):
+        read(tmp_path / "a.pt")
 
 
-def test_what_does_not_fit_is_told_and_left_as_it_was():
-    source, target = network(), network()
-    before = copy.deepcopy(target.state_dict())
-    state = dict(source.state_dict())
-    state["0.weight"] = torch.zeros(4, 1, 3, 3)
-    del state["2.0.bias"]
-    state["fc.weight"] = torch.zeros(10, 2)
-    fit = weights.load(target, state, least=0.7)
-    assert str(fit) == (
-        "6 of 8 tensors fit; not 0.weight, which is [4, 1, 3, 3] there and [4, 3, 3, 3] here, 2.0.bias, which is not "
-        "there; left over are fc.weight"
+@pytest.mark.parametrize("cut", [0, 5, 40, 700, 1500, -3])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_broken_file_of_torch_is_refused(tmp_path, zipped, cut):
+    path = saved(tmp_path, small().state_dict(), _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(ValueError, match=r"weights\.pth is no file of weights, or not the whole of one; give"):
+        read(path)
+
+
+@pytest.mark.parametrize("cut", [0, 5, 100, -3])
+def test_a_broken_file_of_safetensors_is_refused(tmp_path, cut):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(safetensors.torch.save(small().state_dict())[:cut])
+    with pytest.raises(ValueError, match="no whole safetensors file"):
+        read(path)
+
+
+def test_whatever_is_no_file_of_weights_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="There is no file"):
+        read(tmp_path / "nowhere.pth")
+    with pytest.raises(ValueError, match="There is no file"):
+        read(tmp_path)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("notes.txt", "nothing")
+    for content in (b"version https://git-lfs.github.com/spec/v1\n", b"<html>404", archive.getvalue()):
+        (tmp_path / "a.pth").write_bytes(content)
+        with pytest.raises(ValueError, match="no file of weights"):
+            read(tmp_path / "a.pth")
+    for value in ({"epoch": 3}, [torch.zeros(2)], {0: torch.zeros(2)}, {}):
+        with pytest.raises(ValueError, match="no tensors by name"):
+            read(saved(tmp_path, value))
+
+
+# How it fits
+
+
+PREFIXES = ("", "module.", "module.encoder_q.", "backbone.", "encoder.", "model.", "_orig_mod.", "student.backbone.")
+
+
+@given(there=st.sampled_from(PREFIXES), here=st.sampled_from(PREFIXES), head=st.booleans(), twin=st.booleans())
+def test_names_fit_behind_any_usual_prefix_in_the_file_and_in_the_network(there, here, head, twin):
+    state = {there + name: value for name, value in small(1).state_dict().items()}
+    if head:
+        state[f"{there}fc.weight"] = torch.zeros(10, 4)
+    if twin:  # MoCo's average of the same names, which comes after it
+        state |= {f"momentum_encoder.{name}": value for name, value in small(2).state_dict().items()}
+    network = small(3)
+    whole: nn.Module = network
+    for name in reversed(here.split(".")[:-1]):
+        outer = nn.Module()
+        outer.add_module(name, whole)
+        whole = outer
+    fit = load(whole, state, least=1.0)
+    assert (fit.fitted, fit.of, fit.unfit) == (10, 10, ())
+    assert same(network, small(1).state_dict())
+    assert [name for name in fit.unused if not name.startswith("momentum")] == [f"{there}fc.weight"] * head
+    assert same(whole, by_its_names(whole, state))
+
+
+def test_what_does_not_fit_is_said_and_left_as_it_is():
+    network, state = small(0), small(1).state_dict()
+    state["stem.weight"] = torch.zeros(4, 3, 7, 7)
+    state["norm.weight"] = torch.ones(4, dtype=torch.int8)
+    state["fc.weight"] = torch.zeros(2, 4)
+    before = network.stem.weight.clone()
+    del state["stages.1.0.bias"]
+    fit = load(network, state, least=0.5)
+    assert fit.unfit == (
+        "stem.weight is [4, 3, 7, 7] there and [4, 3, 3, 3] here",
+        "norm.weight is int8 there and float32 here",
+        "stages.1.0.bias is not there",
     )
-    after = target.state_dict()
-    assert torch.equal(after["0.weight"], before["0.weight"])
-    assert torch.equal(after["2.0.weight"], source.state_dict()["2.0.weight"])
+    assert fit.unused == ("fc.weight",)
+    assert (fit.fitted, fit.of) == (7, 10)
+    assert torch.equal(network.stem.weight, before)
+    assert torch.equal(network.stem.bias, state["stem.bias"])
+    assert str(fit) == f"7 of 10 tensors fit; {', '.join(fit.unfit)}; not used: fc.weight"
 
 
-def test_weights_of_another_network_are_refused_and_change_nothing():
-    target = network()
-    before = copy.deepcopy(target)
-    with pytest.raises(ValueError, match=r"of another network: 1 of 8 tensors fit; not 0\.weight, .* and 4 more"):
-        weights.load(target, network(5).state_dict())
-    with pytest.raises(ValueError, match="0 of 8"):
-        weights.load(target, {})
-    assert equal(target, before)
+def test_a_fit_says_in_one_line_what_became_of_the_file():
+    state = {f"module.encoder_q.{name}": value for name, value in small(1).state_dict().items()}
+    assert str(load(small(), small(1).state_dict())) == "all 10 tensors fit"
+    assert str(load(small(), state | {"queue": torch.zeros(1)})) == (
+        "all 10 tensors fit, by the names after module.encoder_q.; not used: queue"
+    )
 
 
-def test_weights_that_are_not_finite_are_refused_and_change_nothing():
-    target, state = network(), dict(network().state_dict())
-    before = copy.deepcopy(target)
-    state["0.bias"] = torch.full((4,), float("nan"))
-    with pytest.raises(ValueError, match=r"not finite: 0\.bias"):
-        weights.load(target, state)
-    assert equal(target, before)
+def test_too_few_that_fit_are_refused_and_nothing_is_changed():
+    network, state = small(0), small(1, width=5).state_dict()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(ValueError, match=r"0 of the network's 10 tensors fit the file: stem.weight is \[5, 3, 3, 3\]"):
+        load(network, state)
+    assert same(network, before)
+    with pytest.raises(ValueError, match=r"stages\.1\.0\.bias is not there"):
+        load(network, {name: value for name, value in small(1).state_dict().items() if "1.0.bias" not in name}, least=1)
+    assert same(network, before)
 
 
-def test_weights_of_half_precision_are_taken():
-    source, target = network(), network()
-    weights.load(target, {name: tensor.bfloat16() for name, tensor in source.state_dict().items()}, least=1.0)
-    torch.testing.assert_close(target[0].weight, source[0].weight.bfloat16().float())
+def test_the_first_blocks_of_a_larger_network_are_refused():
+    with pytest.raises(ValueError, match=r"larger network, which has stages\.2\.0\.weight besides"):
+        load(small(blocks=2), {f"module.{name}": value for name, value in small(blocks=3).state_dict().items()})
+    larger = torchvision.models.resnet34().state_dict()
+    with pytest.raises(ValueError, match=r"larger network, which has layer1\.2"):
+        load(build_encoder("resnet18", 224), larger)
 
 
-@given(change=st.sampled_from(["value", "name", "shape", "kind"]))
-def test_a_fingerprint_is_of_names_kinds_shapes_and_values_in_any_order(change):
-    state = {"a": torch.arange(6.0), "b": torch.ones(2, dtype=torch.bfloat16), "c": torch.tensor(3)}
-    found = weights.fingerprint(state)
-    assert len(found) == 12
-    assert weights.fingerprint(dict(reversed(state.items()))) == found
-    changed = {
-        "value": {**state, "a": torch.arange(6.0) + 1},
-        "name": {("z" if name == "a" else name): tensor for name, tensor in state.items()},
-        "shape": {**state, "a": torch.arange(6.0).view(2, 3)},
-        "kind": {**state, "b": torch.ones(2, dtype=torch.float16)},
-    }[change]
-    assert weights.fingerprint(changed) != found
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_and_nothing_is_changed(value):
+    network, state = small(0), small(1).state_dict()
+    state["stages.1.0.bias"][2] = value
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(ValueError, match=r"stages\.1\.0\.bias are not finite"):
+        load(network, state)
+    assert same(network, before)
+
+
+def test_half_precision_is_taken_in_the_networks_own():
+    network, state = small(0), {name: value.bfloat16() for name, value in small(1).state_dict().items()}
+    state["norm.num_batches_tracked"] = torch.tensor(7)
+    load(network, state, least=1.0)
+    assert network.stem.weight.dtype == torch.float32
+    assert torch.equal(network.stem.weight, state["stem.weight"].float())
+    assert network.norm.num_batches_tracked == 7
+
+
+# Fingerprints
+
+
+def test_a_fingerprint_follows_from_names_types_shapes_and_bytes_alone():
+    state = {"b": torch.arange(6.0), "a": torch.zeros(2, 3), "c": torch.tensor(3)}
+    first = fingerprint(state)
+    assert len(first) == 12
+    assert int(first, 16) >= 0
+    assert fingerprint(dict(reversed(state.items()))) == first
+    assert fingerprint(state | {"b": torch.arange(12.0)[::2] / 2}) == first  # another layout of the same
+    others = [
+        state | {"b": torch.arange(6.0) + 1e-3},
+        state | {"b": torch.arange(6.0).view(2, 3)},
+        state | {"b": torch.arange(6)},
+        state | {"b": torch.arange(6.0).bfloat16()},
+        {"B" if name == "b" else name: value for name, value in state.items()},
+        state | {"d": torch.zeros(0)},
+    ]
+    assert len({first, *map(fingerprint, others)}) == 7
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.bool, torch.int64, torch.float8_e4m3fn])
+def test_a_fingerprint_is_of_any_type(dtype):
+    assert len(fingerprint({"a": torch.ones(3, 2).to(dtype), "b": torch.ones(()).to(dtype)})) == 12

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from algorithms import BASELINES, METHODS, method_class
+from algorithms import BASELINES, METHODS, WITH_TEACHER, method_class
 from algorithms.evaluation.features import encode
 from algorithms.evaluation.knn import Evaluation
 from algorithms.images.augment import unaugmented
@@ -13,6 +13,7 @@ from algorithms.images.store import ResidentImages
 from algorithms.parts import precision
 from algorithms.training.trainer import Trainer
 from bench.search.space import load
+from tests.algorithms.teachers import teacher_of
 
 LABELS = torch.arange(48) % 4
 
@@ -22,7 +23,7 @@ def images() -> torch.Tensor:
     return torch.randint(0, 256, (48, 3, 16, 16), dtype=torch.uint8, generator=generator)
 
 
-@pytest.mark.parametrize("name", [*METHODS, *BASELINES])
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER, *BASELINES])
 def test_an_encoder_that_was_kept_is_judged_as_its_training_was(name: str, monkeypatch, tmp_path):
     """To the last bit, from its state dict alone, in whatever the device computes in."""
     monkeypatch.setattr(precision, "computes_bfloat16", lambda device: True)
@@ -36,6 +37,7 @@ def test_an_encoder_that_was_kept_is_judged_as_its_training_was(name: str, monke
         encoder="resnet8",
         evaluation=evaluation,
         labels=LABELS if name == "supervised" else None,
+        teacher=teacher_of(name, 16),
     )
     (report,) = trainer
     torch.save(trainer.method.judged_encoder.state_dict(), tmp_path / "encoder.pt")

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms import METHODS, method_class
+from algorithms import METHODS, WITH_TEACHER, method_class
 from algorithms.images.augment import augment, recoloured
 from algorithms.images.augmentation import OFF, SETTINGS, Augmentation
 from algorithms.images.store import pack
@@ -19,6 +19,7 @@ from algorithms.images.view import View, draw, draw_pose
 from algorithms.method import Method, Setting
 from bench.search.space import load
 from tests.algorithms.images.pictures import NORMALISER, assert_same, choose, images, made
+from tests.algorithms.teachers import teacher_of
 
 FULL = Augmentation(
     least_crop=0.3,
@@ -51,7 +52,7 @@ def built(name: str, side: int) -> Method:
     known = inspect.signature(cls).parameters
     given = load(name, side).defaults | {"negatives": 16, "queue_length": 64}
     own = {parameter: value for parameter, value in given.items() if parameter in known}
-    return cls(Setting(64, side, 8, 4, None), cls.build_encoder("resnet8", side), **own)
+    return cls(Setting(64, side, 8, 4, teacher=teacher_of(name, side)), cls.build_encoder("resnet8", side), **own)
 
 
 def views_of(method: Method) -> tuple[View, ...]:
@@ -212,7 +213,7 @@ def test_without_colour_brightness_and_contrast_alone_are_jittered():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("side", [16, 96])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER])
 def test_every_setting_changes_the_views_of_every_method_but_those_that_it_says_do_not(name: str, side: int):
     def taken(augmentation: Augmentation) -> tuple[View, ...]:
         method = built(name, side)

@@ -13,14 +13,17 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from algorithms import METHODS, method_class
+from algorithms import METHODS, WITH_TEACHER, method_class
 from algorithms.encoders import residual
 from algorithms.images.augmentation import SETTINGS
 from algorithms.training import compiled
 from algorithms.training.trainer import Trainer
 from bench.search.space import load
+from tests.algorithms.teachers import teacher_of
 
-SEARCHED = ("learning_rate", "weight_decay", "temperature", "ema_momentum", "momentum")
+FEW = {"pirl": {"negatives": 16}, "distill": {"anchors": 16}}
+"""Where more than there are images would be as many as there are."""
+SEARCHED = ("learning_rate", "weight_decay", "temperature", "teacher_temperature", "ema_momentum", "momentum")
 
 
 class Tiny(nn.Sequential):
@@ -59,12 +62,13 @@ def trainer(name: str, flag: bool, *, seed: int = 0, images: int = 64, epochs: i
     return Trainer(
         method_class(name),
         pixels,
-        load(name, 32).defaults | {"batch_size": 8} | ({"negatives": 16} if name == "pirl" else {}) | hyperparameters,
+        load(name, 32).defaults | {"batch_size": 8} | FEW.get(name, {}) | hyperparameters,
         epochs=epochs,
         encoder="resnet8",
         seed=seed,
         device="cpu",
         labels=torch.arange(images) % 4 if name == "supervised" else None,
+        teacher=teacher_of(name, 8),
         compiled=flag,
     )
 
@@ -93,14 +97,18 @@ def assert_same_training(name: str, steps: int, tolerance: float) -> None:
     torch.testing.assert_close(graphed.step_number, torch.tensor(steps))
 
 
-DAILY = ("simclr", "mocov2", "swav", "dino")
-"""Of the methods: one without state, a queue and a random order, prototypes and crops, a schedule of its own."""
+DAILY = ("simclr", "mocov2", "swav", "dino", "distill")
+"""Of the methods: one without state, a queue and a random order, prototypes and crops, a schedule of its own, a bank of
+a teacher's features."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in DAILY else pytest.mark.nightly) for name in [*METHODS, "supervised"]],
+    [
+        pytest.param(name, marks=[] if name in DAILY else pytest.mark.nightly)
+        for name in [*METHODS, *WITH_TEACHER, "supervised"]
+    ],
 )
 def test_compiled_steps_train_as_plain_ones_and_one_graph_serves_other_values_images_and_epochs(name: str):
     assert_same_training(name, 3, 1e-4)
@@ -237,6 +245,7 @@ import os, sys, torch
 from algorithms import method_class
 from algorithms.training.trainer import Trainer
 from bench.search.space import load
+from tests.algorithms.teachers import teacher_of
 trainer = Trainer(method_class("simsiam"), torch.zeros(8, 3, 8, 8, dtype=torch.uint8), load("simsiam", 32).defaults,
                   epochs=1, encoder="resnet8", device="cpu", compiled=True)
 import torch._inductor.config

@@ -5,14 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms import BASELINES, METHODS, method_class
+from algorithms import BASELINES, METHODS, WITH_TEACHER, method_class
 from algorithms.method import Method
 from algorithms.training.recipe import batch_size_for, effective_hyperparameters
 from algorithms.training.trainer import Trainer
 from bench.search.space import load
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER])
 def test_heads_are_at_most_eight_times_as_wide_as_the_encoder(name: str):
     wide = {"projector_hidden": 10**4, "projector_width": 10**4, "predictor_hidden": 10**4}
     given = load(name, 32).defaults
@@ -46,7 +46,7 @@ def test_effective_hyperparameters_are_all_of_them_those_not_given_at_their_defa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*METHODS, *BASELINES])
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER, *BASELINES])
 @given(data=st.data())
 @settings(max_examples=40)
 def test_effective_hyperparameters_stay_as_they_are_with_as_many_images_or_more(name: str, data):

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from algorithms import METHODS, method_class
+from algorithms import METHODS, WITH_TEACHER, method_class
 from algorithms.evaluation.knn import Evaluation
 from algorithms.images import colour
 from algorithms.images.store import ResidentImages
 from algorithms.parts import precision
 from algorithms.training.trainer import Trainer
 from bench.search.space import load
+from tests.algorithms.teachers import teacher_of
 
 EPOCHS = 3
 
@@ -34,6 +35,7 @@ def trainer(name: str, *, seed: int = 0, images: int = 96, epochs: int = EPOCHS,
         device="cpu",
         evaluation=Evaluation(ResidentImages.of(pixels), labels, ResidentImages.of(pixels[:32]), labels[:32], 4),
         labels=labels if name == "supervised" else None,
+        teacher=teacher_of(name, 16),
         **arguments,
     )
 
@@ -67,7 +69,7 @@ EVERY_KIND_OF_STATE = {"moco": False, "pirl": True, "dino": False, "sela": True}
     ("name", "bfloat16"),
     [
         pytest.param(name, bfloat16, marks=[] if EVERY_KIND_OF_STATE.get(name) is bfloat16 else pytest.mark.nightly)
-        for name in [*METHODS, "supervised"]
+        for name in [*METHODS, *WITH_TEACHER, "supervised"]
         for bfloat16 in (False, True)
     ],
 )
@@ -88,7 +90,7 @@ def test_resuming_after_any_epoch_gives_the_same_bits(name: str, bfloat16: bool,
         assert_equal_states(resumed.state_dict(), states[-1])
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER])
 def test_a_method_changes_its_encoder_and_reports_a_finite_loss(name: str):
     made = trainer(name, epochs=1)
     before = [parameter.detach().clone() for parameter in made.method.encoder.parameters()]
@@ -98,7 +100,7 @@ def test_a_method_changes_its_encoder_and_reports_a_finite_loss(name: str):
     assert all(moved), f"{moved.count(False)} of {len(moved)} tensors of the encoder never moved"
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if len(load(name, 32).recipes) == 2])
+@pytest.mark.parametrize("name", [name for name in [*METHODS, *WITH_TEACHER] if len(load(name, 32).recipes) == 2])
 def test_a_published_recipe_that_is_not_ours_trains_to_a_finite_loss(name: str):
     made = trainer(name, epochs=1, hyperparameters=load(name, 32).published | {"batch_size": 8})
     (report,) = made
@@ -157,7 +159,7 @@ class Operators(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", [*METHODS, "supervised"])
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER, "supervised"])
 def test_no_step_waits_for_the_device(name: str, monkeypatch):
     """Augmentation has a test of its own."""
     monkeypatch.setattr(colour, "eager_on_cpu", lambda tensor: False)
@@ -172,7 +174,7 @@ def test_no_step_waits_for_the_device(name: str, monkeypatch):
     assert not operators.names & {"mask", *(f"aten::{name}" for name in known.split())}
 
 
-@pytest.mark.parametrize("name", [*METHODS, "supervised"])
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER, "supervised"])
 def test_a_step_in_bfloat16_keeps_loss_weights_and_state_in_full_precision(name: str, monkeypatch):
     monkeypatch.setattr(precision, "computes_bfloat16", lambda device: True)
     made = trainer(name)
@@ -280,7 +282,7 @@ def test_a_batch_of_fewer_than_two_images_is_refused(size: int):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*METHODS, "supervised"])
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER, "supervised"])
 @pytest.mark.parametrize(("batch_size", "images"), [(2, 2), (2, 7), (3, 5), (5, 5), (5, 13)])
 def test_the_smallest_batches_train_to_a_finite_loss(name: str, batch_size: int, images: int):
     for report in trainer(name, images=images, epochs=2, hyperparameters={"batch_size": batch_size}):

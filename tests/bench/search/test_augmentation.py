@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms import METHODS, method_class
+from algorithms import METHODS, WITH_TEACHER, method_class
 from algorithms.images.augmentation import OFF, PAPER, SETTINGS, Augmentation
 from algorithms.training.recipe import effective_hyperparameters
 from bench.errors import UserError
@@ -56,7 +56,7 @@ def test_where_there_is_no_colour_none_is_changed(preset):
     assert (found.jitter_colour, found.grayscale_probability) == (False, 0)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER])
 def test_the_published_recipe_has_the_papers_own_views_and_is_else_as_without_a_preset(name):
     own, space = load(name, 32), searched(name, "texture")
     assert {key: space.published[key] for key in own.published} == own.published

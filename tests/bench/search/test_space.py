@@ -9,7 +9,7 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from algorithms import BASELINES, METHODS, method_class
+from algorithms import BASELINES, METHODS, WITH_TEACHER, method_class
 from algorithms.training.recipe import hyperparameter_names
 from bench.errors import UserError
 from bench.search.entries import check_entry
@@ -17,13 +17,13 @@ from bench.search.methods import check_methods
 from bench.search.space import SearchSpace, load
 
 
-@pytest.mark.parametrize("name", [*METHODS, *BASELINES])
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER, *BASELINES])
 def test_every_method_has_a_search_space_that_its_constructor_takes(name: str):
     required, known = hyperparameter_names(method_class(name))
     assert required <= set(load(name, 32).defaults) <= known
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER])
 def test_learning_rate_weight_decay_and_the_papers_own_parameters_are_searched(name: str):
     space = load(name, 32)
     always = {"learning_rate", "weight_decay", "temperature", "ema_momentum", "prototypes"}
@@ -32,7 +32,7 @@ def test_learning_rate_weight_decay_and_the_papers_own_parameters_are_searched(n
         assert space.entries["ema_momentum"]["scale"] == "log1m"
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER])
 def test_the_published_recipe_survives_the_way_to_optuna_and_back(name: str):
     space = load(name, 32)
     there_and_back = space.from_params(space.to_params(space.defaults))
@@ -43,7 +43,7 @@ def test_the_published_recipe_survives_the_way_to_optuna_and_back(name: str):
         assert space.distributions()[key]._contains(space.distributions()[key].to_internal_repr(value))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER])
 @settings(max_examples=5)
 @given(seed=st.integers(0, 10**6))
 def test_what_optuna_proposes_lies_in_the_ranges(name: str, seed: int):
