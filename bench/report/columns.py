@@ -1,7 +1,7 @@
 """The table's columns: one list for Markdown, CSV, the terminal and the page. A new statistic is a line of it, and a
 new metric has its lines by itself."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from bench.report.rows import Row
 from bench.report.run import Run, compute_unit
 from bench.report.statistics import Estimate
 from bench.report.text import DASH, amount, heading, one_line, percent, seeds_note, with_interval
+from bench.search.methods import WARM
 
 ADAPTED = "‡"
 STATES = ("complete", "pruned", "failed", "cut")
@@ -50,6 +51,8 @@ def columns(made: list[Row], run: Run, judged: Judged) -> list[Column]:
     """The columns of these rows."""
     unit, length = compute_unit(run, max((row.device_seconds for row in made), default=0.0))
     two, adapted = any(row.two_recipes for row in made), any_adapted(made)
+    wide = two or any(row.warm for row in made)  # too wide for a terminal with all
+    numbered = numbers(made)
 
     def recipe_short(row: Row) -> str:
         marked = ADAPTED if row.adapted and row.published else " " * adapted
@@ -61,11 +64,15 @@ def columns(made: list[Row], run: Run, judged: Judged) -> list[Column]:
             lambda row: one_line(row.title),
             heading="method",
             terminal="method",
-            short=_short_title,
+            short=lambda row: _short_title(row, numbered, 13 if wide else 12),
         ),
         Column(lambda row: row.method, csv="method"),
         Column(lambda row: row.baseline, csv="baseline"),
         Column(lambda row: bool(row.own_encoder), csv="own_encoder"),
+        Column(lambda row: row.weights, csv="weights"),
+        Column(lambda row: row.trained_on, csv="trained_on"),
+        Column(lambda row: row.teacher, csv="teacher"),
+        Column(lambda row: row.teacher_trained_on, csv="teacher_trained_on"),
         Column(lambda row: row.won == "published", csv="published_won"),
         Column(lambda row: row.won == "ours", csv="ours_won"),
         *_seeds("", lambda row: row.accuracy, lambda row: row.failed_seeds),
@@ -123,7 +130,7 @@ def columns(made: list[Row], run: Run, judged: Judged) -> list[Column]:
             lambda row: row.images_per_second,
             lambda row: amount(row.images_per_second),
             heading="images/s",
-            terminal=None if two else "images/s",  # there is no room for both
+            terminal=None if wide else "images/s",
             csv="images_per_second",
         ),
         Column(
@@ -244,9 +251,17 @@ def probability_text(row: Row) -> str:
     return "<0.01" if row.first < 0.005 else ">0.99" if row.first >= 0.995 else f"{row.first:.2f}"
 
 
-def _short_title(row: Row) -> str:
-    title = one_line(row.title).removesuffix(" (ceiling)").removesuffix(" initialisation")
-    return title if len(title) <= 12 else title[:11] + "…"
+def numbers(made: list[Row]) -> dict[str, str]:
+    """How the terminal calls the frozen networks, whose names are too long for it; by method."""
+    return {row.method: f"frozen {number}" for number, row in enumerate((r for r in made if r.frozen), 1)}
+
+
+def _short_title(row: Row, numbered: Mapping[str, str], most: int) -> str:
+    if row.method in numbered:
+        return numbered[row.method]
+    title = one_line(row.title).removesuffix(" from scratch").removesuffix(" initialisation")
+    end = "…" + (WARM if title.endswith(WARM) else "")
+    return title if len(title) <= most else title[: most - len(end)] + end
 
 
 def _seeds_short(row: Row) -> str:

@@ -23,8 +23,9 @@ from bench.report.run import (
     spaces,
     versions,
 )
-from bench.report.text import amount, extent, listed, markdown_text, one_line, value_text
-from bench.report.trials import encoder_text, fitted, recipe_trial
+from bench.report.text import amount, extent, listed, markdown_text, network_text, one_line, value_text
+from bench.report.trials import encoder_text, fitted, frozen, recipe_trial
+from bench.report.verdict import verdict
 from bench.search.description import DOUBTED
 
 CHOOSING = (
@@ -81,7 +82,12 @@ OURS = (
     "The defaults of the search space, where they are not the published recipe; — where they are, or the budget had no "
     "room to confirm them."
 )
+WITH_MORE = (
+    " Warm-started methods and those with a teacher are ranked among the others, with which they share compute and "
+    "encoder, but not what they know from elsewhere."
+)
 ABOUT_THE_DATA = "About the data"
+FROM_ELSEWHERE = "From elsewhere"
 
 
 class Note(NamedTuple):
@@ -108,11 +114,16 @@ def footer(results: Results, made: list[Row]) -> Iterator[Note]:
     run, trials = results.run, results.trainings
     facts = run.get("facts") or {}
     judged = results.judged
-    yield Note("How to read", f"{NOTATION}{RANKED if judged.ranks else UNRANKED} {FAILED_SEEDS} {MEMORY}", False)
+    ranking = RANKED + WITH_MORE * any(row.warm or row.teacher for row in made) if judged.ranks else UNRANKED
+    yield Note("How to read", f"{NOTATION}{ranking} {FAILED_SEEDS} {MEMORY}", False)
     yield Note("Selection", _selection(judged, made), False)
     yield Note("Protocol", PROTOCOL if judged.ranks else WITHOUT_LABELS, False)
     if own := "; ".join(f"{row.method} has {row.own_encoder}" for row in made if row.own_encoder):
         yield Note("†", f"another encoder than the run's, so its row compares method and encoder at once: {own}")
+    if told := from_elsewhere(made):
+        yield Note(FROM_ELSEWHERE, told)
+    if said := verdict(made, results):
+        yield Note("Verdict", said.how)
     if len(trials):
         yield Note("Encoder", _encoder(trials, run))
         yield Note("Data", _data(results))
@@ -136,6 +147,25 @@ def footer(results: Results, made: list[Row]) -> Iterator[Note]:
         yield Note("Search spaces", ", ".join(hashes), False)
 
 
+def from_elsewhere(made: list[Row]) -> str:
+    """Which methods began with which weights or followed which teacher, and what each such network was trained on."""
+    began: dict[str, list[str]] = {}
+    followed: dict[str, list[str]] = {}
+    known: dict[str, str | None] = {}
+    for row in made:
+        for network, trained_on, methods in (
+            (row.weights, row.trained_on, began),
+            (row.teacher, row.teacher_trained_on, followed),
+        ):
+            if network:
+                known[network] = known.get(network) or trained_on
+                methods.setdefault(network, []).extend([] if row.frozen else [row.method])
+    told = [f"{listed(which)} began with {network_text(network)}" for network, which in began.items() if which]
+    told += [f"{listed(which)} followed {network_text(network)}" for network, which in followed.items()]
+    told += [f"{network_text(name)} was trained on {of or 'what is not said'}" for name, of in known.items()]
+    return "; ".join([*told, "whether these images were among those is not checked"]) if told else ""
+
+
 def _selection(judged: Judged, made: list[Row]) -> str:
     """By what configurations were chosen, on which images they were confirmed and tested."""
     if judged.validation:
@@ -148,7 +178,7 @@ def _selection(judged: Judged, made: list[Row]) -> str:
 
 def _encoder(trials: pd.DataFrame, run: Run) -> str:
     """The encoder that the methods share, and how long and in which steps it was trained."""
-    shared = trials[~trials.own_encoder & (trials.encoder_parameters > 0)]
+    shared = trials[~trials.own_encoder & ~frozen(trials) & (trials.encoder_parameters > 0)]
     text = encoder_text(shared) if len(shared) else one_line(fact(run, "encoder"))
     trained = trials[trials.stage != "baseline"]
     if epochs := {int(n) for n in trained.epochs if n > 0}:
@@ -160,7 +190,7 @@ def _encoder(trials: pd.DataFrame, run: Run) -> str:
 
 def _data(results: Results) -> str:
     trials, run = results.trainings, results.run
-    size, images = trials.image_size.dropna(), (run.get("facts") or {}).get("images") or {}
+    size, images = trials[~frozen(trials)].image_size.dropna(), (run.get("facts") or {}).get("images") or {}
     text = str(fact(run, "dataset_note") or one_line(trials.dataset.iloc[0]))
     text += f"; {int(size.iloc[0])} px" if len(size) and f" {int(size.iloc[0])} px" not in text else ""
     parts = {"train": "train images", "test": results.judged.images}

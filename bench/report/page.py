@@ -17,6 +17,7 @@ from bench.report.results import Results
 from bench.report.rows import Row
 from bench.report.run import Run
 from bench.report.text import one_line
+from bench.search.methods import WARM
 
 ORDER = (
     *("byol", "relic", "simclr", "simclrv2", "swav", "moco", "mocov2", "mocov3"),
@@ -28,6 +29,8 @@ PALETTE = (  # Okabe and Ito's, then Tol's muted ones; every seven colours the s
     *("#44aa99", "#cc6677", "#999933", "#6f7fd6", "#c9a227", "#a5673f", "#b05fb0"),
     *("#3f8f4f", "#d98880"),
 )
+WARM_SHAPE = ("star", "longdash")
+"""Of a warm-started method, which has the colour of the same method from scratch."""
 SHAPES = (("circle", "solid"), ("square", "dash"), ("diamond", "dot"), ("triangle-up", "dashdot"))
 GREY = "#8d96a0"
 STATE_COLORS = {
@@ -83,12 +86,13 @@ class Page:
 
     def shape(self, method: str) -> tuple[str, str]:
         """Marker symbol and line dash; for those who cannot tell the colours apart."""
-        return SHAPES[self._place(method) // 7 % len(SHAPES)]
+        return WARM_SHAPE if method.endswith(WARM) else SHAPES[self._place(method) // 7 % len(SHAPES)]
 
     def _place(self, method: str) -> int:
+        method = method.removesuffix(WARM)
         if method in ORDER:
             return ORDER.index(method)
-        return len(ORDER) + sorted(row.method for row in self.rows).index(method)
+        return len(ORDER) + sorted({row.method.removesuffix(WARM) for row in self.rows}).index(method)
 
     def chart(self, name: str, traces: list[Any], label: str, *, height: int = 360, **layout: Any) -> Chart:
         """Put a chart on the page: Plotly's traces and layout."""

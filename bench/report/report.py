@@ -30,6 +30,7 @@ from bench.report.sections import (
     timeline,
 )
 from bench.report.text import capital, one_line
+from bench.report.verdict import verdict
 
 SECTIONS: tuple[tuple[str, str, Callable[[Page], Markup | None]], ...] = (
     ("Results", "results", results_table.section),
@@ -85,6 +86,7 @@ def render(found: Results) -> str:
         title=f"Self-supervised methods on {one_line(dataset)}",
         subtitle=_subtitle(page),
         notices=_notices(page),
+        verdict=said.text if (said := verdict(page.rows, found)) else "",
         cards=cards(page),
         sections=sections,
         figures=Markup(figures),

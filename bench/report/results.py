@@ -50,9 +50,13 @@ TRIALS = pa.schema(
         ("encoder", pa.string()),
         ("encoder_parameters", pa.int64()),
         ("own_encoder", pa.bool_()),  # the method brings another encoder than the run's
+        ("weights", pa.string()),  # with which the encoder began, by a short name; null from scratch
+        ("trained_on", pa.string()),  # what these were trained on, in words; null where that is not said
+        ("teacher", pa.string()),  # the network that the encoder followed, by a short name
+        ("teacher_trained_on", pa.string()),
         ("dataset", pa.string()),
         ("dataset_fingerprint", pa.string()),
-        ("image_size", pa.int64()),
+        ("image_size", pa.int64()),  # as the encoder sees them: a frozen network may have its own
         ("batch_size", pa.int64()),  # images in a step, as trained
         ("epochs", pa.int64()),  # planned
         ("epoch", pa.int64()),  # reached
@@ -91,7 +95,9 @@ EPOCHS = pa.schema(
     ]
 )
 
-ADDED = {"failure", "effective", "our_recipe", "of", "protocol"}
+ORIGIN = ("weights", "trained_on", "teacher", "teacher_trained_on")
+"""What a trial knows from elsewhere: null in each where it knows nothing."""
+ADDED = {"failure", "effective", "our_recipe", "of", "protocol", *ORIGIN}
 """Columns that files of earlier versions lack, as they may those of metrics; read there as null."""
 MEASURED = {*METRICS, *(column(images, metric) for images in IMAGES for metric in METRICS.values())}
 
@@ -175,9 +181,10 @@ def _trial(trial: Trial, fold: Fold, run: str) -> dict[str, Any]:
         "encoder": trial.facts.get("encoder") or (None if own_encoder else settings.get("encoder")),
         "encoder_parameters": trial.facts.get("encoder_parameters"),
         "own_encoder": own_encoder,
+        **{name: trial.facts.get(name) for name in ORIGIN},
         "dataset": settings.get("dataset"),
         "dataset_fingerprint": settings.get("dataset_fingerprint"),
-        "image_size": settings.get("image_size"),
+        "image_size": trial.facts.get("image_size") or settings.get("image_size"),
         "batch_size": trial.facts.get("batch_size"),
         "epochs": trial.epochs,
         "epoch": trial.epoch,

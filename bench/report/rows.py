@@ -7,14 +7,16 @@ from typing import Any
 import pandas as pd
 
 from bench.report.judged import column
-from bench.report.results import Results
+from bench.report.results import ORIGIN, Results
 from bench.report.run import origin, paper_link, spaces
 from bench.report.statistics import Estimate, probability_of_rank_1
-from bench.report.trials import encoder_text, number, recipe_of, winning_trial
+from bench.report.text import network_text, one_line
+from bench.report.trials import encoder_text, frozen, number, recipe_of, winning_trial
+from bench.search.methods import FROZEN, WARM
 from bench.search.plan import UNTRAINED
 from bench.search.trials import RECIPES
 
-BASELINES = {"supervised": "supervised (ceiling)", "random": "random initialisation", "pixels": "raw pixels"}
+BASELINES = {"supervised": "supervised from scratch", "random": "random initialisation", "pixels": "raw pixels"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Row:
     baseline: bool
     paper: str | None
     own_encoder: str | None
+    frozen: bool  # a pretrained network that is never trained here
+    weights: str | None  # with which its encoder began; None from scratch
+    trained_on: str | None  # what these were trained on; None where that is not said
+    teacher: str | None  # the network that its encoder followed
+    teacher_trained_on: str | None
+    image_size: int | None  # at which its encoder sees the images
     tested: Mapping[str, Estimate]  # on the test images, by the name of the metric
     accuracy: Estimate | None  # of these the one by which the run is judged
     ranks: bool  # whether that may be compared with other methods'
@@ -59,6 +67,11 @@ class Row:
         """Whether the row may be ranked: tested, and with no seed that failed, or failing would make a mean better."""
         return self.accuracy is not None and not self.failed_seeds
 
+    @property
+    def warm(self) -> bool:
+        """Whether it is a method whose encoder begins with pretrained weights."""
+        return not self.baseline and self.method.endswith(WARM)
+
 
 def rows(results: Results) -> list[Row]:
     """A row per method, best first, and the baselines below them, best first. Below the best stand those of which a
@@ -73,7 +86,8 @@ def rows(results: Results) -> list[Row]:
 
 
 def compared(made: Iterable[Row]) -> list[Row]:
-    """The methods that differ in the method alone: those on the run's encoder."""
+    """The methods with the run's encoder and the same compute, warm-started ones and those with a teacher among them:
+    what these know from elsewhere is told beside the table."""
     return [row for row in made if not row.baseline and not row.own_encoder]
 
 
@@ -118,14 +132,23 @@ def _row(method: str, trials: pd.DataFrame, results: Results, charged: float) ->
     best = search[search.state == "complete"][judged.train].max() if winner is None else winner[judged.train]
     whole = tested if len(tested) else complete if len(complete) else trials
     own = trials[trials.own_encoder & (trials.stage != "baseline")]  # raw pixels have no encoder to mark
-    trained = method not in UNTRAINED
+    network = bool(frozen(trials).any())
+    trained = method not in UNTRAINED and not network
+    weights, trained_on, teacher, teacher_trained_on = (_text(trials[name]) for name in ORIGIN)
+    size = number(tested.image_size.max() if len(tested) else None)
     measured = {metric.name: _by_seed(tested, column("test", metric)) for metric in judged.measures}
     return Row(
         method=method,
-        title=(BASELINES.get(method, method) if baseline else method) + (" †" if len(own) else ""),
+        title=(_baseline(method, weights, size) if baseline else method) + (" †" if len(own) else ""),
         baseline=baseline,
         paper=paper_link(spaces(run).get(method, {}).get("paper")),
         own_encoder=encoder_text(own) if len(own) else None,
+        frozen=network,
+        weights=weights,
+        trained_on=trained_on,
+        teacher=teacher,
+        teacher_trained_on=teacher_trained_on,
+        image_size=None if size is None else int(size),
         tested={name: Estimate(values) for name, values in measured.items() if values},
         accuracy=_estimate(tuned),
         ranks=judged.ranks,
@@ -144,10 +167,25 @@ def _row(method: str, trials: pd.DataFrame, results: Results, charged: float) ->
         training_seconds=number((tested if len(tested) else complete).device_seconds.median()),
         device_seconds=charged,
         images_per_second=number(whole.images_per_second.median()) if trained else None,
-        peak_memory_bytes=number(whole.peak_memory_bytes.max()),
+        peak_memory_bytes=number(whole.peak_memory_bytes.max()) if trained else None,
         counts={str(state): int(times) for state, times in search.state.value_counts().items()},
         first=None,
     )
+
+
+def _baseline(method: str, weights: str | None, size: float | None) -> str:
+    """A baseline's title; of a frozen network what it is, and at which side it sees the images."""
+    if not method.startswith(FROZEN):
+        return BASELINES.get(method, method)
+    if weights is None:  # before its first report
+        return f"frozen {method.removeprefix(FROZEN)}"
+    return f"frozen {network_text(weights)}" + (f", {size:.0f} px" if size else "")
+
+
+def _text(values: pd.Series) -> str | None:
+    """What was told last."""
+    told = values.dropna()
+    return one_line(told.iloc[-1], 200) if len(told) else None
 
 
 def _by_seed(trials: pd.DataFrame, column: str) -> dict[int, float]:

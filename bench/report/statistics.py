@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,25 @@ class Estimate:
         if count < 2:
             return None
         return float(stdtrit(count - 1, 0.975)) * statistics.stdev(self.values.values()) / math.sqrt(count)
+
+
+def half_width_of_difference(one: Estimate, other: Estimate, certain: Collection[Estimate] = ()) -> float | None:
+    """Half of the 95 % interval of the difference of two means by Welch's t, the one's seeds being other than the
+    other's; None where that cannot be told from one seed. Of what is `certain` nothing is random: it has one number,
+    and the interval is that of the other's mean."""
+    spread = [estimate for estimate in (one, other) if not any(estimate is each for each in certain)]
+    if any(len(estimate.values) < 2 for estimate in spread):
+        return None
+    counts = [len(estimate.values) for estimate in spread]
+    variances = [
+        statistics.variance(estimate.values.values()) / count for estimate, count in zip(spread, counts, strict=True)
+    ]
+    total = sum(variances)
+    if total == 0:
+        return 0.0
+    # Welch and Satterthwaite's degrees of freedom, by shares, so that no square of a small variance is lost
+    freedom = 1 / sum((each / total) ** 2 / (count - 1) for each, count in zip(variances, counts, strict=True))
+    return float(stdtrit(freedom, 0.975)) * math.sqrt(total)
 
 
 def probability_of_rank_1(accuracies: Mapping[str, Iterable[float]]) -> dict[str, float]:

@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from bench.files import write_atomically
-from bench.report.columns import ADAPTED, SOFT_HYPHEN, Column, any_adapted, columns
-from bench.report.notes import UNRANKED, footer, title
+from bench.report.columns import ADAPTED, SOFT_HYPHEN, Column, any_adapted, columns, numbers
+from bench.report.notes import UNRANKED, footer, from_elsewhere, title
 from bench.report.results import Results
 from bench.report.rows import Row, leader, rows
 from bench.report.run import Run
 from bench.report.text import bracketed, markdown_text, one_line, seeds_note
+from bench.report.verdict import verdict
 
 
 def write(results: Results, folder: str | Path) -> None:
@@ -40,7 +41,9 @@ def markdown(results: Results) -> str:
     notes = [
         f"- {note.label}: {markdown_text(note.text) if note.plain else note.text}" for note in footer(results, made)
     ]
-    return "\n".join([f"**{markdown_text(title(results))}**", "", *lines, "", *notes]) + "\n"
+    said = verdict(made, results)
+    head = [f"**{markdown_text(title(results))}**", "", *([markdown_text(said.text), ""] if said else [])]
+    return "\n".join([*head, *lines, "", *notes]) + "\n"
 
 
 def _linked(name: Column, row: Row) -> str:
@@ -57,8 +60,9 @@ def _cell(column: Column, row: Row, best: bool) -> str:
 
 
 def terminal(results: Results) -> str:
-    """The table in at most 100 columns."""
+    """The verdict and the table in at most 100 columns."""
     made, run = rows(results), results.run
+    said = verdict(made, results)
     shown = [column for column in columns(made, run, results.judged) if column.terminal]
     lines = [[column.terminal or "" for column in shown]]
     lines += [[(column.short or column.text)(row) for column in shown] for row in made]
@@ -76,12 +80,18 @@ def terminal(results: Results) -> str:
     if 0 < baselines < len(made):
         aligned.insert(2 + baselines, rule)
     notes = [textwrap.fill(one_line(note, 1000), 100, subsequent_indent="  ") for note in _terminal_notes(made, run)]
-    return "\n".join([*aligned, *notes]) + "\n"
+    head = [*textwrap.wrap(said.text, 100), ""] if said else []
+    return "\n".join([*head, *aligned, *notes]) + "\n"
 
 
 def _terminal_notes(made: list[Row], run: Run) -> list[str]:
     notes = [] if all(row.ranks for row in made) else [UNRANKED]
     notes += ["† brings its own encoder"] if any(row.own_encoder for row in made) else []
+    named = numbers(made)
+    notes += [f"{named[row.method]} is {row.title.removeprefix('frozen ')}" for row in made if row.frozen]
+    notes += filter(None, [from_elsewhere(made)])
+    if not named and any(row.accuracy and row.ranks for row in made):
+        notes.append("--reference default would set a frozen pretrained network beside these")
     notes += [f"{ADAPTED} adapted: the table's notes say how"] if any_adapted(made) else []
     if won := [row.method for row in made if row.won == "ours"]:
         notes.append(f"our recipe, which is not the published one, won: {', '.join(won)}")

@@ -80,6 +80,11 @@ def one_line(text: object, most: int = 60) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
+def network_text(name: str) -> str:
+    """The name of a pretrained network, where it is one of timm's without saying so."""
+    return name.removeprefix("timm:")
+
+
 def markdown_text(text: object) -> str:
     """Text that is neither markup nor a cell's end."""
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", html.escape(one_line(text, 4000), quote=False))

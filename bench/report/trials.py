@@ -8,11 +8,18 @@ import pandas as pd
 
 from bench.report.run import Run
 from bench.report.text import one_line
+from bench.search.methods import FROZEN
 
 
 def number(value: Any) -> float | None:
     """A cell's number; None where it has none."""
     return None if value is None or pd.isna(value) else float(value)
+
+
+def frozen(trials: pd.DataFrame) -> pd.Series:
+    """Which trials are of pretrained networks that are never trained here, with an encoder and an image size that are
+    not the run's."""
+    return (trials.stage == "baseline") & trials.method.str.startswith(FROZEN)
 
 
 def recipe_of(trial: pd.Series) -> str | None:

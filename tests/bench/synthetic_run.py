@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from algorithms.evaluation.choosing import ENOUGH, judged
 from bench.report import results
+from bench.search.methods import FROZEN, WARM
 
 METHODS = ("simclr", "byol", "swav", "moco", "barlow", "simsiam")
 PAPERS = {
@@ -34,7 +35,11 @@ def search_space(method: str) -> dict:
         "prototypes": {"default": 512, "source": "made up", "choices": [128, 256, 512, 1024]},
         "optimizer": {"default": "sgd", "source": "made up"},
     }
-    return {"paper": PAPERS.get(method), "hash": f"{sum(map(ord, method)):08x}", "hyperparameters": entries}
+    return {
+        "paper": PAPERS.get(method.removesuffix(WARM)),
+        "hash": f"{sum(map(ord, method)):08x}",
+        "hyperparameters": entries,
+    }
 
 
 PRESET = {
@@ -45,6 +50,18 @@ PRESET = {
     "vertical_flip_probability": {"default": 0.5, "source": "made up", "choices": [0.0, 0.5]},
 }
 """What a preset of augmentation adds to a search space."""
+
+
+IMAGENET = {"weights": "timm:resnet18.a1_in1k", "trained_on": "ImageNet-1k"}
+ORIGINS = {
+    "simclr-warm": IMAGENET,
+    "byol-warm": IMAGENET,
+    "distill": {"teacher": "lite0.py:pretrained"},
+    "frozen-resnet18-a1-in1k-224px-1a2b3c4d": IMAGENET | {"image_size": 224},
+    "frozen-lite0-32px-5e6f7a8b": {"weights": "lite0.py:pretrained"},
+}
+"""What networks from elsewhere have to do with a run of every kind."""
+EVERY_KIND = {"methods": ("simclr", "byol", "simclr-warm", "byol-warm", "distill"), "origins": ORIGINS}
 
 
 def space_of(method: str, published: Mapping, recipe: Mapping | None, augment: bool = False) -> dict:
@@ -90,6 +107,7 @@ def rows(
     recipes: Mapping[str, Mapping] = MappingProxyType({}),
     labelled: int = 50_000,
     augment: bool = False,
+    origins: Mapping[str, Mapping] = MappingProxyType({}),
 ) -> tuple[list[dict], list[dict], dict]:
     """Trial rows, epoch rows and run facts: `trials` search trials and `seeds` confirming ones per method.
 
@@ -99,6 +117,8 @@ def rows(
     `adapted`; without it the run is of an earlier version). `labelled` says how many training images have a label:
     where none has, no test image has one, and there is no baseline with labels. `augment` is of a run with a preset:
     vertical flips are worth two points, crops best as small as they may be, and strong jitter costs four points.
+    `origins` says with which weights a method began or which teacher it followed; those of frozen networks make these
+    the run's baselines.
     """
     if augment:
         published = {method: {**published.get(method, {}), "augment": "paper"} for method in methods}
@@ -173,6 +193,7 @@ def rows(
                 "started": START + timedelta(seconds=started),
                 "ended": START + timedelta(seconds=started + clock + 1.0) if state != "cut" else None,
             }
+            | (dict(origins.get(method, {})) if reached or stage == "baseline" else {})
         )
         return trial_rows[-1]
 
@@ -229,6 +250,8 @@ def rows(
                 confirm(method, "ours", seed, defaults, reached + 0.02 + chance.gauss(0, 0.003), epochs)
     if baselines:
         add("pixels", "baseline", 0, {}, 0.339, "complete", 0)
+        for place, network in enumerate(method for method in origins if method.startswith(FROZEN)):
+            add(network, "baseline", 0, {}, 0.86 - 0.2 * place, "complete", 0)
         for seed in range(1, seeds + 1):
             confirm("random", "baseline", seed, {}, 0.36 + chance.gauss(0, 0.005), 0)
             if labelled:

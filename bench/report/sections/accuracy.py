@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from bench.report.columns import gain_note, gain_text
-from bench.report.page import GREY, LEGEND_ABOVE, Page, text
+from bench.report.page import GREY, LEGEND_ABOVE, Page, text, upright
 from bench.report.rows import Row
 from bench.report.statistics import Estimate
 from bench.report.text import capital, seeds_note, with_interval
@@ -38,12 +38,14 @@ def section(page: Page) -> Markup:
             _button("with baselines", around(tested), [-0.7, len(tested) - 0.4]),
             _button("methods only", around(near), [lowest - 0.7, len(tested) - 0.4]),
         ]
+    frozen = [estimate.mean for row, estimate in tested if row.frozen and row.ranks]
     chart = page.chart(
         "accuracy",
         [trace for place, (row, estimate) in enumerate(tested) for trace in _traces(page, place, row, estimate)],
         "Test accuracy by method" if page.judged.ranks else f"{capital(page.judged.test_kind)}, by method",
         height=90 + 34 * len(tested),
         showlegend=False,
+        shapes=[upright(100 * max(frozen), "dot", 1.5)] if frozen else [],
         xaxis={"title": {"text": page.judged.test_heading}, "range": around(tested)},
         yaxis={
             "range": [-0.7, len(tested) - 0.4],
@@ -52,7 +54,14 @@ def section(page: Page) -> Markup:
             "ticktext": [with_note(row) for row, _ in tested],
         },
     )
-    return page.render("accuracy.html", buttons=buttons, chart=chart, gain=_gain(page), ranks=page.judged.ranks)
+    return page.render(
+        "accuracy.html",
+        buttons=buttons,
+        chart=chart,
+        gain=_gain(page),
+        ranks=page.judged.ranks,
+        frozen=bool(frozen),
+    )
 
 
 def measured(rows: list[Row]) -> list[tuple[Row, Estimate]]:

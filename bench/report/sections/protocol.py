@@ -5,14 +5,14 @@ import re
 
 from markupsafe import Markup
 
-from bench.report.notes import ABOUT_THE_DATA, Note, footer
+from bench.report.notes import ABOUT_THE_DATA, FROM_ELSEWHERE, Note, footer
 from bench.report.page import Page
 
 
 def section(page: Page) -> Markup:
     notes = [
-        note for note in footer(page.results, page.rows) if note.label != ABOUT_THE_DATA
-    ]  # at the head of the page
+        note for note in footer(page.results, page.rows) if note.label not in (ABOUT_THE_DATA, FROM_ELSEWHERE)
+    ]  # these stand at the head of the page, and below its table
     return page.render("protocol.html", entries=[(note.label, _unmarked(note)) for note in notes])
 
 

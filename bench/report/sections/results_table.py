@@ -3,7 +3,7 @@
 from markupsafe import Markup
 
 from bench.report.columns import ADAPTED, any_adapted, columns
-from bench.report.notes import FAILED_SEEDS, UNRANKED
+from bench.report.notes import FAILED_SEEDS, UNRANKED, from_elsewhere
 from bench.report.page import Page
 from bench.report.rows import leader
 from bench.report.text import DASH
@@ -21,6 +21,7 @@ def section(page: Page) -> Markup:
         bodies=[page.methods, [row for row in page.rows if row.baseline]],
         leader=leader(page.rows),
         own=[row for row in page.rows if row.own_encoder],
+        elsewhere=from_elsewhere(page.rows),
         two_recipes=any(row.two_recipes for row in page.rows),
         unranked="" if page.judged.ranks else UNRANKED,
         failed_seeds=FAILED_SEEDS if any(row.failed_seeds for row in page.methods) else "",

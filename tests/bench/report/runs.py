@@ -28,6 +28,11 @@ def confirming(run, method, stage):
     return run.trials[(run.trials.method == method) & (run.trials.stage == stage)]
 
 
+def lines(markdown):
+    """The lines of a table in Markdown, its heads first."""
+    return [line for line in markdown.splitlines() if line.startswith("|")]
+
+
 def of(made, method):
     return next(row for row in made if row.method == method)
 

@@ -12,6 +12,7 @@ from bench.report.judged import TESTED
 from bench.report.rows import rows
 from bench.report.statistics import Estimate
 from bench.report.text import heading, with_interval
+from tests.bench.report import runs
 
 
 def test_a_name_in_csv_and_a_heading_stand_once(run):
@@ -29,7 +30,7 @@ def test_every_metric_of_the_test_images_has_a_column_everywhere(metric, run, us
     title = heading(metric, "test" if metric is SELECTION else "")
     made = rows(run)
     (column,) = [column for column in columns(made, run.run, run.judged) if column.heading == title]
-    heads = table.markdown(run).splitlines()[2]
+    heads = runs.lines(table.markdown(run))[0]
     assert f"| {title} |" in heads
     assert f"<button>{title}</button>" in usual[1]
     for row, told in zip(made, csv.DictReader(io.StringIO(table.csv(run))), strict=True):
@@ -39,7 +40,7 @@ def test_every_metric_of_the_test_images_has_a_column_everywhere(metric, run, us
 
 def test_the_columns_of_markdown_and_page_are_the_same_in_the_same_order(run, usual):
     heads = [column.heading for column in columns(rows(run), run.run, run.judged) if column.heading]
-    line = table.markdown(run).splitlines()[2].strip("| ").split(" | ")
+    line = runs.lines(table.markdown(run))[0].strip("| ").split(" | ")
     assert [head.replace(SOFT_HYPHEN, "") for head in heads] == line
     shown = usual[1][usual[1].index("<thead>") : usual[1].index("</thead>")]
     assert [part.split("</button>")[0] for part in shown.split("<button>")[1:]] == heads

@@ -117,17 +117,17 @@ def test_few_labels_are_tested_by_them_and_searched_by_both(few):
 
 def test_the_table_without_labels_names_what_it_has(unlabelled):
     made = table.markdown(unlabelled)
-    heads = made.splitlines()[2].strip("| ").split(" | ")
+    heads = runs.lines(made)[0].strip("| ").split(" | ")
     assert heads[1] == "instance accuracy, held out, %"
     assert "RankMe" in heads
     assert "instance accuracy, training images, %" in heads
     assert not [head for head in heads if "kNN" in head or "purity" in head]
     first = rows(unlabelled)[0]
     assert (
-        made.splitlines()[4].split(" | ")[1]
+        runs.lines(made)[2].split(" | ")[1]
         == f"{100 * first.accuracy.mean:.2f} ± {100 * first.accuracy.half_width:.2f}"
     )
-    assert made.splitlines()[4].rstrip(" |").endswith("—"), "P(rank 1)"
+    assert runs.lines(made)[2].rstrip(" |").endswith("—"), "P(rank 1)"
     assert UNRANKED in made
     assert "On mocov2 instance accuracy has chosen worse" in made
     assert "10,000 held-out images" in made
@@ -153,7 +153,7 @@ def test_the_same_table_as_a_spreadsheet_has_the_figures_under_their_names(unlab
 
 def test_the_table_of_few_labels_says_what_the_search_chose_by(few):
     made = table.markdown(few)
-    heads = made.splitlines()[2].strip("| ").split(" | ")
+    heads = runs.lines(made)[0].strip("| ").split(" | ")
     assert heads[1] == "test kNN k=200, %"
     assert "few labels and instance accuracy, %" in heads
     assert "weighted by the root of how many images are labelled and by 40" in made
