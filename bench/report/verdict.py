@@ -24,8 +24,8 @@ WARM = Kind("the warm-started {method}", "from {weights}", "begin with those wei
 SCRATCH = Kind("training from scratch with {method}", "", "train on the images alone")
 SUPERVISED = Kind("supervised training from scratch", "", "train with the labels")
 CERTAIN = (
-    "A frozen network has nothing random, so the interval is that of the other's mean; it has an architecture and an "
-    "image size of its own, so its row compares these too."
+    "A frozen network has nothing random, so the interval is that of the other's mean; it may have an architecture and "
+    "an image size of its own, and then its row compares these too."
 )
 ERROR = (
     "No interval has in it that other test images would give other accuracies: with these {:,} that of the first has a "

@@ -1,6 +1,7 @@
 """The test accuracy of each method, and what tuning adds to the published recipe."""
 
 import json
+import textwrap
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,9 @@ from bench.report.page import GREY, LEGEND_ABOVE, Page, text, upright
 from bench.report.rows import Row
 from bench.report.statistics import Estimate
 from bench.report.text import capital, seeds_note, with_interval
+
+LONGEST = 32
+"""Characters of a name on one line: more would leave a narrow screen no room for the chart."""
 
 
 class Button(NamedTuple):
@@ -71,7 +75,8 @@ def measured(rows: list[Row]) -> list[tuple[Row, Estimate]]:
 
 def with_note(row: Row) -> str:
     """A row's name for a chart, and below it what failed."""
-    return text(row.title) + _below(seeds_note(row.accuracy, row.failed_seeds))
+    lines = map(text, textwrap.wrap(row.title, LONGEST))
+    return "<br>".join(lines) + _below(seeds_note(row.accuracy, row.failed_seeds))
 
 
 def around(tested: list[tuple[Row, Estimate]]) -> list[float]:

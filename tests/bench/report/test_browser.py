@@ -109,6 +109,17 @@ def test_a_run_without_some_results_makes_no_error_in_a_browser(kind, tmp_path):
 
 
 @needs_browser
+def test_long_names_of_networks_leave_a_narrow_screen_room(tmp_path):
+    network = {"weights": "timm:vit_small_patch14_reg4_dinov2.lvd142m", "trained_on": "LVD-142M", "image_size": 518}
+    origins = {"simclr-warm": network, "frozen-vit-518px-1a2b3c4d": network}
+    path, page = make(tmp_path / "run", ("simclr", "simclr-warm"), origins=origins)
+    found = browse(path.parent, 400, tmp_path)
+    assert found["errors"] == []
+    assert found["all"] == [len(charts(page))] * 2
+    assert (found["overflow"], found["wide"]) == (0, 0)
+
+
+@needs_browser
 def test_the_page_opens_from_a_file_without_a_server(usual, tmp_path):
     line = [BROWSER, *FLAGS, "--window-size=1400,9000", f"--user-data-dir={tmp_path / 'browser'}", "--dump-dom"]
     done = subprocess.run([*line, usual[0].as_uri()], capture_output=True, text=True, timeout=240)
