@@ -158,7 +158,7 @@ def test_a_source_that_changes_later_does_not_change_what_is_kept(own):
         ({"init": "mine.py:pretrained"}, r"name by --encoder what makes it without"),
         ({"init": "resnet8.pt"}, r"name by --encoder the network that they are of"),
         ({"init": "resnet8.pt", "encoder": "resnet18"}, r"\d+ of the network's \d+ tensors fit"),
-        ({"init": "mine.py:another", "encoder": "mine.py:network"}, r"--init mine\.py:another: .*\d+ of the network's \d+ tensors fit"),
+        ({"init": "mine.py:another", "encoder": "mine.py:network"}, r"--init mine\.py:another: 1 of the network's 8 "),
         ({"scratch": True}, r"--scratch stands beside --init"),
         ({"methods": ("distill",)}, r"distill follows a teacher; name one"),
         ({"teacher": "mine.py:pretrained"}, r"--teacher is for distill, which is not among the methods"),
