@@ -200,11 +200,6 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
     print(f"{dataset.note}: {len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images {of}")
     for remark in dataset.remarks:
         print(f"note: {one_line(remark, 1000)}")
-    if encoder.startswith("vit") and not encoder_door:
-        print(
-            f"note: {encoder} is a ViT, and the recipes of the search spaces are for convolutional networks: for a ViT "
-            "none is published here, and what is called a published recipe is not one for it"
-        )
     if isinstance(configuration, Configuration):
         checks.check_enough(dataset)
     size = dataset.train.size
@@ -236,8 +231,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         sources={name: doors.source(door) for name, door in methods.items()}
         | ({encoder: doors.source(encoder_door)} if encoder_door else {}),
     )
-    if encoder not in ENCODERS:
-        check_encoder(settings, spaces)
+    check_encoder(settings, spaces)
     if found.init is not None:
         scratch = isinstance(configuration, Configuration) and configuration.scratch
         classes = {name: brought.method(settings, name) for name in spaces}
@@ -258,27 +252,32 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
 
 
 def check_encoder(settings: TrainingSettings, methods: Iterable[str]) -> None:
-    """Tells which methods do not train an encoder that is none of ours, and where it leaves too little of an image.
-    Raises UserError where it cannot be made for one of the methods."""
-    size, others = (
-        settings.image_size,
-        [name for name in methods if brought.brings_encoder(brought.method(settings, name))],
-    )
+    """Tells what is doubtful about the run's encoder: where it sees patches, which methods do not train it, and where
+    it leaves too little of an image. Raises UserError where it cannot be made for one of the methods."""
+    name, size, ours = settings.encoder, settings.image_size, settings.encoder in ENCODERS
     try:
-        for name in methods:
-            brought.width(settings, name, size)
-        network = build_encoder(brought.run_encoder(settings), size, settings.channels)
+        for method in methods:
+            brought.width(settings, method, size)
+        with torch.device("meta") if ours else contextlib.nullcontext():  # no more is asked of what is known
+            network = build_encoder(brought.run_encoder(settings), size, settings.channels)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if others:
+    if network.patch > 1:
         print(
-            f"note: {settings.encoder} gives pooled features, and {listed(others)} cannot do with these; there an "
-            "encoder that the method brings takes its place"
+            f"note: {name} is a ViT, and the recipes of the search spaces are for convolutional networks: for a ViT "
+            "none is published here, and what is called a published recipe is not one for it"
         )
-    if (side := smallest_side(network, size, settings.channels)) is not None and side < 2:
+    others = [method for method in methods if brought.brings_encoder(brought.method(settings, method))]
+    if others and (settings.init is not None or not ours):
         print(
-            f"note: {settings.encoder} leaves a single place of an image of {size} px before it pools; enlarge the "
-            f"images, by --image-size {2 * size} or more"
+            f"note: {name} gives pooled features, and {listed(others)} cannot do with these; there an encoder that the "
+            f"method brings takes its place{', from scratch' if settings.init else ''}"
+        )
+    side = None if ours else smallest_side(network, size, settings.channels)
+    if side is not None and side < 2:
+        print(
+            f"note: {name} leaves a single place of an image of {size} px before it pools; enlarge the images, by "
+            f"--image-size {2 * size} or more"
         )
 
 

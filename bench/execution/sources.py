@@ -93,6 +93,8 @@ def gather(named: Named, folder: Path, given: Statistics, image_size: int) -> Fo
         print(f"init: {init.name}: {fit}")
     teacher = found(named.teacher, own_size=True) if named.teacher else None
     frozen = [found(source, own_size=True) for source in named.references]
+    for of in frozen:
+        print(f"reference: {of.name}, {of.image_size} px, trained on {of.trained_on or 'what is not said'}")
     if teacher is not None:  # so that a reader sees what the student has of it
         frozen.append(teacher)
     return Found(init, teacher, {FROZEN + of.key: of for of in frozen}, states)

@@ -167,8 +167,8 @@ def check_identity(fold: Fold, experiment: Experiment, budget: Budget, run_dir: 
 
 
 def otherwise(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
-    """In which of its images, their size, its encoder and its augmentation a run with the settings `there` differs from
-    one with those `here`; None if in nothing."""
+    """In which of its images, their size, its encoder, the weights with which that begins and its augmentation a run
+    with the settings `there` differs from one with those `here`; None if in nothing."""
     parts = []
     if there.get("dataset") != here.get("dataset"):
         parts.append(f"on {there.get('dataset')}")
@@ -178,6 +178,8 @@ def otherwise(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
         parts.append(f"at {there.get('image_size')} px")
     if there.get("encoder") != here.get("encoder"):
         parts.append(f"with {there.get('encoder')}")
+    if there.get("init") != here.get("init"):
+        parts.append(f"from {there['init']}" if there.get("init") else "from scratch")
     if there.get("augment") != here.get("augment"):
         parts.append(f"with --augment {there['augment']}" if there.get("augment") else "without --augment")
     return " ".join(parts) or None

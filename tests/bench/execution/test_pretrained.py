@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -188,7 +189,8 @@ def test_all_methods_begin_with_the_weights_but_those_that_bring_an_encoder(own,
     prepared = benchmark.prepare(configured(methods=("simclr", "amdim"), init="resnet8.pt", encoder="resnet8"))
     assert list(prepared.spaces) == ["simclr-warm", "amdim"]
     told = capfd.readouterr().out
-    assert "init: resnet8=resnet8.pt" in told
+    assert re.search(r"init: resnet8=resnet8\.pt: all \d+ tensors fit\n", told)
+    assert "resnet8 gives pooled features, and amdim cannot do with these" in told
     settings = prepared.settings
     assert settings.init is not None
     assert settings.identity()["init"] == f"resnet8=resnet8.pt, {settings.init.hash}"
@@ -268,6 +270,51 @@ def test_a_reference_is_judged_as_it_is_and_never_trained(own):
     assert {"knn_200", "knn_20"} <= report.metrics.keys()
     assert all(torch.equal(value, before[key]) for key, value in trainer.method.encoder.state_dict().items())
     assert trainer.facts["image_size"] == 12
+
+
+def test_a_student_follows_a_teacher_that_stands_beside_it_as_a_frozen_row(own):
+    prepared = benchmark.prepare(configured(methods=("distill",), teacher="mine.py:pretrained", encoder="resnet8"))
+    settings = prepared.settings
+    assert settings.teacher is not None
+    assert brought.frozen_baselines(settings) == [f"frozen-{settings.teacher.key}"]
+    assert settings.identity()["teacher"] == f"mine.py:pretrained, {settings.teacher.hash}"
+    trainer = built(prepared, "distill")
+    (report,) = trainer
+    assert report.loss > 0
+    assert {"teacher": "mine.py:pretrained", "teacher_trained_on": "other images"}.items() <= trainer.facts.items()
+    assert trainer.facts["encoder"] == "resnet8"
+    expected = networks.frozen(settings.teacher, trainer.images.statistics)
+    rows = torch.nn.functional.normalize(expected(next(iter(trainer.batches()))[1]), dim=1)
+    torch.testing.assert_close(trainer.method.bank.float(), rows, atol=2e-2, rtol=0)
+    assert not any(name.startswith("teacher.") for name in trainer.state_dict()["method"])
+
+
+def test_all_methods_have_the_one_with_a_teacher_among_them_where_there_is_one():
+    from bench.commands.options import methods
+
+    assert "distill" not in methods("all")
+    assert methods("all", teacher=True) == (*methods("all"), "distill")
+
+
+def test_what_a_reference_was_trained_on_is_told_before_the_run(own, capfd):
+    benchmark.prepare(configured(reference=("mine.py:pretrained", "mine.py:silent")))
+    told = capfd.readouterr().out
+    assert "reference: mine.py:pretrained, 12 px, trained on other images" in told
+    assert "reference: mine.py:silent, 8 px, trained on what is not said" in told
+
+
+def test_real_weights_come_through_the_door_of_ones_own(own):
+    lite0 = pytest.importorskip("tests.lite0")
+    of, _ = found(f"{lite0.__file__}:pretrained")
+    assert (of.image_size, of.trained_on) == (128, "ImageNet-1k")
+    assert of.hash == found(f"{lite0.__file__}:pretrained")[0].hash
+    generator = torch.Generator().manual_seed(1)
+    images_ = torch.rand(4, 3, 128, 128, generator=generator)
+    mean, std = (torch.tensor(each)[:, None, None] for each in (of.mean, of.std))
+    given_mean, given_std = (torch.tensor(each)[:, None, None] for each in GIVEN)
+    expected = lite0.pretrained().eval()((images_ - mean) / std)
+    features = networks.frozen(of, GIVEN)((images_ - given_mean) / given_std)
+    torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.slow
