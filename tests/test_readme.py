@@ -31,12 +31,13 @@ README = (ROOT / "README.md").read_text()
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = FENCE.findall(README)
 """(language, text) of each."""
-LOADING, LOOP, METHOD, SPACE, PLUGINS = RUN = (
-    "torch.load(",
+LOADING, LOOP, METHOD, SPACE, PLUGINS, NETWORK = RUN = (
+    'torch.load("encoder.pt"',
     "for report in trainer",
     "class MyMethod(Method)",
     "method: mymethod",
     "def process(seed)",
+    "def pretrained(channels)",
 )
 """What tells the blocks that are run here from each other."""
 
@@ -207,6 +208,20 @@ def test_the_encoder_that_train_keeps_is_loaded_and_gives_the_features_that_were
     statistics = Statistics(tuple(facts["mean"]), tuple(facts["std"]))
     expected = encoder.eval()(unaugmented(pixels, statistics.on("cpu")))
     assert torch.allclose(torch.load(kept / "features.pt"), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_network_of_ones_own_with_its_weights_begins_a_training(checkout: Path, tmp_path: Path):
+    (tmp_path / "mine.py").write_text(block(NETWORK))
+    python(
+        checkout, "-c", 'import mine, torch; torch.save(mine.network(3).state_dict(), "weights.pth")', folder=tmp_path
+    )
+    words = ["train", "byol", "--encoder", "mine.py:network", "--init", "mine.py:pretrained", "--run-dir", "run"]
+    words += ["--dataset", "shapes", "--image-size", "32", "--limit", "16", "--epochs", "1"]
+    told = python(checkout, "-c", SSL_BENCH, *words, folder=tmp_path)
+    assert "init: mine.py:pretrained: all 4 tensors fit" in told
+    facts = json.loads((tmp_path / "run" / "trained" / "byol-warm" / "training.json").read_text())["facts"]
+    assert (facts["mean"], facts["trained_on"]) == ([0.5] * 3, "leaves")
 
 
 @pytest.mark.slow

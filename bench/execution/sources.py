@@ -155,7 +155,7 @@ def _find(
         statistics = told.statistics
         size = told.image_size if own_size else image_size
         made = libraries.pretrained(network, size, channels, state)
-        trained_on = told.trained_on if file is None else None
+        trained_on = told.trained_on
     elif is_own(network):
         network = doors.absolute(network)
         made = load_factory(network)(size, channels=channels)
@@ -173,7 +173,9 @@ def _find(
         # As it is: what does not fit is drawn anew by each training.
         kept = state if not own_size else None
         weights.load(made, state, **{"least": 1.0} if own_size else {})
-        statistics, trained_on = _trained_here(Path(file))
+    if file is not None:  # whose weights are not those that were spoken of
+        beside, trained_on = _trained_here(Path(file))
+        statistics = beside or statistics
     if statistics is None or statistics.channels != channels:
         statistics = given if channels == given.channels else IMAGENET
     as_encoder(made, short(source), size, channels)
