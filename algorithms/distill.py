@@ -8,13 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from algorithms.encoders.encoder import Encoder
-from algorithms.method import Batches, Method, Setting
+from algorithms.method import Method, Setting
 from algorithms.parts.heads import mlp
 from algorithms.parts.precision import full_precision
 from algorithms.parts.views import mocov2_views
-
-TEACHER_BATCH = 128
-"""Images that a teacher sees at a time: it may be a large network, and enlarge them."""
 
 
 @full_precision
@@ -36,13 +33,9 @@ class Distillation(Method):
     """Eq. 5 (`similarity_entropy`): over anchors, which are the teacher's features of the image itself and of others,
     the student's similarities follow the teacher's. A projector takes the student's features to the teacher's width.
 
-    The teacher, which may be many times as large as the student, sees every training image once, whole and
-    un-augmented: its features stay in a bank, and the student follows them from one augmented view. The anchors are the
-    bank's rows of the batch and of images drawn at random, in place of the paper's queue.
-
-    The bank takes two bytes a feature: 2.6 GB for a million images and 1,280 features. It is in no `state_dict`: a
-    training that goes on fills it again. Raises ValueError without a teacher, and for one whose features are not
-    finite."""
+    The teacher, which may be many times as large as the student, has seen every training image once, whole and
+    un-augmented: the student follows these features from one augmented view. The anchors are the features of the
+    batch's images and of others drawn at random, in place of the paper's queue. Raises ValueError without a teacher."""
 
     temperature: Tensor
     teacher_temperature: Tensor
@@ -65,10 +58,8 @@ class Distillation(Method):
         self.scalar("temperature", temperature)
         self.scalar("teacher_temperature", teacher_temperature)
         self.anchors = anchors
-        width = setting.teacher.width
-        self.projector = mlp([encoder.width] * projector_layers + [width], batch_norm=False)
-        self.register_buffer("bank", torch.zeros(setting.images, width, dtype=torch.float16), persistent=False)
-        self.filled = False
+        self.projector = mlp([encoder.width] * projector_layers + [setting.teacher.shape[1]], batch_norm=False)
+        self.register_buffer("bank", setting.teacher, persistent=False)
         # A crop that holds all of an image is the image.
         self.views = (replace(mocov2_views(setting)[0], scale=(smallest_crop, 1.0)),)
 
@@ -80,22 +71,6 @@ class Distillation(Method):
     def unaffected_by(cls, image_size: int) -> frozenset[str]:
         # There is no second view, which would be solarised.
         return frozenset({"solarize_probability"})
-
-    def before_epoch(self, epoch: int, batches: Batches) -> None:
-        if not self.filled:
-            self.fill(batches)
-
-    @torch.no_grad()
-    def fill(self, batches: Batches) -> None:
-        """Keep the teacher's features of all images, of length 1."""
-        teacher = self.setting.teacher
-        assert teacher is not None
-        for index, images in batches():
-            features = torch.cat([teacher(part) for part in images.split(TEACHER_BATCH)]).float()
-            if not torch.isfinite(features).all():
-                raise ValueError(f"The teacher '{teacher.name}' gives features that are not finite; take another one.")
-            self.bank[index] = F.normalize(features, dim=1).half()
-        self.filled = True
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         drawn = torch.randint(len(self.bank), (self.anchors,), device=index.device)

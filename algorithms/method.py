@@ -30,9 +30,9 @@ class Setting:
     epochs: int
     labels: Tensor | None = None
     """int64 [images]. Given to the supervised ceiling alone; a self-supervised method always gets None."""
-    teacher: Encoder | None = None
-    """A frozen network on the training's device, in eval mode, which takes the images as they are normalised here.
-    Given to the methods of `algorithms.WITH_TEACHER` alone."""
+    teacher: Tensor | None = None
+    """float16 [images, D] on the training's device: what a frozen network says of each image
+    (`algorithms.evaluation.features.known_features`). Given to the methods of `algorithms.WITH_TEACHER` alone."""
     statistics: Statistics = IMAGENET
     """By which the images are normalised."""
 

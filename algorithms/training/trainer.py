@@ -9,6 +9,7 @@ from torch import Tensor
 
 from algorithms.encoders import EncoderFactory, encoder_name
 from algorithms.encoders.encoder import Encoder
+from algorithms.evaluation.features import known_features
 from algorithms.evaluation.knn import Judge
 from algorithms.images.augment import augment, unaugmented
 from algorithms.images.augmentation import Augmentation
@@ -42,10 +43,11 @@ class Trainer:
     `encoder`: a name, a function that makes one's own for an image size, or one's own network, which is trained in
     place. `hyperparameters`: those of `Recipe` and of the method's constructor; with `augment` other than "paper" those
     of `Augmentation` too. `evaluation` judges the epochs in `evaluate_at` (default: the last). `labels` are for the
-    supervised ceiling alone, a `teacher` for the methods that follow one. A head, a queue or a batch that is too large
-    for the encoder or the data set is cut (`effective_hyperparameters`): the trainer's `hyperparameters` are those in
-    effect, and its `facts` name those of them that differ from what was given. Raises ValueError for an unknown or
-    missing hyper-parameter, and for fewer than two images, in all or in a batch.
+    supervised ceiling alone, a `teacher` for the methods that follow one: a network that takes the images as they are
+    normalised here, or what `known_features` has of it. A head, a queue or a batch that is too large for the encoder or
+    the data set is cut (`effective_hyperparameters`): the trainer's `hyperparameters` are those in effect, and its
+    `facts` name those of them that differ from what was given. Raises ValueError for an unknown or missing
+    hyper-parameter, and for fewer than two images, in all or in a batch.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Trainer:
         evaluation: Judge | None = None,
         evaluate_at: Collection[int] | None = None,
         labels: Tensor | None = None,
-        teacher: Encoder | None = None,
+        teacher: Encoder | Tensor | None = None,
         compiled: bool = False,
     ) -> None:
         if isinstance(images, Tensor):
@@ -85,8 +87,8 @@ class Trainer:
         own = {n: value for n, value in self.hyperparameters.items() if n not in (*RECIPE, *AUGMENTATION)}
         self.batch_size = recipe.batch_size
         self.steps = count // self.batch_size
-        teacher = None if teacher is None else teacher.to(device).eval().requires_grad_(False)
-        setting = Setting(count, size, self.batch_size, epochs, labels, teacher, self.images.statistics)
+        followed = teacher if teacher is None or isinstance(teacher, Tensor) else known_features(teacher, self.images)
+        setting = Setting(count, size, self.batch_size, epochs, labels, followed, self.images.statistics)
         self.method = method(setting, network, **own)
         # Numbers cost nothing where they are off, tensors need no graph of their own.
         if augmentation := Augmentation.of(self.hyperparameters, self.device if compiled else None):

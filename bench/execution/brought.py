@@ -13,13 +13,12 @@ from torch import nn
 
 from algorithms import BASELINES, METHODS, WITH_TEACHER, method_class
 from algorithms.encoders import EncoderFactory, is_library
-from algorithms.encoders.encoder import Encoder as Network
 from algorithms.images.statistics import Statistics
 from algorithms.method import Method
 from bench import doors
 from bench.errors import UserError
 from bench.execution import networks
-from bench.execution.pretrained import is_own
+from bench.execution.pretrained import Pretrained, is_own
 from bench.execution.settings import TrainingSettings
 from bench.search import augmentation, space
 from bench.search.methods import FROZEN, WARM, base
@@ -160,12 +159,9 @@ def statistics(settings: TrainingSettings, name: str, given: Statistics) -> Stat
     return given
 
 
-def teacher(settings: TrainingSettings, name: str, given: Statistics) -> Network | None:
-    """What a method's student follows, for images normalised by the statistics `given`; None where it follows none."""
-    if base(name) not in WITH_TEACHER:
-        return None
-    assert settings.teacher is not None
-    return networks.frozen(settings.teacher, given)
+def teacher(settings: TrainingSettings, name: str) -> Pretrained | None:
+    """The network that a method's student follows; None where it follows none."""
+    return settings.teacher if base(name) in WITH_TEACHER else None
 
 
 def told(settings: TrainingSettings, name: str) -> dict[str, Any]:
@@ -176,8 +172,8 @@ def told(settings: TrainingSettings, name: str) -> dict[str, Any]:
         facts |= {"weights": begins.name, "trained_on": begins.trained_on}
     if name.startswith(FROZEN) and begins is not None:
         facts["image_size"] = begins.image_size
-    if base(name) in WITH_TEACHER and settings.teacher is not None:
-        facts |= {"teacher": settings.teacher.name, "teacher_trained_on": settings.teacher.trained_on}
+    if (followed := teacher(settings, name)) is not None:
+        facts |= {"teacher": followed.name, "teacher_trained_on": followed.trained_on}
     return facts
 
 

@@ -6,13 +6,14 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from algorithms import method_class
-from algorithms.evaluation.features import at_a_time, encode
+from algorithms.evaluation.features import at_a_time, encode, known_features
 from algorithms.evaluation.held_out import HeldOut
 from algorithms.evaluation.knn import Evaluation, LeaveOneOut
 from algorithms.images.augmentation import Augmentation
@@ -25,8 +26,9 @@ from bench.data import saved
 from bench.data.dataset import Dataset, Split
 from bench.data.splits import stratified
 from bench.errors import UserError
-from bench.execution import brought
+from bench.execution import brought, checkpoint, networks
 from bench.execution.factory import Calibration
+from bench.execution.pretrained import Pretrained
 from bench.execution.protocols import Judgement, wants_labels
 from bench.execution.settings import TrainingSettings
 from bench.search import augmentation
@@ -137,6 +139,19 @@ def evaluation_of(job: Job, settings: TrainingSettings) -> Judge:
     return judge if wanted == given else normalised_by(judge, wanted)
 
 
+@functools.lru_cache(maxsize=1)
+def followed(folder: str, device: str, of: Pretrained) -> Tensor:
+    """What a teacher says of the training images, on the device. It sees them once in a run: the first process that
+    asks, as a rule the calibration, keeps it beside the images."""
+    place = Path(folder) / f"teacher-{of.key}.pt"
+    if not place.exists():
+        images, _ = training_images(folder, device)
+        known = known_features(networks.frozen(of, images.statistics), images)
+        checkpoint.write(place, {"features": known.cpu()})
+    features: Tensor = checkpoint.read(place)["features"]
+    return features.to(device)
+
+
 def set_determinism(deterministic: bool) -> None:
     """Make this process deterministic, or let it find the fastest way."""
     if deterministic:
@@ -199,7 +214,9 @@ class Training:
             evaluation=evaluation_of(job, settings),
             evaluate_at=job.evaluate_at,
             labels=labels if job.method in WITH_LABELS else None,
-            teacher=brought.teacher(settings, job.method, wanted),
+            teacher=followed(settings.data, settings.device, of)
+            if (of := brought.teacher(settings, job.method))
+            else None,
             compiled=bool(settings.compile),
         )
         asked = recipe(job, trainer.method.setting.image_size, settings.augment)

@@ -207,6 +207,9 @@ class Plan:
         return max(0.0, RACE_PART * (choosing - RACE_AFTER * self.training(method)))
 
     def time_limit(self, method: str, stage: str = "search") -> float:
-        """Seconds after which an epoch counts as hung, or an evaluation: a protocol may train as long as a training."""
+        """Seconds after which an epoch counts as hung, or an evaluation: a protocol may train as long as a training,
+        and before its first epoch a student may have to ask its teacher, which is a frozen baseline."""
         longest = self.cost(method, "confirm", 0, self.epochs) / self.rate if stage == "evaluate" else 0.0
+        frozen = (self.calibration[name].evaluation for name in self.baselines if name.startswith(FROZEN))
+        longest += max(frozen, default=0.0)
         return self.experiment.patience + 10 * (sum(self.calibration[method].to_json().values()) + longest)

@@ -12,7 +12,7 @@ from torch import nn
 
 from algorithms.distill import Distillation, similarity_entropy
 from algorithms.encoders import build_encoder
-from algorithms.encoders.encoder import Encoder, as_encoder
+from algorithms.encoders.encoder import Encoder
 from algorithms.evaluation.knn import LeaveOneOut
 from algorithms.images.store import ResidentImages
 from algorithms.images.view import draw
@@ -24,9 +24,10 @@ from tests.algorithms.teachers import teacher
 SIDE = 16
 
 
-def make(images: int = 64, following: Encoder | None = None, **changes: Any) -> Distillation:
+def make(**changes: Any) -> Distillation:
+    known = F.normalize(torch.randn(64, 12, generator=torch.Generator().manual_seed(2)), dim=1).half()
     torch.manual_seed(0)
-    setting = Setting(images, SIDE, 8, 4, teacher=following or teacher(SIDE))
+    setting = Setting(64, SIDE, 8, 4, teacher=known)
     given = {
         "temperature": 0.2,
         "teacher_temperature": 0.05,
@@ -39,11 +40,6 @@ def make(images: int = 64, following: Encoder | None = None, **changes: Any) -> 
 
 def pixels(count: int = 64) -> torch.Tensor:
     return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-
-
-def over(images: torch.Tensor):
-    """A pass over `images` as a trainer gives it."""
-    return lambda: ((index, images[index]) for index in torch.arange(len(images)).split(20))
 
 
 def slow(student: list, teacher: list, anchors: list, of_student: float, of_teacher: float) -> float:
@@ -89,7 +85,6 @@ def test_the_loss_is_least_where_the_student_is_its_teacher():
 
 def test_the_anchors_are_the_batch_and_as_many_images_as_asked_for(monkeypatch):
     method = make(anchors=5)
-    method.before_epoch(0, over(pixels()))
     seen: list[torch.Tensor] = []
 
     def taken(student, teacher, anchors, *temperatures):
@@ -125,31 +120,29 @@ def test_a_teacher_whose_features_are_not_finite_is_refused_in_one_line(value: f
         width, name = 2, "broken"
 
         def forward(self, images):
-            return images.flatten(1)[:, :2].where(images.flatten(1)[:, :1] < 1, value)
+            return images.flatten(1)[:, :2] * value
 
-    with pytest.raises(ValueError, match=r"^The teacher 'broken' gives features that are not finite[^\n]*$"):
-        make(following=Broken()).before_epoch(0, over(pixels()))
+    with pytest.raises(ValueError, match=r"^The network 'broken' gives features that are not finite[^\n]*$"):
+        trainer(images()[0], Broken())
 
 
-def test_a_teacher_sees_every_image_once_whole_and_the_bank_holds_its_features_at_length_1():
-    following = teacher(SIDE)
+def test_a_teacher_sees_every_image_once_whole_and_its_features_have_length_1():
+    following, given = teacher(SIDE), images()[0]
     seen: list[torch.Tensor] = []
     following.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    method = make(following=following)
-    for epoch in range(2):
-        method.before_epoch(epoch, over(pixels()))
-        method.loss([pixels(8)], torch.arange(8))
-    assert torch.equal(torch.cat(seen), pixels())
-    with torch.no_grad():
-        features = F.normalize(teacher(SIDE)(pixels()), dim=1)
-    torch.testing.assert_close(method.bank.float(), features, atol=1e-3, rtol=0)
+    made = trainer(given, following)
+    list(made)
+    (shown,) = [batch for _, batch in made.batches()]
+    assert torch.equal(torch.cat(seen).float(), shown.float())
+    bank = made.method.bank
+    torch.testing.assert_close(bank.float().norm(dim=1), torch.ones(len(given)), atol=1e-2, rtol=0)
+    again = trainer(given, bank)
+    assert torch.equal(again.method.bank, bank)
 
 
 def test_an_image_of_which_a_teacher_says_nothing_has_a_finite_loss():
-    following = as_encoder(nn.Sequential(nn.Flatten(), nn.ReLU()), "positive", SIDE)
-    method = make(following=following)
-    method.before_epoch(0, over(-pixels().abs()))
-    assert not method.bank.any()
+    method = make()
+    method.bank.zero_()
     assert torch.isfinite(method.loss([pixels(8)], torch.arange(8)))
 
 
@@ -181,7 +174,7 @@ def images(count: int = 96) -> tuple[torch.Tensor, torch.Tensor]:
     return found.clamp(0, 255).to(torch.uint8), labels
 
 
-def trainer(given: torch.Tensor, following: Encoder, *, epochs: int = 3, **changes: Any) -> Trainer:
+def trainer(given: torch.Tensor, following: Encoder | torch.Tensor, *, epochs: int = 3, **changes: Any) -> Trainer:
     return Trainer(
         Distillation,
         given,
