@@ -105,6 +105,8 @@ def warm_spaces(
             }
             if "low" in rate:
                 slower["low"] = min(rate["low"], _rounded(default / WARM_RATE))
+            elif "choices" in rate:
+                slower["choices"] = list(dict.fromkeys([default, *rate["choices"]]))
             adapted = "; ".join(filter(None, [each.recipe.get("adapted"), "begins with pretrained weights"]))
             found[name + WARM] = dataclasses.replace(
                 each,

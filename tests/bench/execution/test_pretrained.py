@@ -21,6 +21,7 @@ from bench.execution.processes import Processes
 from bench.execution.settings import TrainingSettings
 from bench.execution.training import Training
 from bench.search.budget import Budget
+from bench.search.entries import check_entry
 from bench.search.job import Job
 from bench.search.space import load
 
@@ -214,6 +215,16 @@ def test_a_warm_start_has_the_recipes_learning_rate_and_searches_smaller_ones(me
     assert warm.recipes == [space.published, warm.defaults] == [warm.published, warm.defaults]
     assert warm.entries["learning_rate"]["low"] <= space.defaults["learning_rate"] / 99
     assert warm.hash != space.hash
+
+
+@pytest.mark.parametrize("form", [{}, {"choices": [0.12, 0.5]}, {"low": 0.1, "high": 1.0, "scale": "linear"}])
+def test_whatever_the_form_of_the_learning_rate_a_warm_start_has_a_tenth_beside_it(form):
+    space = load("simclr", 8)
+    entry = {"default": 0.12, "source": "a test", **form}
+    space = dataclasses.replace(space, entries=space.entries | {"learning_rate": entry})
+    (warm,) = brought.warm_spaces({"mine": space}, {"mine": brought.method_class("simclr")}, scratch=False).values()
+    check_entry("learning_rate", warm.entries["learning_rate"])
+    assert [recipe["learning_rate"] for recipe in warm.recipes] == [0.12, 0.012]
 
 
 def built(prepared: benchmark.Prepared, method: str, stage: str = "search"):
