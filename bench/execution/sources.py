@@ -141,7 +141,8 @@ def find(
             torch.manual_seed(0)  # where a part is random after all, it is the same in the command that continues
             return _find(source, network, file, folder, given, image_size, own_size)
     except ValueError as error:
-        raise UserError(f"{short(source)}: {error}") from None
+        name, text = short(source), str(error)
+        raise UserError(text if name in text else f"{name}: {text}") from None
 
 
 def _find(
