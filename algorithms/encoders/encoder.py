@@ -78,6 +78,15 @@ def _pass(network: nn.Module, name: str, image_size: int, channels: int) -> Any:
             ) from error
 
 
+def takes(encoder: Encoder, image_size: int, channels: int) -> bool:
+    """Whether the encoder takes images of this size."""
+    try:
+        _pass(encoder, encoder.name, image_size, channels)
+    except ValueError:
+        return False
+    return True
+
+
 def _patch(network: nn.Module) -> int:
     """As the network says it, or as timm's transformers do."""
     embedding = getattr(getattr(network, "patch_embed", None), "patch_size", 1)

@@ -18,7 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from algorithms import BASELINES
 from algorithms.encoders import ENCODERS, build_encoder
-from algorithms.encoders.encoder import smallest_side
+from algorithms.encoders.encoder import smallest_side, takes, whole_patches
 from algorithms.parts.precision import device_name
 from bench import doors
 from bench.data import checks, images, saved
@@ -59,6 +59,8 @@ from bench.search.space import SearchSpace
 
 ROOT = Path(__file__).resolve().parents[2]
 
+CROPS = "local_crops"
+"""The hyper-parameter of methods that show an encoder smaller views, too."""
 COMPILING_PAYS = 600
 """Device-seconds of a method from which its steps are compiled on GPUs: its graph takes up to a minute to make, once,
 and serves all of its trainings."""
@@ -251,7 +253,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
     return Prepared(dataset, spaces, settings, run_dir, facts, found.weights)
 
 
-def check_encoder(settings: TrainingSettings, methods: Iterable[str]) -> None:
+def check_encoder(settings: TrainingSettings, methods: Mapping[str, SearchSpace]) -> None:
     """Tells what is doubtful about the run's encoder: where it sees patches, which methods do not train it, and where
     it leaves too little of an image. Raises UserError where it cannot be made for one of the methods."""
     name, size, ours = settings.encoder, settings.image_size, settings.encoder in ENCODERS
@@ -266,6 +268,12 @@ def check_encoder(settings: TrainingSettings, methods: Iterable[str]) -> None:
         print(
             f"note: {name} is a ViT, and the recipes of the search spaces are for convolutional networks: for a ViT "
             "none is published here, and what is called a published recipe is not one for it"
+        )
+    cropping = [method for method, space in methods.items() if CROPS in space.entries]
+    if cropping and not ours and not takes(network, whole_patches(size / 2, network), settings.channels):
+        raise UserError(
+            f"{name} takes images of {size} px alone, and {listed(cropping)} crop smaller ones; leave these out of "
+            "--methods, or name another --encoder"
         )
     others = [method for method in methods if brought.brings_encoder(brought.method(settings, method))]
     if others and (settings.init is not None or not ours):

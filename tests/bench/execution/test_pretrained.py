@@ -57,6 +57,10 @@ def picky(image_size):
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, 4))
 
 
+def fixed(image_size):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, 4))
+
+
 def silent(channels):
     return network(channels)
 
@@ -157,6 +161,10 @@ def test_a_source_that_changes_later_does_not_change_what_is_kept(own):
         ({"reference": ("mine.py:picky",)}, r"does not take images of 3 channels and 8 px"),
         ({"reference": ("mine.py:wrong",)}, r"mean and std must be as many numbers"),
         ({"reference": ("mine.py:pretrained=resnet8.pt",)}, r"\d+ of the network's \d+ tensors fit"),
+        (
+            {"encoder": "mine.py:fixed", "methods": ("simclr", "swav", "dino")},
+            r"mine\.py:fixed takes images of 8 px alone, and swav and dino crop smaller ones",
+        ),
         ({"init": "mine.py:pretrained"}, r"name by --encoder what makes it without"),
         ({"init": "resnet8.pt"}, r"name by --encoder the network that they are of"),
         ({"init": "resnet8.pt", "encoder": "resnet18"}, r"\d+ of the network's \d+ tensors fit"),
