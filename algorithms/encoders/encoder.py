@@ -52,7 +52,11 @@ def as_encoder(network: nn.Module, name: str, image_size: int, channels: int = 3
             f"The encoder '{name}' gives {width} features an image, but its attribute width is {declared}."
         )
     encoder = cast(Encoder, network)
-    encoder.width, encoder.name, encoder.patch = width, name, _patch(network)
+    encoder.width, encoder.name, encoder.patch = (
+        width,
+        name,
+        getattr(network, "patch", None) or patch_side(network) or 1,
+    )
     return encoder
 
 
@@ -87,11 +91,11 @@ def takes(encoder: Encoder, image_size: int, channels: int) -> bool:
     return True
 
 
-def _patch(network: nn.Module) -> int:
-    """As the network says it, or as timm's transformers do."""
-    embedding = getattr(getattr(network, "patch_embed", None), "patch_size", 1)
+def patch_side(network: nn.Module) -> int | None:
+    """The side of a network's patches, px, as it says it, or as timm's transformers do; None of others."""
+    embedding = getattr(getattr(network, "patch_embed", None), "patch_size", None)
     side = getattr(network, "patch", embedding[0] if isinstance(embedding, tuple) else embedding)
-    return side if isinstance(side, int) else 1
+    return side if isinstance(side, int) else None
 
 
 @torch.no_grad()

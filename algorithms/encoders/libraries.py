@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
+from algorithms.encoders.encoder import patch_side
 from algorithms.encoders.weights import by_its_names, load, read, refuse_not_finite
 from algorithms.images.statistics import Statistics
 
@@ -303,9 +304,8 @@ def _of_timm(plain: str, image_size: int, channels: int, **more: Any) -> nn.Modu
             network = timm.create_model(plain, **options)
     else:
         network = timm.create_model(plain, **options)
-    patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
-    if patch is not None:
-        network.patch = patch if isinstance(patch, int) else int(patch[0])
+    if (patch := patch_side(network)) is not None:
+        network.patch = patch
     return cast(nn.Module, network)
 
 

@@ -23,6 +23,8 @@ NESTED = (
 """Where a checkpoint keeps its network; the first of these that is there is taken. Averaged weights come first: timm's
 checkpoints (`state_dict_ema`) and DINO's (`teacher`, arXiv 2104.14294, section 3.1) are meant to be used by them."""
 
+LEAST = 0.9
+"""The share of a network's tensors that must fit, for weights to be those of this network."""
 DEEPEST = 4
 """How deep in a checkpoint a network is looked for."""
 
@@ -117,7 +119,7 @@ def _some(texts: tuple[str, ...], most: int = 3) -> str:
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
-def load(network: nn.Module, state: Mapping[str, Tensor], *, least: float = 0.9) -> Fit:
+def load(network: nn.Module, state: Mapping[str, Tensor], *, least: float = LEAST) -> Fit:
     """Copies what fits into the network and leaves the rest as it is. The names may stand behind a prefix in the file,
     such as `module.`, and in the network: taken are those behind which most of the network's tensors fit.
 

@@ -54,11 +54,9 @@ def raw_features(encoder: nn.Module, images: ImageStore, index: Tensor | None = 
     encoder.to(device=device)
     encoder.to(memory_format=torch.channels_last)
     bfloat16, normaliser = precision.computes_bfloat16(device), images.statistics.on(device)
-    rows = []
+    places, rows = torch.arange(len(images), device=device) if index is None else index, []
     with evaluating(encoder):
-        for part in (torch.arange(len(images), device=device) if index is None else index).split(
-            at_a_time(encoder, images)
-        ):
+        for part in places.split(at_a_time(encoder, images)):
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 found = encoder(unaugmented(images.gather(part), normaliser))
             rows.append(found.float().flatten(1))

@@ -34,7 +34,7 @@ class ImageStore(Protocol):
     def __len__(self) -> int: ...
 
     def normalised_by(self, statistics: Statistics) -> "ImageStore":
-        """The same images, to be normalised by other statistics."""
+        """The same images, to be normalised by these statistics: this very store where it has them."""
 
     def gather(self, index: Tensor) -> Tensor:
         """The images at `index` int64 [B], which is on the device, there and packed: uint8 [B, S, C, S] (`pack`)."""
@@ -68,7 +68,7 @@ class ResidentImages:
         return len(self.packed)
 
     def normalised_by(self, statistics: Statistics) -> Self:
-        return replace(self, statistics=statistics)
+        return self if statistics == self.statistics else replace(self, statistics=statistics)
 
     def gather(self, index: Tensor) -> Tensor:
         return self.packed.index_select(0, index)
@@ -96,7 +96,7 @@ class MappedImages:
         return len(self.rows)
 
     def normalised_by(self, statistics: Statistics) -> Self:
-        return replace(self, statistics=statistics)
+        return self if statistics == self.statistics else replace(self, statistics=statistics)
 
     def gather(self, index: Tensor) -> Tensor:
         return self._read(index.cpu()).to(self.device)

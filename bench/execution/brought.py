@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from algorithms import BASELINES, METHODS, WITH_TEACHER, method_class
-from algorithms.encoders import EncoderFactory, is_library
+from algorithms.encoders import ENCODERS, EncoderFactory
 from algorithms.images.statistics import Statistics
 from algorithms.method import Method
 from bench import doors
 from bench.errors import UserError
 from bench.execution import networks
-from bench.execution.pretrained import Pretrained, is_own
+from bench.execution.pretrained import Pretrained
 from bench.execution.settings import TrainingSettings
 from bench.search import augmentation, space
 from bench.search.methods import FROZEN, WARM, base
@@ -135,7 +135,7 @@ def frozen_baselines(settings: TrainingSettings) -> list[str]:
 
 def run_encoder(settings: TrainingSettings) -> Encoder:
     """The name of a run's encoder, or what makes the user's own. Raises UserError where that cannot be loaded."""
-    return settings.encoder if settings.encoder_door is None else networks.load_factory(settings.encoder_door)
+    return networks.maker(settings.encoder_door or settings.encoder)
 
 
 def encoder(settings: TrainingSettings, name: str, given: Statistics) -> Encoder:
@@ -180,16 +180,17 @@ def told(settings: TrainingSettings, name: str) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=64)
-def _width(of: type[Method], name: str, door: str | None, image_size: int, channels: int) -> int:
-    ours = door is None and not is_library(name)
-    with torch.device("meta") if ours else contextlib.nullcontext():  # no more is asked for
-        return int(of.build_encoder(name if door is None else networks.load_factory(door), image_size, channels).width)
+def _width(of: type[Method], network: str, image_size: int, channels: int) -> int:
+    with torch.device("meta") if network in ENCODERS else contextlib.nullcontext():  # no more is asked of ours
+        return int(of.build_encoder(networks.maker(network), image_size, channels).width)
 
 
 def width(settings: TrainingSettings, name: str, image_size: int) -> int:
     """The features that the encoder of a run's method or baseline has. Raises UserError or ValueError where the user's
     own makes none."""
     if of := settings.frozen.get(name):
-        return _width(Method, of.network, of.network if is_own(of.network) else None, of.image_size, len(of.mean))
-    of_run = settings.encoder, settings.encoder_door, image_size, settings.channels
-    return _width(method(settings, name), *of_run)  # type: ignore[arg-type]  # a class can be hashed
+        return of.width
+    own = method(settings, name)
+    shared = own if brings_encoder(own) else Method  # all others have the same network, which is made once
+    network = settings.encoder_door or settings.encoder
+    return _width(shared, network, image_size, settings.channels)  # type: ignore[arg-type]  # a class can be hashed

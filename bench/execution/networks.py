@@ -38,6 +38,11 @@ def load_factory(door: str) -> EncoderFactory:
     return make
 
 
+def maker(network: str) -> str | EncoderFactory:
+    """The name of an encoder as it is; of a door what makes the network behind it. Raises UserError."""
+    return load_factory(network) if is_own(network) else network
+
+
 def save(state: Mapping[str, Tensor], place: str) -> None:
     """Keep weights where workers find them; nothing is written where they are already. Raises OSError."""
     path = Path(place)
@@ -53,8 +58,7 @@ def state_of(place: str) -> Mapping[str, Tensor]:
 
 def network(of: Pretrained, channels: int) -> Encoder:
     """The network with its weights. Raises ValueError or UserError."""
-    factory = load_factory(of.network) if is_own(of.network) else of.network
-    made = build_encoder(factory, of.image_size, channels)
+    made = build_encoder(maker(of.network), of.image_size, channels)
     weights.load(made, state_of(of.file), least=1.0)
     made.name = of.name
     return made

@@ -27,6 +27,8 @@ class Pretrained:
     """Its state dict."""
     hash: str
     """Of the weights."""
+    width: int
+    """Its features."""
     image_size: int
     """At which it sees images, px."""
     mean: tuple[float, ...]

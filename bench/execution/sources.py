@@ -20,7 +20,7 @@ from algorithms.images.statistics import IMAGENET, Statistics
 from bench import doors
 from bench.errors import UserError
 from bench.execution.configuration import Configuration, TrainingConfiguration
-from bench.execution.networks import load_factory
+from bench.execution.networks import load_factory, maker
 from bench.execution.pretrained import Pretrained, is_own
 from bench.search.methods import FROZEN
 
@@ -84,10 +84,9 @@ def gather(named: Named, folder: Path, given: Statistics, image_size: int) -> Fo
 
     init = found(named.init, own_size=False) if named.init else None
     if init is not None:
-        door = is_own(named.encoder)
-        factory = load_factory(doors.absolute(named.encoder)) if door else named.encoder
+        encoder = maker(doors.absolute(named.encoder))
         try:
-            fit = weights.load(build_encoder(factory, image_size, given.channels), states[init.file])
+            fit = weights.load(build_encoder(encoder, image_size, given.channels), states[init.file])
         except ValueError as error:
             raise UserError(f"--init {init.name}: {error}") from None
         print(f"init: {init.name}: {fit}")
@@ -132,9 +131,8 @@ def check(source: str) -> None:
 def find(
     source: str, folder: Path, given: Statistics, *, image_size: int, own_size: bool
 ) -> tuple[Pretrained, Mapping[str, Tensor]]:
-    """What a source names, and its weights, which are to be saved in the `folder`; at its own size and normalisation
-    where it says these and `own_size` is wanted, else at `image_size` px. Raises UserError."""
-    check(source)
+    """What a source that was checked names, and its weights, which are to be saved in the `folder`; at its own size and
+    normalisation where it says these and `own_size` is wanted, else at `image_size` px. Raises UserError."""
     network, file = parts(source)
     try:
         with torch.random.fork_rng(devices=[]):
@@ -173,21 +171,20 @@ def _find(
         made = build_encoder(network, size, channels)
         # As it is: what does not fit is drawn anew by each training.
         kept = state if not own_size else None
-        weights.load(made, state, **{"least": 1.0} if own_size else {})
+        weights.load(made, state, least=1.0 if own_size else weights.LEAST)
     if file is not None:  # whose weights are not those that were spoken of
         beside, trained_on = _trained_here(Path(file))
         statistics = beside or statistics
     if statistics is None or statistics.channels != channels:
         statistics = given if channels == given.channels else IMAGENET
-    as_encoder(made, short(source), size, channels)
+    name = short(source)
+    width = as_encoder(made, name, size, channels).width
     if kept is None:
         kept = {name: tensor.detach().clone() for name, tensor in made.state_dict().items()}
     hash = weights.fingerprint(kept)
     place = str(folder / f"weights-{hash}.pt")
-    found = Pretrained(
-        short(source), network, place, hash, size, statistics.mean, statistics.std, trained_on and str(trained_on)
-    )
-    return found, kept
+    words = None if trained_on is None else str(trained_on)
+    return Pretrained(name, network, place, hash, width, size, statistics.mean, statistics.std, words), kept
 
 
 def _channels(given: Statistics, own_size: bool) -> int:

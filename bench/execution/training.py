@@ -44,7 +44,8 @@ MOST_PAIRS = 2 * 10**9
 data set has; on one core 20 s."""
 QUERIES = 10_000
 """Images that ask in a leave-one-out, at most."""
-Judge = LeaveOneOut | Evaluation | HeldOut
+Judges = LeaveOneOut | Evaluation | HeldOut
+"""What judges a job."""
 RESIDENT = 0.25
 """The part of a GPU's memory that images may take: the rest is for the training beside them."""
 
@@ -91,8 +92,8 @@ def leave_one_out(folder: str, device: str, augment: str | None = None) -> Leave
     return LeaveOneOut(images, labels, len(dataset.classes), queries, groups, _views(augment, images))
 
 
-def normalised_by(judge: Judge, statistics: Statistics) -> Judge:
-    """The same, of images that are normalised by other statistics."""
+def normalised_by(judge: Judges, statistics: Statistics) -> Judges:
+    """The same, of images that are normalised by these statistics."""
     if isinstance(judge, Evaluation):
         bank, queries = (images.normalised_by(statistics) for images in (judge.bank, judge.queries))
         return replace(judge, bank=bank, queries=queries)
@@ -120,23 +121,21 @@ def on_test_images(folder: str, device: str, augment: str | None = None) -> Eval
     return Evaluation(bank, labels[labelled], queries, test.labels.to(device), len(dataset.classes))
 
 
-def evaluation_of(job: Job, settings: TrainingSettings) -> Judge:
+def evaluation_of(job: Job, settings: TrainingSettings) -> Judges:
     """What judges the job: the training images where a run chooses by it, each by the others, else the test images.
 
     Raises ValueError for a training with labels by which a run is to choose: the others' labels are in its weights, so
     only images that were held out could judge it. No search has such a training: the supervised ceiling has one
     recipe, and is only ever met by test images.
     """
-    judge: Judge
+    judge: Judges
     if job.stage not in CHOOSING:
         judge = on_test_images(settings.data, settings.device, settings.augment)
     elif job.method in WITH_LABELS:
         raise ValueError(f"'{job.method}' trains with labels, so a run cannot choose by its training images.")
     else:
         judge = leave_one_out(settings.data, settings.device, settings.augment)
-    given = opened(settings.data).statistics
-    wanted = brought.statistics(settings, job.method, given)
-    return judge if wanted == given else normalised_by(judge, wanted)
+    return normalised_by(judge, brought.statistics(settings, job.method, opened(settings.data).statistics))
 
 
 @functools.lru_cache(maxsize=1)
@@ -204,9 +203,10 @@ class Training:
         images, labels = training_images(settings.data, settings.device)
         given = images.statistics
         wanted = brought.statistics(settings, job.method, given)
+        of = brought.teacher(settings, job.method)
         trainer = Trainer(
             brought.method(settings, job.method),
-            images if wanted == given else images.normalised_by(wanted),
+            images.normalised_by(wanted),
             self.effective(job),
             epochs=job.epochs,
             encoder=brought.encoder(settings, job.method, given),
@@ -214,9 +214,7 @@ class Training:
             evaluation=evaluation_of(job, settings),
             evaluate_at=job.evaluate_at,
             labels=labels if job.method in WITH_LABELS else None,
-            teacher=followed(settings.data, settings.device, of)
-            if (of := brought.teacher(settings, job.method))
-            else None,
+            teacher=None if of is None else followed(settings.data, settings.device, of),
             compiled=bool(settings.compile),
         )
         asked = recipe(job, trainer.method.setting.image_size, settings.augment)
@@ -267,7 +265,7 @@ class Training:
         )
 
 
-def _seconds_of_an_evaluation(trainer: Trainer, evaluation: Judge) -> float:
+def _seconds_of_an_evaluation(trainer: Trainer, evaluation: Judges) -> float:
     """A part of the images is encoded, and stands for all; where very many ask, some of them do."""
     encoder, images = trainer.method.judged_encoder, trainer.images
     part = torch.arange(min(at_a_time(encoder, images), len(images)), device=trainer.device)

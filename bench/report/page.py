@@ -17,7 +17,7 @@ from bench.report.results import Results
 from bench.report.rows import Row
 from bench.report.run import Run
 from bench.report.text import one_line
-from bench.search.methods import WARM
+from bench.search.methods import WARM, base
 
 ORDER = (
     *("byol", "relic", "simclr", "simclrv2", "swav", "moco", "mocov2", "mocov3"),
@@ -89,10 +89,10 @@ class Page:
         return WARM_SHAPE if method.endswith(WARM) else SHAPES[self._place(method) // 7 % len(SHAPES)]
 
     def _place(self, method: str) -> int:
-        method = method.removesuffix(WARM)
+        method = base(method)
         if method in ORDER:
             return ORDER.index(method)
-        return len(ORDER) + sorted({row.method.removesuffix(WARM) for row in self.rows}).index(method)
+        return len(ORDER) + sorted({base(row.method) for row in self.rows}).index(method)
 
     def chart(self, name: str, traces: list[Any], label: str, *, height: int = 360, **layout: Any) -> Chart:
         """Put a chart on the page: Plotly's traces and layout."""

@@ -13,7 +13,7 @@ from bench.report.statistics import Estimate, probability_of_rank_1
 from bench.report.text import network_text, one_line
 from bench.report.trials import encoder_text, frozen, number, recipe_of, winning_trial
 from bench.search.methods import FROZEN, WARM
-from bench.search.plan import UNTRAINED
+from bench.search.plan import is_untrained
 from bench.search.trials import RECIPES
 
 BASELINES = {"supervised": "supervised from scratch", "random": "random initialisation", "pixels": "raw pixels"}
@@ -132,8 +132,7 @@ def _row(method: str, trials: pd.DataFrame, results: Results, charged: float) ->
     best = search[search.state == "complete"][judged.train].max() if winner is None else winner[judged.train]
     whole = tested if len(tested) else complete if len(complete) else trials
     own = trials[trials.own_encoder & (trials.stage != "baseline")]  # raw pixels have no encoder to mark
-    network = bool(frozen(trials).any())
-    trained = method not in UNTRAINED and not network
+    trained = not is_untrained(method)
     weights, trained_on, teacher, teacher_trained_on = (_text(trials[name]) for name in ORIGIN)
     size = number(tested.image_size.max() if len(tested) else None)
     measured = {metric.name: _by_seed(tested, column("test", metric)) for metric in judged.measures}
@@ -143,7 +142,7 @@ def _row(method: str, trials: pd.DataFrame, results: Results, charged: float) ->
         baseline=baseline,
         paper=paper_link(spaces(run).get(method, {}).get("paper")),
         own_encoder=encoder_text(own) if len(own) else None,
-        frozen=network,
+        frozen=bool(frozen(trials).any()),
         weights=weights,
         trained_on=trained_on,
         teacher=teacher,
