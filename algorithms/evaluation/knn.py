@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from algorithms.evaluation import accuracy
 from algorithms.evaluation.choosing import judged
 from algorithms.evaluation.criteria import criteria
 from algorithms.evaluation.features import encode, evenly, raw_features
@@ -106,8 +107,8 @@ class Evaluation:
         of_200, of_20 = knn_predict(queries, bank, self.bank_labels, self.classes, PROTOCOLS)
         share = purity(queries, self.query_labels)
         return {
-            KNN_200.name: _accuracy(of_200, self.query_labels),
-            KNN_20.name: _accuracy(of_20, self.query_labels),
+            **accuracy.figures(KNN_200, of_200, self.query_labels, self.classes),
+            **accuracy.figures(KNN_20, of_20, self.query_labels, self.classes),
             **({} if share is None else {PURITY_20.name: share}),
             FEATURE_STD.name: spread(queries if len(queries) >= FEW else torch.cat([queries, bank])),
         }

@@ -177,7 +177,8 @@ def _metrics(judged: Judged) -> Iterator[Column]:
                 short=_seeds_short,
             )
         else:
-            yield from _estimate(metric.name, _tested(metric), metric.unit, heading=heading(metric))
+            shown = heading(metric) if metric.shown else None
+            yield from _estimate(metric.name, _tested(metric), metric.unit, heading=shown)
 
 
 def _tested(metric: Metric) -> OfRow:

@@ -12,7 +12,7 @@ from bench.report.run import Run
 from bench.report.text import heading
 
 IMAGES = ("train", "test")
-TESTED = [metric for metric in METRICS.values() if "test" in metric.images]
+TESTED = [metric for metric in METRICS.values() if "test" in metric.images and metric.protocol == "knn"]
 
 
 def column(images: str, metric: Metric) -> str:

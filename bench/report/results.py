@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from algorithms.evaluation.metrics import METRICS, SELECTION
+from algorithms.evaluation.metrics import METRICS, SELECTION, Metric
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.report.judged import HELD_OUT, IMAGES, Judged, column
@@ -31,6 +31,16 @@ from bench.search.trials import Trial
 Records = Iterable[Mapping[str, Any]]
 """Rows of a table; absent values are null."""
 MOMENT = pa.timestamp("us", tz="UTC")
+OF_TRAININGS = [metric for metric in METRICS.values() if metric.protocol == "knn"]
+"""What is measured of an encoder in a training; the rest is of an evaluation, which has no epochs."""
+
+
+def parts_column(metric: Metric) -> str:
+    """The column of a metric's figures of each class, by its place in the data set's classes, or of each draw of
+    labels; a null where there is none, such as of a class without a test image."""
+    return f"{column('test', metric)}_{metric.parts}"
+
+
 TRIALS = pa.schema(
     [
         ("run", pa.string()),
@@ -66,6 +76,7 @@ TRIALS = pa.schema(
             for metric in METRICS.values()
             if images in metric.images
         ),
+        *((parts_column(metric), pa.list_(pa.float64())) for metric in METRICS.values() if metric.parts),
         ("device", pa.string()),
         ("device_seconds", pa.float64()),  # held, everything counted
         ("images_per_second", pa.float64()),  # median over epochs
@@ -85,7 +96,7 @@ EPOCHS = pa.schema(
         ("epoch", pa.int64()),  # 1-based
         ("loss", pa.float64()),
         ("split", pa.string()),  # train | test; validation in files of earlier versions
-        *((metric, pa.float64()) for metric in METRICS),
+        *((metric.name, pa.float64()) for metric in OF_TRAININGS),
         ("seconds", pa.float64()),
         ("evaluation_seconds", pa.float64()),
         ("images_per_second", pa.float64()),
@@ -99,7 +110,11 @@ ORIGIN = ("weights", "trained_on", "teacher", "teacher_trained_on")
 """What a trial knows from elsewhere: null in each where it knows nothing."""
 ADDED = {"failure", "effective", "our_recipe", "of", "protocol", *ORIGIN}
 """Columns that files of earlier versions lack, as they may those of metrics; read there as null."""
-MEASURED = {*METRICS, *(column(images, metric) for images in IMAGES for metric in METRICS.values())}
+MEASURED = {
+    *METRICS,
+    *(column(images, metric) for images in IMAGES for metric in METRICS.values()),
+    *(parts_column(metric) for metric in METRICS.values() if metric.parts),
+}
 
 
 @dataclass(frozen=True)
@@ -189,6 +204,7 @@ def _trial(trial: Trial, fold: Fold, run: str) -> dict[str, Any]:
         "epochs": trial.epochs,
         "epoch": trial.epoch,
         **{f"{images}_{name}": value for name, value in measured.items()},
+        **(_parts(measured) if images == "test" else {}),
         "device": trial.facts.get("device") or session_facts.get("device"),
         "device_seconds": trial.held,
         "images_per_second": statistics.median(speeds) if speeds else None,
@@ -196,6 +212,19 @@ def _trial(trial: Trial, fold: Fold, run: str) -> dict[str, Any]:
         "attempts": trial.attempts,
         "started": _moment(trial.started),
         "ended": _moment(trial.ended),
+    }
+
+
+def _parts(measured: Mapping[str, float]) -> dict[str, list[float | None]]:
+    """The list columns of what was measured class by class, or draw by draw."""
+    places: dict[str, dict[int, float]] = {}
+    for name, value in measured.items():
+        whole, slash, place = name.rpartition("/")
+        if slash and whole in METRICS and place.isdecimal():
+            places.setdefault(whole, {})[int(place)] = value
+    return {
+        parts_column(METRICS[name]): [found.get(place) for place in range(max(found) + 1)]
+        for name, found in places.items()
     }
 
 

@@ -131,7 +131,7 @@ def test_few_queries_are_judged_and_no_collapse_is_seen_in_their_likeness(querie
     method = judged()
     whole = evaluation()
     alone = ResidentImages(whole.bank.packed[:1].repeat(queries, 1, 1, 1), whole.bank.statistics)
-    alike = Evaluation(whole.bank, whole.bank_labels, alone, torch.zeros(queries), 3)
+    alike = Evaluation(whole.bank, whole.bank_labels, alone, torch.zeros(queries, dtype=torch.long), 3)
     found = alike(method.encoder)
     assert ("purity_20" not in found) == (queries == 1)
     assert "knn_200" in found

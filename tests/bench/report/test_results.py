@@ -43,6 +43,7 @@ def tell(folder):
                 "knn_200": accuracy,
                 "knn_20": accuracy,
                 "purity_20": accuracy,
+                **({} if accuracy is None or stage == "search" else {"knn_200/0": accuracy, "knn_200/2": 1.0}),
                 "feature_std": 0.9,
                 "seconds": 1.0,
                 "evaluation_seconds": 0.25,
@@ -101,6 +102,14 @@ def test_accuracies_stand_in_the_column_of_the_split_that_they_were_measured_on(
     epochs = told[2].epochs
     assert set(epochs[epochs.stage == "search"].split) == {"train"}
     assert set(epochs[epochs.stage != "search"].split) == {"test"}
+
+
+def test_figures_of_each_class_stand_in_a_list_by_its_place(told):
+    trials = told[2].trials.set_index("uid")
+    first, second, third = trials.test_knn_200_classes["sure"]
+    assert (first, third) == (0.65, 1.0)
+    assert math.isnan(second)
+    assert trials[trials.stage == "search"].test_knn_200_classes.isna().all()
 
 
 def test_a_confirming_trial_of_a_former_winner_is_superseded(told):
@@ -171,6 +180,7 @@ BY_TYPE = {
     pa.string(): st.text(),
     pa.int64(): st.integers(-(2**63), 2**63 - 1),
     pa.float64(): st.floats(allow_nan=False),
+    pa.list_(pa.float64()): st.lists(st.none() | st.floats(allow_nan=False), max_size=3),
     pa.bool_(): st.booleans(),
     results.MOMENT: moments,
 }
@@ -275,12 +285,12 @@ def test_what_was_raced_is_kept_as_of_the_training_images_as_a_search_trial_is(t
 def test_metrics_that_this_version_does_not_know_are_kept_and_shown_nowhere(tmp_path):
     synthetic_run.write(tmp_path, ("byol",), trials=3)
     shown = [text(results.load(tmp_path)) for text in SHOWN]
-    for name, column in (("trials", "test_linear"), ("epochs", "linear")):
+    for name, column in (("trials", "test_of_tomorrow"), ("epochs", "of_tomorrow")):
         path = tmp_path / f"{name}.parquet"
         table = pq.read_table(path)
         pq.write_table(table.append_column(column, pa.array([0.123456] * len(table))), path)
     found = results.load(tmp_path)
-    assert set(found.trials.test_linear) == set(found.epochs.linear) == {0.123456}
+    assert set(found.trials.test_of_tomorrow) == set(found.epochs.of_tomorrow) == {0.123456}
     assert [text(found) for text in SHOWN] == shown
 
 
@@ -288,12 +298,14 @@ def test_metrics_that_this_version_does_not_know_are_kept_and_shown_nowhere(tmp_
 def test_a_metric_that_an_older_file_lacks_is_read_as_null(metric, tmp_path):
     synthetic_run.write(tmp_path, ("byol",), trials=3)
     columns = [results.column(images, metric) for images in metric.images]
-    for name, lacking in (("trials", columns), ("epochs", [metric.name])):
+    columns += [results.parts_column(metric)] if metric.parts else []
+    of_epochs = [metric.name] if metric in results.OF_TRAININGS else []
+    for name, lacking in (("trials", columns), ("epochs", of_epochs)):
         path = tmp_path / f"{name}.parquet"
         pq.write_table(pq.read_table(path).drop_columns(lacking), path)
     found = results.load(tmp_path)
     assert found.trials[columns].isna().all(axis=None)
-    assert found.epochs[metric.name].isna().all()
+    assert found.epochs[of_epochs].isna().all(axis=None)
     assert all(text(found) for text in SHOWN)
 
 
