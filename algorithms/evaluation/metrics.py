@@ -25,8 +25,8 @@ class Metric:
     shown: bool = True
     """Whether tables for reading have a column for it; a spreadsheet has all."""
     parts: str = ""
-    """Of what else it is told one by one, as the figures `part(name, 0)`, `part(name, 1)`, ...: of `classes`, whose mean
-    is the balanced accuracy, or of `draws` of labels, whose mean it is. They have a list column."""
+    """Of what else it is told one by one, as the figures `part(name, 0)`, `part(name, 1)`, ...: of `classes`, whose
+    mean is the balanced accuracy, or of `draws` of labels, whose mean it is. They have a list column."""
 
     @property
     def balanced(self) -> "Metric":
@@ -82,8 +82,8 @@ FEW_KNN, FEW_LINEAR, FEW_SCRATCH = (
     }
     for kind, title in (("knn", "kNN"), ("linear", "linear probe"), ("scratch", "trained from scratch"))
 )
-"""With so many labels, over the same draws of them for every encoder. The last is of a network that is trained with just
-those labels; it is told of the supervised baseline alone."""
+"""With so many labels, over the same draws of them for every encoder. The last is of a network that is trained with
+just those labels; it is told of the supervised baseline alone."""
 FINETUNE = {
     number: Metric(
         f"finetune_{number}",
