@@ -109,5 +109,7 @@ def _all() -> Iterator[Metric]:
 
 METRICS = {metric.name: metric for metric in _all()}
 """Every metric that there is."""
+PROTOCOLS = tuple(dict.fromkeys(metric.protocol for metric in METRICS.values()))
+"""What measures them."""
 SELECTION = KNN_200
 """The metric by which a run with labels enough chooses, by leave-one-out among the training images, and is tested."""

@@ -8,6 +8,7 @@ import click
 
 from algorithms import METHODS, WITH_TEACHER
 from algorithms.encoders import ENCODERS
+from algorithms.evaluation.metrics import PROTOCOLS
 from bench import doors
 from bench.data.known import NAMES
 from bench.errors import UserError
@@ -76,6 +77,15 @@ def number(name: str, help: str, default: int | None = None) -> Decorator:
     """An option with a whole number (`WHOLE`)."""
     read = whole(*WHOLE[name.removeprefix("--").replace("-", "_")])
     return option(name, help, read=read, default=default, metavar="NUMBER")
+
+
+def evaluations(help: str) -> Decorator:
+    """The option --evaluate: protocols by name."""
+
+    def read(value: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(text(value).split(",")))
+
+    return option("--evaluate", help, known=PROTOCOLS, read=read, metavar="NAMES")
 
 
 def flag(name: str, help: str) -> Decorator:

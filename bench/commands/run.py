@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from algorithms import METHODS, WITH_TEACHER
-from bench.commands.options import SETTINGS, flag, folder, methods, number, of_trainings, option, share
+from bench.commands.options import SETTINGS, evaluations, flag, folder, methods, number, of_trainings, option, share
 from bench.errors import UserError
 from bench.execution.configuration import Configuration
 from bench.search.budget import Budget
@@ -39,6 +39,10 @@ MOVED = {"--train": "train", "--profile": "profile"}
     multiple=True,
 )
 @flag("--scratch", "Beside --init: train each method from scratch as well, as a row of its own.")
+@evaluations(
+    "How encoders are judged, by names with commas between them: knn (always), linear, few, finetune; default: all "
+    "that take at most a tenth of the budget each."
+)
 @number("--epochs", "Of every training; default: the most of 1, 2, 3, 5, 10, ... 200 that leave time to search.")
 @number("--seeds", "Fresh seeds that confirm each winner (default 3).", default=3)
 @flag("--fresh", "Begin anew instead of continuing the run.")
@@ -86,7 +90,8 @@ def command(context: click.Context, /, budget: str | None, update_readme: bool, 
         raise UserError("--budget is needed, such as 8gpu-hours or 20cpu-minutes; --help lists the options")
     asked["methods"] = methods(asked["methods"], teacher=asked["teacher"] is not None)
     readme = Path("README.md").resolve() if update_readme else None
-    configuration = Configuration(budget=Budget.parse(budget), readme=readme, **asked)
+    protocols = asked.pop("evaluate")
+    configuration = Configuration(budget=Budget.parse(budget), readme=readme, protocols=protocols, **asked)
     from bench.execution import benchmark  # when all is refused that can be without it
 
     words = shlex.join([str(context.find_root().info_name), *sys.argv[1:]])

@@ -30,6 +30,7 @@ from torch import Tensor
 from algorithms import BASELINES
 from algorithms.encoders import ENCODERS, build_encoder
 from algorithms.encoders.encoder import smallest_side, takes, whole_patches
+from algorithms.evaluation.metrics import PROTOCOLS
 from algorithms.parts.precision import device_name
 from bench import doors
 from bench.data import checks, images, saved
@@ -42,7 +43,7 @@ from bench.execution.calibration import calibrate
 from bench.execution.configuration import Configuration, TrainingConfiguration
 from bench.execution.executor import Executor
 from bench.execution.pretrained import is_own
-from bench.execution.protocols import protocol, wants_labels
+from bench.execution.protocols import wants_labels
 from bench.execution.settings import TrainingSettings
 from bench.execution.tune import RayTune
 from bench.machine import cores
@@ -118,11 +119,10 @@ class Outcome:
 
 def run(configuration: Configuration, command: str | None = None, executor: Executor | None = None) -> Outcome:
     """The benchmark that is asked for; `command` goes on record. None of an executor is Ray Tune. Raises UserError."""
-    protocols = [protocol(name) for name in configuration.protocols]
     slots = count_slots(configuration.budget.device, configuration.rate, configuration.address)
     prepared = prepare(configuration)
     readme, run_dir = configuration.readme, prepared.run_dir
-    if protocols and not prepared.labelled:
+    if configuration.protocols and not prepared.labelled:
         raise UserError(wants_labels(configuration.protocols[0]))
     if readme:  # before anything is trained
         readmes.check_place(readme, prepared.settings.dataset, prepared.settings.encoder, prepared.labelled > 0)
@@ -245,6 +245,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         "images": {
             "train": len(dataset.train.labels),
             "labelled": labelled,
+            "per_class": torch.bincount(dataset.train.labels[dataset.train.labels >= 0]).tolist(),
             "test": len(dataset.test.labels),
             "left_out": len(dataset.skipped),
             "groups": None if dataset.train.groups is None else len(dataset.train.groups.unique()),
@@ -310,7 +311,7 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
         seed=configuration.seed,
         searcher=doors.absolute(configuration.searcher),
         scheduler=doors.absolute(configuration.scheduler),
-        protocols=configuration.protocols,
+        protocols=_protocols(configuration) if prepared.labelled else (),
         learnt=learnt,
     )
     made = planning.make(
@@ -324,12 +325,19 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
         facts=prepared.facts,
         keep=configuration.dry_run,
         prepare=prepared.save,
+        optional=configuration.protocols is None,
     )
     if mixture := planning.mixture(before, prepared.facts):
         print(f"warning: {mixture}", file=sys.stderr)
     grouped = prepared.facts["images"]["groups"] is not None
     print("\n".join([describe(made, before.charged, prepared.labelled, grouped), *told]))
     return made
+
+
+def _protocols(configuration: Configuration) -> tuple[str, ...]:
+    """What judges encoders beside the kNN that ends every training."""
+    asked = PROTOCOLS if configuration.protocols is None else configuration.protocols
+    return tuple(name for name in asked if name != "knn")
 
 
 def train_all(

@@ -24,10 +24,10 @@ from bench.search.planning import MOST_EPOCHS
 
 def calibrate(experiment: Experiment) -> dict[str, Any]:
     """`calibration`, {method or baseline: {"epoch", "evaluation", "start" and, where the published recipe is another
-    one than ours, "published": seconds}} (`Plan.calibration`); `startup`, a worker's seconds; `choices`, those that are
-    left of the search spaces (`Plan.choices`); `halved`, what is measured with half the images in a step, as the memory
-    was out with all; `memory`, {method or baseline: peak bytes on the device}; `device_memory`, its bytes (both 0 where
-    not told).
+    one than ours, "published": seconds, and "protocols": {protocol: seconds}}} (`Plan.calibration`); `startup`, a
+    worker's seconds; `choices`, those that are left of the search spaces (`Plan.choices`); `halved`, what is measured
+    with half the images in a step, as the memory was out with all; `memory`, {method or baseline: peak bytes on the
+    device}; `device_memory`, its bytes (both 0 where not told).
 
     Measured in a process of its own on one slot, so that nothing stays behind in this one. Raises UserError with
     the process's last line if it fails.
@@ -51,6 +51,7 @@ def calibrate(experiment: Experiment) -> dict[str, Any]:
         "jobs": [job.to_json() for job in jobs],
         "choices": {method: space.choices for method, space in experiment.spaces.items()},
         "recipes": {method: space.recipes for method, space in experiment.spaces.items()},
+        "protocols": experiment.protocols,
     }
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "calibration.json"
@@ -113,7 +114,8 @@ def _calibration_process(answer: str) -> None:
             choices[method] = left
         ours, start = found[-1]
         published = found[0][0].epoch if len(found) > 1 else None
-        calibration[method] = Costs(ours.epoch, ours.evaluation, start, published).to_json()
+        judging = trainers.judging_seconds(job, task["protocols"]) if task["protocols"] else {}
+        calibration[method] = Costs(ours.epoch, ours.evaluation, start, published, judging).to_json()
         memory[method] = max(each.memory for each, _ in found)
         device_memory = max(device_memory, ours.device_memory)
     content = {"calibration": calibration, "startup": startup, "choices": choices, "halved": halved}

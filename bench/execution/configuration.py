@@ -8,6 +8,7 @@ from pathlib import Path
 
 from algorithms import METHODS, WITH_TEACHER
 from algorithms.encoders import check_encoder
+from algorithms.evaluation.metrics import PROTOCOLS
 from bench import doors
 from bench.data import known
 from bench.errors import UserError
@@ -130,9 +131,9 @@ class Configuration(TrainingConfiguration):
     searcher: str = "tpe"
     scheduler: str = "asha"
     """Names or doors (`bench.search.plugins`)."""
-    protocols: tuple[str, ...] = ()
+    protocols: tuple[str, ...] | None = None
     """Those of `bench.execution.protocols` that judge the encoders which confirming trainings keep; also of a run whose
-    trainings are over."""
+    trainings are over. None are all that the budget has room for, where images have labels."""
     learn_from: tuple[Path, ...] = ()
     """Folders of earlier runs, whose best configurations begin the search."""
     reference: tuple[str, ...] = ()
@@ -146,6 +147,9 @@ class Configuration(TrainingConfiguration):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_share(self.gpus_per_trial)
+        for name in self.protocols or ():
+            if name not in PROTOCOLS:
+                raise UserError(f"there is no protocol '{name}'; there are {', '.join(PROTOCOLS)}")
         if self.scratch and self.init is None:
             raise UserError("--scratch stands beside --init; without it all methods train from scratch")
         if self.readme and self.dry_run:

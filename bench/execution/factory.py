@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -57,6 +57,10 @@ class Factory(Protocol):
         """What is kept of a training's encoder when it has ended; None where there is nothing."""
 
     def calibrate(self, job: Job) -> Calibration: ...
+
+    def judging_seconds(self, job: Job, protocols: Iterable[str]) -> Mapping[str, float]:
+        """What judging the job's encoder takes on one slot, by those of the protocols that judge it. Asked where a run
+        has protocols."""
 
     def effective(self, job: Job) -> Mapping[str, Any]:
         """The hyper-parameters with which the job is trained: choices in which they do not differ are searched as

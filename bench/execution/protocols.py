@@ -1,25 +1,72 @@
-"""How an encoder that a training has kept is judged: the protocols by name, and what runs one of them."""
+"""How an encoder is judged: the protocols by name, and what runs one of them."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
+from algorithms.evaluation import few, finetune, linear
+from algorithms.evaluation.features import raw_features
 from algorithms.evaluation.knn import Evaluation
 from algorithms.training.report import EpochReport
 from algorithms.training.trainer import Trainer
 from bench.errors import UserError
 
-Protocol = Callable[[nn.Module, Evaluation], dict[str, float]]
-"""The figures of an encoder, by the names of `algorithms.evaluation.metrics`, on the test images."""
+
+@dataclass(frozen=True)
+class Subject:
+    """An encoder that is judged, by labelled images."""
+
+    encoder: nn.Module
+    evaluation: Evaluation
+    seed: int = 0
+    untrained: bool = False
+    """Whether it stands for the baseline with labels, so that protocols which train begin from scratch."""
+
+    def solved(self, solve: Callable[..., dict[str, float]]) -> dict[str, float]:
+        """What is found of the features alone."""
+        images = (self.evaluation.bank, self.evaluation.queries)
+        return solve(self.evaluation, *(raw_features(self.encoder, each) for each in images))
+
+    def solving(self, seconds: Callable[..., float]) -> float:
+        """The seconds of that, beside the encoding."""
+        evaluation, device = self.evaluation, self.evaluation.bank.device
+        width = raw_features(self.encoder, evaluation.bank, torch.arange(1, device=device)).shape[1]
+        return seconds(width, *evaluation.sizes, evaluation.classes, device)
 
 
-def knn(encoder: nn.Module, evaluation: Evaluation) -> dict[str, float]:
-    """Nearest neighbours on frozen features, as at the end of every training."""
-    return evaluation(encoder)
+class Protocol(NamedTuple):
+    """A way to judge."""
+
+    figures: Callable[[Subject], dict[str, float]]
+    """By the names of `algorithms.evaluation.metrics`, on the test images."""
+    seconds: Callable[[Subject], float]
+    """About what that takes beside the encoding, from a short measurement."""
 
 
-PROTOCOLS: dict[str, Protocol] = {"knn": knn}
+def _few(subject: Subject) -> dict[str, float]:
+    if subject.untrained:
+        return few.scratch(subject.encoder, subject.evaluation, subject.seed)
+    return subject.solved(few.figures)
+
+
+def _few_seconds(subject: Subject) -> float:
+    if subject.untrained:
+        return few.scratch_seconds(subject.encoder, subject.evaluation)
+    return subject.solving(few.seconds)
+
+
+PROTOCOLS = {
+    "knn": Protocol(lambda subject: subject.evaluation(subject.encoder), lambda subject: 0.0),
+    "linear": Protocol(lambda subject: subject.solved(linear.figures), lambda subject: subject.solving(linear.seconds)),
+    "few": Protocol(_few, _few_seconds),
+    "finetune": Protocol(
+        lambda subject: finetune.figures(subject.encoder, subject.evaluation, subject.seed, scratch=subject.untrained),
+        lambda subject: finetune.seconds(subject.encoder, subject.evaluation),
+    ),
+}
 
 
 def protocol(name: str) -> Protocol:
@@ -38,20 +85,21 @@ def wants_labels(name: str) -> str:
 
 
 class Judgement:
-    """Of the encoder in a `trainer` that is not trained: a single epoch, whose report has the protocol's figures."""
+    """Of an encoder, as a training of a single epoch, whose report has the protocol's figures. `trainer` is of the
+    training that made it."""
 
-    def __init__(self, trainer: Trainer, evaluation: Evaluation, name: str) -> None:
-        self.trainer, self.evaluation, self.protocol = trainer, evaluation, protocol(name)
+    def __init__(self, trainer: Trainer, subject: Subject, name: str) -> None:
+        self.trainer, self.subject, self.protocol = trainer, subject, protocol(name)
         self.facts = trainer.facts
 
     def __iter__(self) -> Iterator[EpochReport]:
         began = self.trainer.clock()
-        metrics = self.protocol(self.trainer.method.judged_encoder, self.evaluation)
+        metrics = self.protocol.figures(self.subject)
         took = self.trainer.clock() - began
         yield EpochReport(1, 0.0, metrics, evaluation_seconds=took, peak_memory_bytes=self.trainer.peak_memory())
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: it is done at once."""
+        """Nothing: it begins anew."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

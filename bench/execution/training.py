@@ -1,11 +1,11 @@
 """How a trial of a real run is trained: on which images, judged by which, with which recipe."""
 
+import dataclasses
 import functools
 import gc
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,12 +29,12 @@ from bench.errors import UserError
 from bench.execution import brought, checkpoint, networks
 from bench.execution.factory import Calibration
 from bench.execution.pretrained import Pretrained
-from bench.execution.protocols import Judgement, wants_labels
+from bench.execution.protocols import Judgement, Subject, protocol, wants_labels
 from bench.execution.settings import TrainingSettings
 from bench.search import augmentation
 from bench.search.job import CHOOSING, Job
 from bench.search.methods import FROZEN
-from bench.search.plan import WITH_LABELS
+from bench.search.plan import AS_SCRATCH, WITH_LABELS, judges
 from bench.search.space import load
 
 CALIBRATION_SECONDS = 0.4
@@ -96,8 +96,8 @@ def normalised_by(judge: Judges, statistics: Statistics) -> Judges:
     """The same, of images that are normalised by these statistics."""
     if isinstance(judge, Evaluation):
         bank, queries = (images.normalised_by(statistics) for images in (judge.bank, judge.queries))
-        return replace(judge, bank=bank, queries=queries)
-    return replace(judge, images=judge.images.normalised_by(statistics))
+        return dataclasses.replace(judge, bank=bank, queries=queries)
+    return dataclasses.replace(judge, images=judge.images.normalised_by(statistics))
 
 
 def _views(augment: str | None, images: ImageStore) -> Augmentation | None:
@@ -223,12 +223,30 @@ class Training:
         return trainer
 
     def evaluate(self, job: Job, encoder: Mapping[str, Tensor]) -> Judgement:
-        """The network is built as the training did, then has the weights of this state dict."""
+        """The network is built as the training did, then has the weights of this state dict; where the protocol trains
+        it from scratch, it stays as it is initialised."""
+        name = job.protocol or ""
+        trainer, subject = self._subject(job, name)
+        if not subject.untrained:
+            subject.encoder.load_state_dict(encoder)
+        return Judgement(trainer, subject, name)
+
+    def judging_seconds(self, job: Job, protocols: Iterable[str]) -> dict[str, float]:
+        """About what each of the protocols takes that judge what the job leaves, with the encoding."""
+        found = {}
+        for name in protocols:
+            if judges(name, job.method):
+                trainer, subject = self._subject(dataclasses.replace(job, stage="confirm"), name)
+                _, encoding = _encoded(trainer)
+                found[name] = encoding * sum(subject.evaluation.sizes) + protocol(name).seconds(subject)
+        return found
+
+    def _subject(self, job: Job, name: str) -> tuple[Trainer, Subject]:
         trainer, evaluation = self.build(job), evaluation_of(job, self.settings)
         if not isinstance(evaluation, Evaluation):
-            raise UserError(wants_labels(job.protocol or ""))
-        trainer.method.judged_encoder.load_state_dict(encoder)
-        return Judgement(trainer, evaluation, job.protocol or "")
+            raise UserError(wants_labels(name))
+        untrained = job.method in WITH_LABELS and name in AS_SCRATCH
+        return trainer, Subject(trainer.method.judged_encoder, evaluation, job.seed, untrained)
 
     def encoder_state(self, trainer: Trainer) -> Mapping[str, Tensor] | None:
         """Nothing of raw pixels, which have no weights."""
@@ -267,12 +285,7 @@ class Training:
 
 def _seconds_of_an_evaluation(trainer: Trainer, evaluation: Judges) -> float:
     """A part of the images is encoded, and stands for all; where very many ask, some of them do."""
-    encoder, images = trainer.method.judged_encoder, trainer.images
-    part = torch.arange(min(at_a_time(encoder, images), len(images)), device=trainer.device)
-    encode(encoder, images, part)  # the first one is not counted
-    began = trainer.clock()
-    features = encode(encoder, images, part)
-    encoded = trainer.clock() - began
+    features, encoding = _encoded(trainer)
     asking = len(evaluation.queries) if isinstance(evaluation, LeaveOneOut | Evaluation) else 0
 
     def pairs(count: int) -> int:
@@ -283,12 +296,12 @@ def _seconds_of_an_evaluation(trainer: Trainer, evaluation: Judges) -> float:
         """Seconds of the figures where so many ask."""
         some, sizes = evaluation, list(evaluation.sizes)
         if isinstance(some, LeaveOneOut):
-            some = replace(some, queries=some.queries[:count])
+            some = dataclasses.replace(some, queries=some.queries[:count])
         elif isinstance(some, Evaluation):
-            some, sizes[1] = replace(some, query_labels=some.query_labels[:count]), count
-        alike = [features.repeat(math.ceil(size / len(part)), 1)[:size] for size in sizes]
+            some, sizes[1] = dataclasses.replace(some, query_labels=some.query_labels[:count]), count
+        alike = [features.repeat(math.ceil(size / len(features)), 1)[:size] for size in sizes]
         began = trainer.clock()
-        some.figures(encoder, *alike)
+        some.figures(trainer.method.judged_encoder, *alike)
         return trainer.clock() - began
 
     count = asking
@@ -298,7 +311,17 @@ def _seconds_of_an_evaluation(trainer: Trainer, evaluation: Judges) -> float:
     if count < asking:  # what does not depend on who asks is not multiplied
         least = judging(1)
         seconds = least + max(0.0, seconds - least) * (pairs(asking) - pairs(1)) / (pairs(count) - pairs(1))
-    return encoded * sum(evaluation.sizes) / len(part) + seconds
+    return encoding * sum(evaluation.sizes) + seconds
+
+
+def _encoded(trainer: Trainer) -> tuple[Tensor, float]:
+    """Features of a part of the images, and the seconds of each."""
+    encoder, images = trainer.method.judged_encoder, trainer.images
+    part = torch.arange(min(at_a_time(encoder, images), len(images)), device=trainer.device)
+    encode(encoder, images, part)  # the first one is not counted
+    began = trainer.clock()
+    features = encode(encoder, images, part)
+    return features, (trainer.clock() - began) / len(part)
 
 
 def recipe(job: Job, image_size: int, augment: str | None = None) -> Mapping[str, Any]:

@@ -30,6 +30,7 @@ def describe(plan: Plan, spent: float = 0.0, labelled: int = ENOUGH, grouped: bo
         f"{duration(plan.allowance)}, calibration took {duration(plan.calibration_seconds)}.",
         f"It ends in about {duration(wall)} ({ends}).",
         chooses_by(labelled, list(experiment.spaces), grouped),
+        *_judging(plan),
         *([] if labelled else [f"Left out of the baselines, as there are no labels: {', '.join(WITH_LABELS)}."]),
         "",
         f"  {'method':<{wide}} {'s/epoch':>8} {'s/evaluation':>13} {'training':>9} {'confirming':>11} {'trials':>7}",
@@ -52,6 +53,17 @@ def describe(plan: Plan, spent: float = 0.0, labelled: int = ENOUGH, grouped: bo
     if short := [method for method in two if plan.configurations(method) < 3]:
         lines.append(f"No time is kept back to confirm ours of {', '.join(short)} beside a winner that is no recipe.")
     return "\n".join(lines)
+
+
+def _judging(plan: Plan) -> list[str]:
+    """By which protocols encoders are judged, and which were left out."""
+    asked = [f"{name} ({duration(plan.judging_all(name))})" for name in plan.experiment.protocols]
+    lines = [f"Beside kNN encoders are judged by {', '.join(asked)}."] if asked else []
+    if plan.dear:
+        told = " and ".join(f"{name} ({duration(seconds)})" for name, seconds in plan.dear.items())
+        every = ",".join((*plan.experiment.protocols, *plan.dear))
+        lines.append(f"Left out, as this budget is too small for them: {told}; --evaluate {every} asks for all.")
+    return lines
 
 
 def chooses_by(labelled: int, methods: Collection[str], grouped: bool = False) -> str:

@@ -5,37 +5,39 @@ from collections.abc import Container, Iterator
 
 from bench.search.fold import Fold
 from bench.search.paces import Paces
-from bench.search.plan import WITHOUT_ENCODER, Plan
+from bench.search.plan import Plan, judges
 from bench.search.trials import CONFIRMING, RECIPES, Suggestion, Trial
 
 
-def judged(fold: Fold, method: str) -> Iterator[Trial]:
-    """The complete trainings of a method or baseline that protocols judge: those that confirm its winner and recipes,
+def judged(fold: Fold, method: str, protocol: str) -> Iterator[Trial]:
+    """The complete trainings of a method or baseline that a protocol judges: those that confirm its winner and recipes,
     and those of a baseline that has an encoder."""
     for trial in fold.by_method.get(method, ()):
-        compared = trial.stage == "baseline" and method not in WITHOUT_ENCODER
-        if trial.state == "complete" and (compared or fold.stage(trial) in CONFIRMING):
+        compared = trial.stage == "baseline" or fold.stage(trial) in CONFIRMING
+        if trial.state == "complete" and compared and judges(protocol, method, trial.number):
             yield trial
 
 
 def left_out(plan: Plan, fold: Fold) -> list[str]:
     """When a run has ended: a line for each reason for which protocols have not judged what they should have."""
-    protocols, lines = plan.experiment.protocols, []
-    trainings = [training for method in fold.by_method for training in judged(fold, method)]
-    kept = [trial for trial in trainings if has_encoder(trial)]
-    without = [trial.uid for trial in trainings if not has_encoder(trial)]
-    if protocols and without:
-        lines.append(
-            f"no protocol judges {len(without)} trainings ({without[0]}, ...): an earlier version trained them, which "
-            "kept no encoders"
-        )
-    for protocol in protocols:
+    lines: list[str] = []
+    without: dict[str, None] = {}
+    for protocol in plan.experiment.protocols:
+        trainings = [training for method in fold.by_method for training in judged(fold, method, protocol)]
+        kept = [trial for trial in trainings if has_encoder(trial)]
+        without |= dict.fromkeys(trial.uid for trial in trainings if not has_encoder(trial))
         done = sum(_final(fold, uid(trial, protocol)) for trial in kept)
         if done < len(kept):
             lines.append(
                 f"{protocol} has judged {done} of {len(kept)} trainings: neither the budget nor their methods' shares "
                 "have room for the others; a larger --budget continues"
             )
+    if without:
+        lines.insert(
+            0,
+            f"no protocol judges {len(without)} trainings ({next(iter(without))}, ...): an earlier version trained "
+            "them, which kept no encoders",
+        )
     return lines
 
 
@@ -71,10 +73,8 @@ class Evaluations:
 
     def due(self, method: str) -> Iterator[Suggestion]:
         """The evaluations of the method's, or baseline's, trainings that have not ended."""
-        if not self._protocols:
-            return
-        for training in judged(self._fold, method):
-            for protocol in self._protocols:
+        for protocol in self._protocols:
+            for training in judged(self._fold, method, protocol):
                 name = uid(training, protocol)
                 if has_encoder(training) and not _final(self._fold, name):
                     yield Suggestion(

@@ -21,7 +21,7 @@ class Paces:
         # Device-seconds that epochs took, and that they were planned to take
         self._of_methods = {method: [0.0, 0.0] for method in plan.calibration}
         self._of_trials: dict[str, list[float]] = {}  # search trials
-        self._evaluations: dict[str, list[float]] = {}  # by protocol: device-seconds of each
+        self._evaluations: dict[str, list[float]] = {}  # by protocol: device-seconds that it took, and as planned
 
     def learn(self, trial: Trial, epoch: int) -> None:
         """What an epoch took beside what was planned. Not learnt from: the first epoch of a later attempt, with which
@@ -29,7 +29,10 @@ class Paces:
         compiling."""
         report, before = trial.reports[epoch], trial.reports.get(epoch - 1)
         if trial.protocol is not None:
-            self._evaluations.setdefault(trial.protocol, []).append(report.took)
+            if trial.method in self._plan.calibration:
+                measured = self._evaluations.setdefault(trial.protocol, [0.0, 0.0])
+                measured[0] += report.took
+                measured[1] += self._plan.evaluation(trial.method, trial.protocol)
             return
         if trial.method not in self._of_methods or (before is not None and before.attempt != report.attempt):
             return
@@ -48,10 +51,9 @@ class Paces:
         return self.planned(method, stage, first, last) * self._correction(method)
 
     def evaluation(self, method: str, protocol: str) -> float:
-        """Device-seconds of judging one encoder: as all encoders of a run are alike, the mean of what the protocol has
-        taken; before that as planned."""
-        took = self._evaluations.get(protocol)
-        return sum(took) / len(took) if took else self.planned(method, "evaluate", 0, 1)
+        """Device-seconds of judging one encoder, as planned, corrected by what the protocol has taken so far."""
+        took, planned = self._evaluations.get(protocol, (1.0, 1.0))
+        return self._plan.evaluation(method, protocol) * (took / planned if planned else 1.0)
 
     def _correction(self, method: str) -> float:
         actual, nominal = self._of_methods[method]

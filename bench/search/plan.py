@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -28,6 +28,9 @@ WITH_LABELS = ("supervised",)
 """Baselines that are trained with labels."""
 WITHOUT_ENCODER = ("pixels",)
 """Baselines of which there is nothing that a protocol could judge."""
+AS_SCRATCH = {"few": 1, "finetune": None}
+"""Protocols that judge a baseline with labels by networks that they train from scratch, and how many of its seeds they
+judge: of `few` one, as each draw of labels has a seed of its own; None is all."""
 
 
 def is_untrained(name: str) -> bool:
@@ -38,6 +41,15 @@ def is_untrained(name: str) -> bool:
 def is_single(name: str) -> bool:
     """Whether a baseline has one seed."""
     return name in SINGLE or name.startswith(FROZEN)
+
+
+def judges(protocol: str, name: str, number: int = 0) -> bool:
+    """Whether a protocol judges what the training of this number of a method or baseline has left. An untrained network
+    is not fine-tuned: that is the baseline with labels."""
+    if name in WITHOUT_ENCODER or (protocol == "finetune" and name in UNTRAINED):
+        return False
+    most = AS_SCRATCH.get(protocol) if name in WITH_LABELS else None
+    return most is None or number < most
 
 
 @dataclass(frozen=True)
@@ -51,17 +63,30 @@ class Costs:
     """To begin a trial in a warm worker."""
     published: float | None = None
     """An epoch of the published recipe, where that is another one."""
+    protocols: Mapping[str, float] = field(default_factory=dict)
+    """Judging one of its encoders by each protocol."""
 
     def times(self, factor: float) -> Self:
-        return type(self)(**{name: factor * seconds for name, seconds in self.to_json().items()})
+        seconds = {name: factor * seconds for name, seconds in self._seconds().items()}
+        return type(self)(**seconds, protocols={name: factor * each for name, each in self.protocols.items()})
 
-    def to_json(self) -> dict[str, float]:
+    @property
+    def all(self) -> list[float]:
+        """Every figure of it."""
+        return [*self._seconds().values(), *self.protocols.values()]
+
+    def _seconds(self) -> dict[str, float]:
         seconds = {"epoch": self.epoch, "evaluation": self.evaluation, "start": self.start}
         return seconds if self.published is None else seconds | {"published": self.published}
 
+    def to_json(self) -> dict[str, Any]:
+        return self._seconds() | ({"protocols": dict(self.protocols)} if self.protocols else {})
+
     @classmethod
-    def from_json(cls, values: Mapping[str, float]) -> Self:
-        return cls(**{name: float(seconds) for name, seconds in values.items()})
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        protocols = {name: float(seconds) for name, seconds in values.get("protocols", {}).items()}
+        seconds = {name: float(each) for name, each in values.items() if name != "protocols"}
+        return cls(**seconds, protocols=protocols)
 
 
 @dataclass(frozen=True)
@@ -70,7 +95,8 @@ class Plan:
 
     `calibration` has the costs of each method and baseline. `choices` maps method -> {hyper-parameter: the choices that
     are left}, where some of a search space train the same. `halved` names the methods and baselines that have half the
-    images in a step, as the device's memory does not hold the whole batch.
+    images in a step, as the device's memory does not hold the whole batch. `dear` has the protocols that were left out,
+    as nobody asked for them by name, and the device-seconds that each would take.
     """
 
     experiment: Experiment
@@ -83,6 +109,7 @@ class Plan:
     startup: float
     choices: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
     halved: list[str] = field(default_factory=list)
+    dear: dict[str, float] = field(default_factory=dict)
 
     def measured(self) -> dict[str, Any]:
         """What was measured of it, as the ledger has it of each session that calibrates."""
@@ -115,10 +142,8 @@ class Plan:
 
     def cost(self, method: str, stage: str, first: int, last: int) -> float:
         """Device-seconds that the epochs after `first` up to `last` take by the calibration; the first epoch of a trial
-        with what beginning it takes. Those of judging an encoder where the stage is `evaluate`."""
+        with what beginning it takes."""
         costs = self.calibration[method]
-        if stage == "evaluate":
-            return self.rate * (costs.start + costs.evaluation)
         if stage == "search":
             evaluations = sum(first < m <= last for m in [*self.milestones, self.epochs])
         else:
@@ -131,7 +156,7 @@ class Plan:
         """Device-seconds for the baselines and their evaluations, and for the start of a worker on each slot."""
         baselines = self.baselines.items()
         trainings = sum(seeds * self.cost(name, "baseline", 0, epochs) for name, (epochs, seeds) in baselines)
-        evaluations = sum(seeds * self.judging(name) for name, (_, seeds) in baselines if name not in WITHOUT_ENCODER)
+        evaluations = sum(self.judging(name, seeds) for name, (_, seeds) in baselines)
         return trainings + evaluations + self.rate * self.slots * self.startup
 
     @cached_property
@@ -168,21 +193,34 @@ class Plan:
         whole = configurations - 1 + self.pace(method)
         return whole * self.experiment.seeds * self.cost(method, "confirm", 0, self.epochs)
 
-    def judging(self, method: str) -> float:
-        """Device-seconds in which every protocol judges one encoder."""
-        return len(self.experiment.protocols) * self.cost(method, "evaluate", 0, 1)
+    def evaluation(self, method: str, protocol: str) -> float:
+        """Device-seconds in which a protocol judges one encoder; where it was not measured, those of an evaluation at a
+        training's end."""
+        costs = self.calibration[method]
+        return self.rate * (costs.start + costs.protocols.get(protocol, costs.evaluation))
+
+    def judging(self, method: str, trainings: int, protocols: Iterable[str] | None = None) -> float:
+        """Device-seconds in which every protocol, or these, judge the encoders of so many trainings."""
+        asked = self.experiment.protocols if protocols is None else protocols
+        count = {each: sum(judges(each, method, number) for number in range(trainings)) for each in asked}
+        return sum(count[each] * self.evaluation(method, each) for each in count)
+
+    def judging_all(self, protocol: str) -> float:
+        """Device-seconds in which a protocol judges all that the least confirming leaves, and the baselines."""
+        trainings = (1 if self.experiment.recipes_only else 2) * self.experiment.seeds
+        methods = sum(self.judging(method, trainings, [protocol]) for method in self.experiment.spaces)
+        return methods + sum(self.judging(name, seeds, [protocol]) for name, (_, seeds) in self.baselines.items())
 
     def reserve(self, method: str) -> float:
         """Device-seconds kept back for confirming, and for judging what confirms."""
         configurations = self.configurations(method)
-        evaluations = configurations * self.experiment.seeds * self.judging(method)
-        return self.confirming(method, configurations) + evaluations
+        return self.confirming(method, configurations) + self.judging(method, configurations * self.experiment.seeds)
 
     def least_share(self) -> float:
         """The share with which every method can make a trial of each recipe, and confirm one and the published; where
         nothing is searched, with which it can confirm the published one."""
         judged = (1 if self.experiment.recipes_only else 2) * self.experiment.seeds
-        return max(self.trying(m) + self.confirming(m) + judged * self.judging(m) for m in self.experiment.spaces)
+        return max(self.trying(m) + self.confirming(m) + self.judging(m, judged) for m in self.experiment.spaces)
 
     def trying(self, method: str) -> float:
         """Device-seconds of one search trial of each recipe."""
@@ -212,4 +250,4 @@ class Plan:
         longest = self.cost(method, "confirm", 0, self.epochs) / self.rate if stage == "evaluate" else 0.0
         frozen = (self.calibration[name].evaluation for name in self.baselines if name.startswith(FROZEN))
         longest += max(frozen, default=0.0)
-        return self.experiment.patience + 10 * (sum(self.calibration[method].to_json().values()) + longest)
+        return self.experiment.patience + 10 * (sum(self.calibration[method].all) + longest)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -16,12 +16,14 @@ from bench.search.budget import MOST_SECONDS, Budget, trials_per_device
 from bench.search.events import read_own_events
 from bench.search.experiment import Experiment, check_identity
 from bench.search.fold import Fold, fold_events
-from bench.search.plan import Costs, Plan
+from bench.search.plan import Costs, Plan, judges
 
 EPOCHS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200)
 """The trainings that are chosen by themselves: few, so that a command makes the same plan, whatever else the machine
 does while it calibrates. The published CIFAR-10 tables begin at 200 epochs."""
 MOST_EPOCHS = EPOCHS[-1]
+DEAR = 0.1
+"""A protocol that nobody asked for by name may take this part of the budget at most."""
 CONFIRM_PART = 0.3
 MOST_CONFIRM_PART = 0.65
 """Epochs are chosen so that confirming winner and published recipe takes at most the first of the shares on average,
@@ -37,6 +39,11 @@ class Measured:
     startup: float
     choices: dict[str, dict[str, list[Any]]]
     halved: list[str]
+
+    def knows(self, protocols: Iterable[str]) -> bool:
+        """Whether it was measured what these protocols take."""
+        every = ((protocol, name) for protocol in protocols for name in self.calibration if judges(protocol, name))
+        return all(protocol in self.calibration[name].protocols for protocol, name in every)
 
     def after(self, former: Self | None) -> Self:
         """With what the run had before: it keeps the choices that it began with, what was not measured again, and
@@ -74,12 +81,14 @@ def make(
     facts: Mapping[str, Any] | None = None,
     keep: bool = False,
     prepare: Callable[[], None] = lambda: None,
+    optional: bool = False,
 ) -> Plan:
     """The plan; by the ledger in `run_dir` where a run is continued on a device of the same name, else calibrated now,
     or by what an earlier call with `keep` measured.
 
     `facts` are those of the session to come; their `device` and `versions` tell what a calibration depends on. With
     `keep` it is written to `run_dir`/calibration.json; nothing else ever is. `prepare` is called before a calibration.
+    `optional` protocols give way where they are too dear.
     Raises UserError if the settings are not those of the run in `run_dir`, trials that share a device do not fit into
     its memory, or the budget is too small for one trial of each method and its confirmation (it says which would do).
     """
@@ -90,20 +99,21 @@ def make(
     former = Measured.from_json(earlier.plan) if earlier else None
     epochs = earlier.plan["epochs"] if earlier else experiment.epochs
     new, measuring = None, experiment
-    if earlier and former and not _on_another_device(earlier, facts or {}):  # but for baselines that came since
-        added = tuple(name for name in experiment.baselines if name not in former.calibration)
+    if earlier and former and not _on_another_device(earlier, facts or {}) and former.knows(experiment.protocols):
+        added = tuple(name for name in experiment.baselines if name not in former.calibration)  # that came since
         measuring = dataclasses.replace(experiment, spaces={}, baselines=added)
     if measuring.spaces or measuring.baselines:
         depends = {"settings": experiment.identity() | {"epochs": None}, "rate": rate, **_machine(facts or {})}
         names = {*measuring.spaces, *measuring.baselines}
-        new = _read_kept(kept, depends, names) if kept and not fresh else None
+        new = _read_kept(kept, depends, names, experiment.protocols) if kept and not fresh else None
         if new is None:
             prepare()
             new = _measure(measuring, rate, calibrate)
     measured = new.after(former) if new else former
     assert measured is not None
     fields = {each.name: getattr(measured, each.name) for each in dataclasses.fields(measured)}
-    plan = Plan(experiment, budget, slots, rate, epochs or 1, **fields)
+    plan = _affordable(Plan(experiment, budget, slots, rate, epochs or 1, **fields), optional)
+    experiment = plan.experiment
     if earlier is None:
         _check_share(plan)
     else:  # protocols that are added to a run judge as much as its budget has room for
@@ -111,6 +121,23 @@ def make(
     if keep and kept and new:
         write_atomically(kept, json.dumps({"depends_on": depends} | new.to_json(), indent=1) + "\n")
     return plan if epochs else _choose_epochs(plan)
+
+
+def _affordable(plan: Plan, optional: bool) -> Plan:
+    """The plan without those of its `optional` protocols that would take more than `DEAR` of the budget, or leave too
+    little of it to train."""
+    if not optional:
+        return plan
+    protocols: tuple[str, ...] = ()
+    dear = {}
+    for protocol in plan.experiment.protocols:
+        with_it = dataclasses.replace(plan.experiment, protocols=(*protocols, protocol))
+        candidate, cost = dataclasses.replace(plan, experiment=with_it), plan.judging_all(protocol)
+        if cost <= DEAR * plan.budget.seconds and candidate.share >= candidate.least_share():
+            protocols = with_it.protocols
+        else:
+            dear[protocol] = cost
+    return dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, protocols=protocols), dear=dear)
 
 
 def _check_share(plan: Plan) -> None:
@@ -148,16 +175,18 @@ def _measure(experiment: Experiment, rate: float, calibrate: Callable[[Experimen
     return Measured(calibration, round(seconds, 3), found["startup"], found["choices"], halved)
 
 
-def _read_kept(path: Path, depends: dict[str, Any], names: set[str]) -> Measured | None:
-    """The calibration at `path`, if it is whole, of the same experiment on the same machine, and of all these names."""
+def _read_kept(path: Path, depends: dict[str, Any], names: set[str], protocols: Iterable[str]) -> Measured | None:
+    """The calibration at `path`, if it is whole, of the same experiment on the same machine, of all these names and
+    protocols."""
     try:
         content = json.loads(path.read_text())
         if content["depends_on"] != depends or not names <= content["calibration"].keys():
             return None
         kept = Measured.from_json(content)
         figures = [kept.startup, kept.calibration_seconds]
-        figures += [seconds for costs in kept.calibration.values() for seconds in costs.to_json().values()]
-        return kept if all(0 <= seconds < math.inf for seconds in figures) else None
+        figures += [seconds for costs in kept.calibration.values() for seconds in costs.all]
+        whole = kept.knows(protocols) and all(0 <= seconds < math.inf for seconds in figures)
+        return kept if whole else None
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return None
 
@@ -169,7 +198,7 @@ def _choose_epochs(plan: Plan) -> Plan:
     for epochs in EPOCHS[1:]:
         candidate = dataclasses.replace(plan, epochs=epochs)
         judged = (1 if alone else 2) * seeds
-        kept = [candidate.confirming(m) + judged * candidate.judging(m) for m in plan.experiment.spaces]
+        kept = [candidate.confirming(m) + candidate.judging(m, judged) for m in plan.experiment.spaces]
         parts = [each / candidate.share for each in kept]
         most, mean = (1.0, 1.0) if alone else (MOST_CONFIRM_PART, CONFIRM_PART)
         if candidate.share <= 0 or max(parts) > most or sum(parts) / len(parts) > mean:

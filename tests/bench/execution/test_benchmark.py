@@ -49,6 +49,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
         found.calibrated.append(experiment)
         names = [*experiment.spaces, *experiment.baselines]
         seconds = {"epoch": 0.1 + 0.01 * len(found.calibrated), "evaluation": 0.1, "start": 0.0}
+        seconds |= {"protocols": dict.fromkeys(experiment.protocols, 0.1)}
         return {"calibration": dict.fromkeys(names, seconds), "startup": 1.0, "choices": {}}
 
     def recorded(plan, *arguments, run=driver.run, **options):

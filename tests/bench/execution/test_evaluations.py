@@ -1,12 +1,11 @@
 """Protocols that judge the encoders of a run when its trainings are over."""
 
-import dataclasses
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from algorithms.evaluation.metrics import KNN_20, KNN_200, PURITY_20
+from algorithms.evaluation.metrics import LINEAR
 from bench.errors import UserError
 from bench.execution import benchmark
 from bench.execution.configuration import Configuration
@@ -36,28 +35,23 @@ def confirmed(trials: pd.DataFrame) -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_protocol_judges_the_encoders_of_a_finished_run_to_the_figures_that_their_trainings_told(tmp_path):
+def test_a_protocol_judges_the_encoders_of_a_finished_run(tmp_path):
     seconds, before, after = 30, None, None
     while before is None or not any("simclr" in uid for uid in confirmed(before.trials)):
-        before, seconds = run(tmp_path, seconds), 1.5 * seconds  # as the machine is busy
+        before, seconds = run(tmp_path, seconds, protocols=("knn",)), 1.5 * seconds  # as the machine is busy
         assert seconds < 1000, "no training is confirmed"
     while after is None or not confirmed(after.trials) <= set(after.trials.of):
-        after, seconds = run(tmp_path, seconds, protocols=("knn",)), 1.5 * seconds
+        after, seconds = run(tmp_path, seconds, protocols=("linear",)), 1.5 * seconds
         assert seconds < 1000, "what is confirmed is not judged"
     judged = after.trials[after.trials.stage == "evaluate"].set_index("of")
-    trained = after.trials.set_index("uid").loc[judged.index]
     assert set(judged.state) == {"complete"}
-    assert set(judged.protocol) == {"knn"}
-    for metric in (KNN_200, KNN_20, PURITY_20):
-        assert (judged[column("test", metric)] == trained[column("test", metric)]).all()
+    assert set(judged.protocol) == {"linear"}
+    assert (judged[column("test", LINEAR)] > 0.1).all()
     known = after.trials.set_index("uid").loc[before.trials.uid]
     assert (known.epoch.to_numpy() >= before.trials.epoch.to_numpy()).all()
     assert (judged.device_seconds > 0).all()
 
 
 def test_an_unknown_protocol_is_refused_before_anything_begins(tmp_path):
-    asked = Configuration(budget=Budget("cpu", 60.0), run_dir=tmp_path / "run", **SMALL, protocols=("nonsense",))
-    with pytest.raises(UserError, match="no protocol 'nonsense'; there are knn"):
-        benchmark.run(asked)
-    assert not asked.run_dir.exists()
-    assert dataclasses.replace(asked, protocols=("knn",)).protocols == ("knn",)
+    with pytest.raises(UserError, match="no protocol 'nonsense'; there are knn, linear, few, finetune"):
+        Configuration(budget=Budget("cpu", 60.0), **SMALL, protocols=("nonsense",))

@@ -304,5 +304,25 @@ def test_an_evaluation_that_memory_does_not_hold_fails_at_once():
 
 def test_evaluations_cost_what_calibration_says_until_one_is_measured():
     plan, _ = small(methods=1)
-    plan = dataclasses.replace(plan, calibration={"method00": Costs(1.0, 0.25, 0.5)}, rate=0.5)
-    assert plan.cost("method00", "evaluate", 0, 1) == pytest.approx(0.5 * (0.25 + 0.5))
+    costs = Costs(1.0, 0.25, 0.5, protocols={"few": 2.0})
+    plan = dataclasses.replace(plan, calibration={"method00": costs}, rate=0.5)
+    assert plan.evaluation("method00", "linear") == pytest.approx(0.5 * (0.25 + 0.5))
+    assert plan.evaluation("method00", "few") == pytest.approx(0.5 * (2.0 + 0.5))
+    paces = Search(plan, replayed([]), clock=lambda: 0.0).paces
+    assert paces.evaluation("method00", "few") == pytest.approx(0.5 * (2.0 + 0.5))
+
+
+def test_of_a_baseline_with_labels_few_judges_one_seed_and_no_untrained_network_is_fine_tuned():
+    plan, curve = small(methods=1, slots=2, trials=120)
+    plan = with_protocols(with_baselines(plan, "pixels", "random", "supervised"), "linear", "few", "finetune")
+    fold, _ = simulate(plan, judging(plan, curve))
+    counts = collections.Counter((trial.method, trial.protocol) for trial in fold.trials.values() if trial.protocol)
+    seeds = plan.experiment.seeds
+    assert {pair[1]: count for pair, count in counts.items() if pair[0] == "supervised"} == {
+        "linear": seeds,
+        "few": 1,
+        "finetune": seeds,
+    }
+    assert {pair[1]: count for pair, count in counts.items() if pair[0] == "random"} == {"linear": seeds, "few": seeds}
+    assert not any(method == "pixels" for method, _ in counts)
+    assert not evaluations.left_out(plan, fold)
