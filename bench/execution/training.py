@@ -268,7 +268,7 @@ class Training:
 def _seconds_of_an_evaluation(trainer: Trainer, evaluation: Judges) -> float:
     """A part of the images is encoded, and stands for all; where very many ask, some of them do."""
     encoder, images = trainer.method.judged_encoder, trainer.images
-    part = torch.arange(min(at_a_time(encoder, images), len(images)), device=trainer.device)
+    part = torch.arange(min(at_a_time(encoder, images.image_size), len(images)), device=trainer.device)
     encode(encoder, images, part)  # the first one is not counted
     began = trainer.clock()
     features = encode(encoder, images, part)
