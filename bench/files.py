@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -83,3 +84,8 @@ def expanded(path: str | Path, otherwise: str = "give the whole path") -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise UserError(f"there is no home folder to find {path} in; {otherwise}") from None
+
+
+def slug(text: str) -> str:
+    """`text` as a part of a file's or a folder's name: lower case, with hyphens for what is no letter or digit."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

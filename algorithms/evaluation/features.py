@@ -20,9 +20,9 @@ def evenly(count: int, most: int, device: torch.device) -> Tensor:
     return torch.arange(min(count, most), device=device) * count // max(1, min(count, most))
 
 
-def at_a_time(encoder: nn.Module, images: ImageStore) -> int:
-    """Images that are encoded at a time; a frozen network may see them at another size."""
-    side = int(getattr(encoder, "image_size", images.image_size))
+def at_a_time(encoder: nn.Module, image_size: int) -> int:
+    """Images of this size, px, that are encoded at a time; a frozen network may see them at another."""
+    side = int(getattr(encoder, "image_size", image_size))
     return max(1, min(BATCH, PIXELS // side**2))
 
 
@@ -56,7 +56,7 @@ def raw_features(encoder: nn.Module, images: ImageStore, index: Tensor | None = 
     bfloat16, normaliser = precision.computes_bfloat16(device), images.statistics.on(device)
     places, rows = torch.arange(len(images), device=device) if index is None else index, []
     with evaluating(encoder):
-        for part in places.split(at_a_time(encoder, images)):
+        for part in places.split(at_a_time(encoder, images.image_size)):
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 found = encoder(unaugmented(images.gather(part), normaliser))
             rows.append(found.float().flatten(1))

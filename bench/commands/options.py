@@ -92,6 +92,14 @@ def flag(name: str, help: str) -> Decorator:
     return click.option(name, is_flag=True, help=help)
 
 
+FIT = click.option(
+    "--fit",
+    type=click.Choice(FITS),
+    default="crop",
+    help="What becomes of images that are not square: the central square (default), all of it on black, all of it "
+    "stretched.",
+)
+STRICT = flag("--strict", "Stop at a corrupt image instead of leaving it out.")
 OF_TRAININGS = (
     option(
         "--dataset",
@@ -100,20 +108,14 @@ OF_TRAININGS = (
         known=NAMES,
     ),
     number("--image-size", "Side in px to which images are resized; needed where they differ in size."),
-    click.option(
-        "--fit",
-        type=click.Choice(FITS),
-        default="crop",
-        help="What becomes of images that are not square: the central square (default), all of it on black, all of it "
-        "stretched.",
-    ),
+    FIT,
     option("--labels", "A CSV or Parquet file of paths (or ids) and labels; these alone judge.", read=folder),
     flag("--unlabelled", "Leave aside the labels that there are, such as folders that are no classes."),
     option("--group", "The column of what belongs together (patient, slide, video): it never stands in two splits."),
     option("--group-by", "The same by a regular expression, matched in each image's path.", metavar="REGEX"),
     flag("--drop-duplicates", "Leave out training images that are test images too, or another one once more."),
     number("--limit", "Use a fixed subset of so many training images."),
-    flag("--strict", "Stop at a corrupt image instead of leaving it out."),
+    STRICT,
     option(
         "--encoder",
         "A name, timm:NAME, torchvision:NAME, or your own as package.module:function or file.py:function; default: "

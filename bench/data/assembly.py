@@ -1,7 +1,6 @@
 """What a source gives becomes a data set: what is held out and kept, decoding, the note and the remarks."""
 
 import hashlib
-import sys
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,8 @@ from bench.data.decoding import resized
 from bench.data.named import NAMED
 from bench.data.source import AS_IT_IS, Asked, EncodedSource, EncodedSplit, Integers, PixelSource
 from bench.data.splits import held_out_note, held_out_split, limited
-from bench.data.wording import amount, enumeration, valid
+from bench.data.wording import amount, valid
+from bench.data.workers import tell_skipped
 from bench.errors import UserError
 
 WITHOUT_LABELS = "without labels left out"
@@ -71,10 +71,7 @@ def of_encoded(
     drop_duplicates: bool = False,
 ) -> Dataset:
     """The data set of images that must be decoded."""
-    name = path.resolve().name
-    if path.is_file():
-        name = stem_of(name) if is_archive(name) else Path(name).stem
-    name = valid(name)
+    name = name_of(path)
     title = NAMED[name.lower()].title if name.lower() in NAMED else name or "images"
     source = _with_labels_that_count(groups.by_expression(source, asked.group_by) if asked.group_by else source)
     train_labels, note, remarks = source.train.labels, source.note, list(source.remarks)
@@ -109,9 +106,8 @@ def of_encoded(
     rows = np.sort(np.concatenate(asked_for))
     found = decoder.decode(rows)
     remarks += found.remarks
-    if skipped := found.skipped:
-        warning = f"{len(skipped):,} of {len(rows):,} images could not be read and are left out: {enumeration(skipped)}"
-        print(f"warning: {warning}", file=sys.stderr)
+    skipped = found.skipped
+    tell_skipped(skipped, len(rows))
 
     def split(rows_of: Integers, of: EncodedSplit, offset: int, of_groups: Integers | None) -> tuple[Split, Integers]:
         """The images that can be read, and their places in the source's split."""
@@ -132,6 +128,14 @@ def of_encoded(
     return _dataset(
         name or "images", note, *splits, source.classes, remarks, skipped, names, drop_duplicates, found.facts
     )
+
+
+def name_of(path: Path) -> str:
+    """What the images at a path are called: by their folder, or their file without its suffix."""
+    name = path.resolve().name
+    if path.is_file():
+        name = stem_of(name) if is_archive(name) else Path(name).stem
+    return valid(name)
 
 
 def _with_labels_that_count(source: EncodedSource) -> EncodedSource:

@@ -7,45 +7,32 @@ import hashlib
 import sys
 import time
 import warnings
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from bench import machine
 from bench.data.dataset import SMALLEST
 from bench.data.decoded import DEEP, NOT_YET, UNREADABLE, DecodedFile, Facts, Writer
 from bench.data.decoding import Picture, channels_of, decode, why_unreadable
 from bench.data.depth import Scale, scale_of
 from bench.data.limits import MOST_CHANNELS
 from bench.data.named import cache_folder
-from bench.data.source import Encoded, EncodedSplit, Integers
+from bench.data.source import Encoded, EncodedSplit, Integers, Item, items
+from bench.data.workers import TOGETHER, TOLD_EVERY, Pace, Pool, blocks, check_memory, in_turn, strictly, unreadable
 from bench.errors import UserError
 
 VERSION = 1
 """Of how images are decoded: with another one all are decoded anew."""
-TOGETHER = 32
-"""Images that a thread decodes at a time."""
 DURABLE_EVERY = 2.0
 """Seconds after which what was decoded is made durable."""
-TOLD_EVERY = 3.0
-"""Seconds between two lines on the progress."""
-COPIES = 4
-"""Of a picture that are in memory while it is decoded, about."""
 MUCH_LOST = 1 / 3
 """The part of the images' area from which it is told that it is cropped away."""
 NOTHING_LOST = (0.0, 0)
 """The sum of the parts, and of how many images."""
-
-Item = tuple[int, str, Encoded]
-"""Row, name and what is stored of an image."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +70,7 @@ class Decoder:
     def decode(self, rows: Integers) -> Result:
         """The images in these rows (rising). Raises UserError."""
         if self.wanted:
-            self._check_memory(self.wanted)
+            check_memory(self.wanted)
         named = hashlib.sha256(rows.tobytes()).hexdigest()[:16]
         channels, side, first = self.facts.known(f"shape {named}", None) or self._shape(rows, f"shape {named}")
         if not channels:
@@ -112,24 +99,6 @@ class Decoder:
         stored = _stored_as(file.kinds_of(rows))
         return Result(file.opened(), file.path, file.decoded(rows), skipped, stored, remarks, self.facts)
 
-    def _check_memory(self, size: int) -> None:
-        """Raises UserError where the pictures that are in work at a time do not fit into memory."""
-        needed = COPIES * 3 * size * size * min(8, machine.cores())
-        if needed > 0.8 * machine.memory_bytes():
-            raise UserError(
-                f"images of {size:,} px take {needed / 2**30:.1f} GiB of memory while they are decoded, and there are "
-                f"{machine.memory_bytes() / 2**30:.1f}; give a smaller --image-size"
-            )
-
-    def _items(self, rows: Integers) -> Iterator[Item]:
-        start = 0
-        for split in self.splits:
-            own = rows[(rows >= start) & (rows < start + len(split.labels))]
-            stored = split.read(own - start) if len(own) else iter(())
-            for row, (name, encoded) in zip(own.tolist(), stored, strict=True):
-                yield row, name, encoded
-            start += len(split.labels)
-
     def _shape(self, rows: Integers, fact: str) -> tuple[int, int, str]:
         """(channels, side, what is said of the size of the first image that can be read): the most channels that any
         image has, found in their headers, up to the first that is in colour; 0, 0 and why where none can be read. Kept
@@ -137,9 +106,9 @@ class Decoder:
         channels = side = seen = 0
         first, settled = "", True
         told = time.monotonic()
-        with _Pool() as pool, warnings.catch_warnings():
-            _strictly()
-            for block in _blocks(self._items(rows), 8 * TOGETHER):
+        with Pool() as pool, warnings.catch_warnings():
+            strictly()
+            for block in blocks(items(self.splits, rows), 8 * TOGETHER):
                 for (_, name, encoded), each in zip(block, pool.map(lambda item: _header(item[2]), block), strict=True):
                     if isinstance(each, Exception):
                         first = first if channels else first or f"{name}: {why_unreadable(each)}"
@@ -176,39 +145,28 @@ class Decoder:
         left = rows[file.marks[rows] == NOT_YET]
         if not len(left):
             return
-        began = told = durable = time.monotonic()
+        durable = time.monotonic()
         lost, done = 0.0, 0
         with file.writing(len(left)) as writer:
             left = rows[file.marks[rows] == NOT_YET]
             size = len(left) * file.row_bytes / 2**30
             if size > 0.5:
                 print(f"decoding {len(left):,} images to {size:.1f} GiB in {file.folder}", file=sys.stderr)
-            with _Pool() as pool, warnings.catch_warnings():
-                _strictly()
-                parts = _blocks(self._items(left), TOGETHER)
-                waiting: deque[Future[list[tuple[int, str, Picture | Exception]]]] = deque()
+            with Pool() as pool, warnings.catch_warnings():
+                strictly()
+                pace = Pace("decoding", len(left))
 
-                def begin(count: int) -> None:
-                    for part in islice(parts, count):
-                        waiting.append(pool.submit(self._part, part, channels, scale, writer, side))
+                def work(part: list[Item]) -> list[tuple[int, str, Picture | Exception]]:
+                    return self._part(part, channels, scale, writer, side)
 
-                begin(4 * pool.size)
-                while waiting:
-                    for row, name, result in waiting.popleft().result():
+                for part in in_turn(pool, work, blocks(items(self.splits, left), TOGETHER)):
+                    for row, name, result in part:
                         done += 1
                         lost += self._keep(writer, row, name, result, side, first)
-                    begin(1)
-                    now = time.monotonic()
-                    if now - durable > DURABLE_EVERY:
+                    if time.monotonic() - durable > DURABLE_EVERY:
                         writer.commit()
                         durable = time.monotonic()
-                    if now - told > TOLD_EVERY:
-                        told = now
-                        print(
-                            f"decoding images: {done:,} of {len(left):,}, {done / (now - began):,.0f} images/s, "
-                            f"{(len(left) - done) * (now - began) / done:.0f} s left",
-                            file=sys.stderr,
-                        )
+                    pace.tell(done)
         before, of = self.facts.known("lost", NOTHING_LOST)
         self.facts.keep("lost", [before + lost, of + done])
 
@@ -216,13 +174,8 @@ class Decoder:
         """Note what became of an image; the part of its area that is lost. Raises UserError and OSError."""
         if isinstance(result, _Unwritable):
             raise result.args[0]
-        if isinstance(result, MemoryError):
-            raise UserError(f"{name} does not fit into this machine's memory; leave it out")
         if isinstance(result, Exception):
-            why = f"{name}: {why_unreadable(result)}"
-            if self.strict:
-                raise UserError(f"an image could not be read: {why}")
-            writer.unreadable(row, why, _passing(result))
+            writer.unreadable(row, unreadable(name, result, self.strict), _passing(result))
             return 0.0
         if result.pixels is None:
             assert result.values is not None
@@ -237,11 +190,11 @@ class Decoder:
         return result.lost
 
     def _part(
-        self, items: Sequence[Item], channels: int, scale: Scale | None, writer: Writer, side: int
+        self, part: Sequence[Item], channels: int, scale: Scale | None, writer: Writer, side: int
     ) -> list[tuple[int, str, Picture | Exception]]:
         """(row, name, what `decode` returned or raised) of a few images, whose pixels are written."""
         results: list[tuple[int, str, Picture | Exception]] = []
-        for row, name, encoded in items:
+        for row, name, encoded in part:
             try:
                 picture = decode(encoded, self.wanted, fit=self.fit, channels=channels, scale=scale)
             except Exception as error:  # a decoder may raise anything on a damaged file
@@ -263,17 +216,6 @@ class _Unwritable(Exception):
     """The disk did not take an image: the error that it made."""
 
 
-class _Pool(ThreadPoolExecutor):
-    def __init__(self) -> None:
-        self.size = min(8, machine.cores())
-        super().__init__(self.size)
-
-
-def _blocks(items: Iterator[Item], each: int) -> Iterator[list[Item]]:
-    while block := list(islice(items, each)):
-        yield block
-
-
 def _header(encoded: Encoded) -> int | Exception:
     try:
         return channels_of(encoded)
@@ -289,11 +231,6 @@ def _passing(error: Exception) -> bool:
 def _any_scale(channels: int) -> Scale:
     """To learn the size of an image alone."""
     return np.stack([np.zeros(channels), np.ones(channels)])
-
-
-def _strictly() -> None:
-    warnings.simplefilter("ignore")
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 def _check_square(name: str, width: int, height: int) -> None:

@@ -8,6 +8,7 @@ than two class folders there are no labels at all, and where a user says so (`As
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Set
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,8 +30,14 @@ def find(tree: Tree, asked: Asked) -> EncodedSource:
     if not any(tree.images.values()):
         raise UserError(foreign.refusal(tree))
     layout = layout_of(tree)
+    source, validation = _in_layout(tree, layout, asked)
+    return replace(source, others=_others(tree, layout, source, validation)) if asked.everything else source
+
+
+def _in_layout(tree: Tree, layout: Layout, asked: Asked) -> tuple[EncodedSource, Labelled]:
+    """The images that train and test; and those of a validation split beside them, where they have labels."""
     if asked.unlabelled or asked.labels:
-        return _without_labels(tree, layout, layout.remarks, everything=True)
+        return _without_labels(tree, layout, layout.remarks, everything=True), {}
     splits, remarks = dict(layout.splits), list(layout.remarks)
     known: Set[str] = set()
     if pooled := splits and "train" not in splits:
@@ -47,7 +54,7 @@ def find(tree: Tree, asked: Asked) -> EncodedSource:
         remarks += [*said, *more]
         tops.append(top)
     if len(known) < 2:
-        return _without_labels(tree, layout, [*remarks, _why(tree, tops[0], known)])
+        return _without_labels(tree, layout, [*remarks, _why(tree, tops[0], known)]), {}
     if splits:
         beside = [name for name in tree.folders(layout.top) if name.lower() in UNLABELLED]
         join(train, {"unlabelled": Paths(each for name in beside for each in tree.files((*layout.top, name)))})
@@ -67,9 +74,34 @@ def find(tree: Tree, asked: Asked) -> EncodedSource:
     test = next(iter(judged.values()), {})
     classes = tuple(sorted(known | (test.keys() - UNLABELLED)))
     note = VALIDATION_UNUSED if len(judged) > 1 else ""
-    return EncodedSource(
-        _encoded(tree, train, classes), _encoded(tree, test, classes) if test else None, classes, note, tuple(remarks)
+    source = EncodedSource(
+        _encoded(tree, train, classes),
+        _encoded(tree, test, classes) if test else None,
+        classes,
+        note,
+        tuple(remarks),
+        next(iter(judged), "test"),
     )
+    return source, judged["validation"] if len(judged) > 1 else {}
+
+
+def _others(tree: Tree, layout: Layout, source: EncodedSource, validation: Labelled) -> dict[str, EncodedSplit]:
+    """All images that neither train nor test, by the split in whose folder they are."""
+    used: set[tuple[Place, str]] = set()
+    for split in (source.train, source.test):
+        if split:
+            assert isinstance(split.names, Paths), "those of files"
+            used.update(split.names.files())
+    if len(used) == sum(map(len, tree.images.values())):
+        return {}
+    splits: dict[str, Labelled] = {}
+    class_of = {file: name for name, paths in validation.items() for file in paths.files()}
+    for file in tree.files():
+        if file not in used:
+            of = next((split for split, top in layout.splits.items() if file[0][: len(top)] == top), "")
+            of_class = class_of.get(file, "unlabelled")
+            splits.setdefault(of, {}).setdefault(of_class, Paths()).extend([file])
+    return {split: _encoded(tree, labelled, source.classes) for split, labelled in splits.items()}
 
 
 def _classes(tree: Tree, top: Place) -> tuple[Labelled, list[str]]:
@@ -145,6 +177,7 @@ def _without_labels(tree: Tree, layout: Layout, remarks: list[str], everything: 
         (),
         VALIDATION_UNUSED if len(judging) > 1 else "",
         tuple(remarks),
+        judging[0] if judging else "test",
     )
 
 

@@ -9,7 +9,7 @@ import torch
 
 from bench import doors
 from bench.data import door, folders, known, named, packed, parquet, shapes
-from bench.data.assembly import of_encoded, of_pixels
+from bench.data.assembly import name_of, of_encoded, of_pixels
 from bench.data.dataset import SMALLEST, Dataset
 from bench.data.labelled import files_of_labels, labelled
 from bench.data.source import AS_IT_IS, Asked, EncodedSource, PixelSource
@@ -63,21 +63,28 @@ def load(
         raise UserError(f"an image size of {image_size} px is too small; {SMALLEST} px is the least")
     if limit is not None and limit < 1:
         raise UserError(f"a limit of {limit} images leaves none; give the number of training images to keep")
+    name, source = find(name_or_path, asked)
+    if isinstance(source, EncodedSource):
+        return of_encoded(expanded(name_or_path), source, image_size, fit, strict, limit, asked, drop_duplicates)
+    taken = f"{name} is the name of a data set; the folder that is called so here is ./{name}"
+    remarks = [taken] if name in BY_NAME and Path(name).exists() else []
+    return of_pixels(name, source, image_size, limit, remarks, drop_duplicates)
+
+
+def find(name_or_path: str | Path, asked: Asked = AS_IT_IS) -> tuple[str, EncodedSource | PixelSource]:
+    """What the images with this name, at this path or behind this door are called, and their source. Raises UserError
+    where there are none."""
     known.check(name_or_path)
     name = known.name_of(name_or_path) or str(name_or_path)
     if name in BY_NAME:
-        taken = f"{name} is the name of a data set; the folder that is called so here is ./{name}"
-        source = _as_asked(name, BY_NAME[name](), asked)
-        return of_pixels(name, source, image_size, limit, [taken] if Path(name).exists() else [], drop_duplicates)
+        return name, _as_asked(name, BY_NAME[name](), asked)
     path = expanded(name_or_path)
     if doors.is_door(name) and not path.exists():
-        source = _as_asked(name, door.open(str(path)), asked)
-        return of_pixels(door.name_of(name), source, image_size, limit, drop_duplicates=drop_duplicates)
+        return door.name_of(name), _as_asked(name, door.open(str(path)), asked)
     try:
-        found = _find(path, asked)
+        return name_of(path), _find(path, asked)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({one_line(error)})") from None
-    return of_encoded(path, found, image_size, fit, strict, limit, asked, drop_duplicates)
 
 
 def _as_asked(name: str, source: PixelSource, asked: Asked) -> PixelSource:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +64,7 @@ def labelled(path: Path, tree: Tree, source: EncodedSource, files: Files, asked:
     there is no column of the groups that are asked for.
     """
     if files:
-        source = _labelled(path, source, files, asked.group)
+        source = _labelled(path, source, files, asked)
     elif not source.classes and not asked.unlabelled:
         source = replace(source, remarks=(*source.remarks, *labels_file.told_beside(tree)))
     if asked.group and source.train.groups is None:
@@ -79,12 +79,12 @@ def labelled(path: Path, tree: Tree, source: EncodedSource, files: Files, asked:
     return source
 
 
-def _labelled(path: Path, source: EncodedSource, files: Files, group: str | None) -> EncodedSource:
-    splits = [source.train, *([source.test] if source.test else [])]
+def _labelled(path: Path, source: EncodedSource, files: Files, asked: Asked) -> EncodedSource:
+    splits = [source.train, *([source.test] if source.test else []), *source.others.values()]
     names = list(chain.from_iterable(_names(split, files, split is source.train) for split in splits))
     said = Said(len(names))
     remarks = [
-        told for folder, file in files for told in (*file.remarks, *_read(path, file, folder, names, group, said))
+        told for folder, file in files for told in (*file.remarks, *_read(path, file, folder, names, asked.group, said))
     ]
     classes, none = _in_order(said.labels)
     number = {label: place for place, label in enumerate(classes)}
@@ -95,16 +95,21 @@ def _labelled(path: Path, source: EncodedSource, files: Files, group: str | None
         *remarks,
         *none,
     ]
-    grouped = group and any(group in file.columns for _, file in files)
-    bounds = (0, len(source.train.labels), len(names))
-    train, *test = (
+    grouped = asked.group and any(asked.group in file.columns for _, file in files)
+    bounds = accumulate((len(split.labels) for split in splits), initial=0)
+    told = iter(
         replace(split, labels=labels[start:end], groups=said.groups[start:end] if grouped else split.groups)
-        for split, (start, end) in zip(splits, pairwise(bounds), strict=False)
+        for split, (start, end) in zip(splits, pairwise(bounds), strict=True)
     )
     of_labels = replace(
-        source, train=train, test=test[0] if test else None, classes=classes, remarks=(*source.remarks, *remarks)
+        source,
+        train=next(told),
+        test=next(told) if source.test else None,
+        classes=classes,
+        remarks=(*source.remarks, *remarks),
+        others=dict(zip(source.others, told, strict=True)),
     )
-    return _split_as_said(of_labels, said.splits, called)
+    return _split_as_said(of_labels, said.splits[: len(source.train.labels)], called, asked.everything)
 
 
 def _names(split: EncodedSplit, files: Files, is_training: bool) -> Iterable[str]:
@@ -168,8 +173,9 @@ def _in_order(labels: list[str]) -> tuple[tuple[str, ...], list[str]]:
     return tuple(sorted(classes - missing, key=lambda label: (int(label), label))), remarks
 
 
-def _split_as_said(source: EncodedSource, said: list[str], names: str) -> EncodedSource:
-    """The source with its images in the splits that a file of labels says, where its images have none of their own."""
+def _split_as_said(source: EncodedSource, said: list[str], names: str, everything: bool) -> EncodedSource:
+    """The source with its training images in the splits that a file of labels says, where its images have none of their
+    own."""
     split_of = {word: split for split, words in SPLITS.items() for word in words}
     meant = {word: split_of.get(word.lower()) for word in set(said) - {""}}
     if not meant:
@@ -183,7 +189,11 @@ def _split_as_said(source: EncodedSource, said: list[str], names: str) -> Encode
     judging.sort(key=lambda split: not (source.train.labels[places[split]] >= 0).any())
     test = taken(source.train, places[judging[0]]) if judging else None
     note = source.note + (VALIDATION_UNUSED if len(judging) > 1 and judging[0] == "test" else "")
-    return replace(source, train=taken(source.train, places["train"]), test=test, note=note)
+    others = dict(source.others)
+    if everything and len(judging) > 1:
+        others[judging[1]] = taken(source.train, places[judging[1]])
+    train, judge = taken(source.train, places["train"]), judging[0] if judging else "test"
+    return replace(source, train=train, test=test, note=note, judging=judge, others=others)
 
 
 def taken(split: EncodedSplit, places: Integers) -> EncodedSplit:

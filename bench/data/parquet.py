@@ -116,7 +116,10 @@ def find(tree: Tree, asked: Asked) -> EncodedSource | None:
     remarks += joinings + passed_over([*images, *rest])
     note += VALIDATION_UNUSED if len(judged) > 1 else ""
     test = encoded(used[judged[0]]) if judged else None
-    return EncodedSource(encoded(train), test, classes, note, tuple(remarks))
+    judging = judged[0] if judged else "test"
+    aside = [split for split in used if split not in ("train", *judged[:1])] if asked.everything else []
+    others_of = {split: encoded(used[split]) for split in aside}
+    return EncodedSource(encoded(train), test, classes, note, tuple(remarks), judging, others_of)
 
 
 def _any_label(values: Values) -> bool:

@@ -3,8 +3,8 @@
 A new source is a file with a function that gives one of these, and a line in `images.BY_NAME` or `images.BY_PATH`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ Integers = NDArray[np.int64]
 Encoded = bytes | Path | Callable[[], bytes] | None
 """What an image is decoded from: a function reads its bytes, in whichever thread decodes; None where nothing is
 stored."""
+Item = tuple[int, str, Encoded]
+"""Row, name and what is stored of an image."""
 VALIDATION_UNUSED = "; its validation images left out"
 """The note of a source that has test images and validation images."""
 
@@ -33,6 +35,8 @@ class Asked:
     """A column that names what belongs together: of the Parquet files, or of the file of `labels`."""
     group_by: str | None = None
     """A regular expression, whose first group (or whole match) in an image's path names what belongs together."""
+    everything: bool = False
+    """Whether the images that neither train nor test are wanted as well (`EncodedSource.others`)."""
 
 
 AS_IT_IS = Asked()
@@ -67,6 +71,10 @@ class EncodedSource:
     """What was done with it, to be read after its name."""
     remarks: tuple[str, ...] = ()
     """What a user should know of it, a sentence each."""
+    judging: str = "test"
+    """The split whose images `test` has: test or validation."""
+    others: Mapping[str, EncodedSplit] = field(default_factory=dict)
+    """Where `Asked.everything` is, the images that neither train nor test, by their split; '' of those in none."""
 
 
 @dataclass(frozen=True)
@@ -78,3 +86,14 @@ class PixelSource:
     train: Split
     test: Split
     classes: tuple[str, ...]
+
+
+def items(splits: Sequence[EncodedSplit], rows: Integers) -> Iterator[Item]:
+    """What is stored in these rows (rising) of the splits, one after another."""
+    start = 0
+    for split in splits:
+        own = rows[(rows >= start) & (rows < start + len(split.labels))]
+        stored = split.read(own - start) if len(own) else iter(())
+        for row, (name, encoded) in zip(own.tolist(), stored, strict=True):
+            yield row, name, encoded
+        start += len(split.labels)

@@ -54,7 +54,7 @@ def find(root: Path, shards: Shards, asked: Asked) -> EncodedSource:
     by_split: dict[str, list[tuple[str, Archive]]] = {}
     for name, archive in shards:
         by_split.setdefault(split_of(Path(stem_of(name))) or "", []).append((name, archive))
-    remarks = []
+    remarks, others = [], list[tuple[str, Archive]]()
     if train := by_split.pop("train", []):
         if others := by_split.pop("", []):
             named = enumeration(valid(name) for name, _ in others)
@@ -63,28 +63,33 @@ def find(root: Path, shards: Shards, asked: Asked) -> EncodedSource:
         remarks.append(f"there are no shards of training images: those of {enumeration(by_split)} are taken together")
         train, by_split = [each for of in by_split.values() for each in of], {}
     splits = {"train": train} | {split: by_split[split] for split in ("test", "validation") if split in by_split}
+    if asked.everything and others:
+        splits[""] = others
     order, said = _kinds(archive for each in splits.values() for _, archive in each)
     parts = {split: _Part(each, order) for split, each in splits.items()}
     if not len(parts["train"].paths):
         raise UserError(f"{root} holds no training images in its shards")
-    aside = asked.unlabelled or asked.labels is not None
+    unread = asked.unlabelled or asked.labels is not None
     values: dict[str, list[Label]] = {
-        split: [None] * len(part.paths) if aside else part.labels() for split, part in parts.items()
+        split: [None] * len(part.paths) if unread else part.labels() for split, part in parts.items()
     }
     labels, classes, more = _labels(root, values)
     remarks += said + more
-    if not classes and not aside:
+    if not classes and not unread:
         remarks.append("no image has a label: samples have no .cls of two classes, and none in .json (label, class)")
-    judged = [split for split in parts if split != "train" and len(parts[split].paths)]
+    judged = [split for split in ("test", "validation") if split in parts and len(parts[split].paths)]
     for split in [split for split in judged if classes and not (labels[split] >= 0).any()]:
         judged.remove(split)
         remarks.append(f"{amount(len(parts[split].paths), f'{split} image')} without labels left out")
+    aside = [split for split in parts if split not in ("train", *judged[:1])] if asked.everything else []
     return EncodedSource(
         parts["train"].encoded(labels["train"]),
         parts[judged[0]].encoded(labels[judged[0]]) if judged else None,
         classes,
         VALIDATION_UNUSED if len(judged) > 1 else "",
         tuple(remarks),
+        judged[0] if judged else "test",
+        {split: parts[split].encoded(labels[split]) for split in aside},
     )
 
 

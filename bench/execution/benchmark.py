@@ -14,7 +14,6 @@ The same call again continues the run. What it does is printed, as on the comman
 import contextlib
 import dataclasses
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +45,7 @@ from bench.execution.pretrained import is_own
 from bench.execution.protocols import wants_labels
 from bench.execution.settings import TrainingSettings
 from bench.execution.tune import RayTune
+from bench.files import slug
 from bench.machine import cores
 from bench.report import anchors, report, results, table
 from bench.report import readme as readmes
@@ -457,4 +457,4 @@ def count_slots(device: str, rate: float, address: str | None) -> int:
 
 def name_of(text: str) -> str:
     """A data set's name, or that of a user's encoder, as a part of a folder's."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "images"
+    return slug(text) or "images"

@@ -56,18 +56,18 @@ def state_of(place: str) -> Mapping[str, Tensor]:
     return checkpoint.read(Path(place))
 
 
-def network(of: Pretrained, channels: int) -> Encoder:
-    """The network with its weights. Raises ValueError or UserError."""
+def network(of: Pretrained, channels: int, state: Mapping[str, Tensor] | None = None) -> Encoder:
+    """The network with its weights: `state`, or those that are kept. Raises ValueError or UserError."""
     made = build_encoder(maker(of.network), of.image_size, channels)
-    weights.load(made, state_of(of.file), least=1.0)
+    weights.load(made, state_of(of.file) if state is None else state, least=1.0)
     made.name = of.name
     return made
 
 
-def frozen(of: Pretrained, given: Statistics) -> Frozen:
-    """The network with its weights, for images normalised by the statistics `given`."""
+def frozen(of: Pretrained, given: Statistics, state: Mapping[str, Tensor] | None = None) -> Frozen:
+    """The same, for images normalised by the statistics `given`."""
     own = Statistics(of.mean, of.std)
-    return Frozen(network(of, own.channels), of.image_size, own, given)
+    return Frozen(network(of, own.channels, state), of.image_size, own, given)
 
 
 def warm(of: Pretrained, encoder: str | EncoderFactory, name: str) -> EncoderFactory:

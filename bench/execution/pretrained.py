@@ -1,13 +1,13 @@
 """A network whose weights come from elsewhere, as a run keeps it: plain values, for the processes that train. Needs no
 PyTorch; `bench.execution.sources` finds and makes it."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from algorithms.encoders import is_library
 from bench import doors
+from bench.files import slug
 
 
 def is_own(network: str) -> bool:
@@ -44,8 +44,7 @@ class Pretrained:
     @property
     def key(self) -> str:
         """What tells it from all others, in letters, digits and hyphens."""
-        slug = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:40]
-        return f"{slug}-{self.image_size}px-{self.hash[:8]}"
+        return f"{slug(self.name)[:40]}-{self.image_size}px-{self.hash[:8]}"
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -43,3 +43,17 @@ class Signals:
         """Without a word: it may come in the middle of another."""
         self._give_back()
         self.received = number
+
+
+@contextlib.contextmanager
+def interrupting() -> Iterator[None]:
+    """SIGTERM and SIGUSR1 are a KeyboardInterrupt too: what was begun is removed, as after SIGINT."""
+    main = threading.current_thread() is threading.main_thread()
+    usual = {number: signal.getsignal(number) for number in NUMBERS[1:]} if main else {}
+    for number in usual:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)

@@ -27,6 +27,8 @@ from bench.search.methods import FROZEN
 OTHERWISE = (
     "give timm:NAME, torchvision:NAME, or package.module:function or file.py:function, each with =FILE or without"
 )
+USUAL = 224
+"""px, for which a network is made that is asked at which size it wants to see images."""
 FILES = (".pth", ".pt", ".bin", ".safetensors")
 
 
@@ -185,6 +187,15 @@ def _find(
     place = str(folder / f"weights-{hash}.pt")
     words = None if trained_on is None else str(trained_on)
     return Pretrained(name, network, place, hash, width, size, statistics.mean, statistics.std, words), kept
+
+
+def own_image_size(source: str) -> int | None:
+    """At which a source that was checked says it sees images, px; None where it does not. Raises UserError."""
+    network, _ = parts(source)
+    if is_library(network):
+        return libraries.inputs(network).image_size
+    said = getattr(load_factory(doors.absolute(network))(USUAL), "image_size", None) if is_own(network) else None
+    return said if isinstance(said, int) else None
 
 
 def _channels(given: Statistics, own_size: bool) -> int:

@@ -317,7 +317,7 @@ def _seconds_of_an_evaluation(trainer: Trainer, evaluation: Judges) -> float:
 def _encoded(trainer: Trainer) -> tuple[Tensor, float]:
     """Features of a part of the images, and the seconds of each."""
     encoder, images = trainer.method.judged_encoder, trainer.images
-    part = torch.arange(min(at_a_time(encoder, images), len(images)), device=trainer.device)
+    part = torch.arange(min(at_a_time(encoder, images.image_size), len(images)), device=trainer.device)
     encode(encoder, images, part)  # the first one is not counted
     began = trainer.clock()
     features = encode(encoder, images, part)
