@@ -1,5 +1,6 @@
 """The options that several commands have, and what reads their values."""
 
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ FIT = click.option(
     "stretched.",
 )
 STRICT = flag("--strict", "Stop at a corrupt image instead of leaving it out.")
-OF_TRAININGS = (
+OF_IMAGES = (
     option(
         "--dataset",
         f"A name ({', '.join(NAMES)}), a folder of images or of Parquet files, a .zip or .tar, or your own as "
@@ -116,6 +117,9 @@ OF_TRAININGS = (
     flag("--drop-duplicates", "Leave out training images that are test images too, or another one once more."),
     number("--limit", "Use a fixed subset of so many training images."),
     STRICT,
+)
+OF_TRAININGS = (
+    *OF_IMAGES,
     option(
         "--encoder",
         "A name, timm:NAME, torchvision:NAME, or your own as package.module:function or file.py:function; default: "
@@ -146,11 +150,14 @@ OF_TRAININGS = (
 )
 
 
+def of_images(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say on which images."""
+    return functools.reduce(lambda of, add: add(of), reversed(OF_IMAGES), command)
+
+
 def of_trainings(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say on which images, with which network and how it is trained."""
-    for add in reversed(OF_TRAININGS):
-        command = add(command)
-    return command
+    return functools.reduce(lambda of, add: add(of), reversed(OF_TRAININGS), command)
 
 
 def one_method(command: Callable[..., Any]) -> Callable[..., Any]:

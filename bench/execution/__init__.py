@@ -1,6 +1,6 @@
 """Carrying out what is asked.
 
-As a call          `configuration`, `benchmark`, `single`, `embedding`, `profile`
+As a call          `configuration`, `images`, `benchmark`, `single`, `judging`, `embedding`, `profile`
 What is trained    `settings`, `brought`, `training`, `protocols`, `factory`, `calibration`
 Networks           `pretrained`, `sources`, `networks`
 The driver         `driver`, `session`, `recovery`, `signals`, `progress`

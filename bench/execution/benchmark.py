@@ -32,11 +32,10 @@ from algorithms.encoders.encoder import smallest_side, takes, whole_patches
 from algorithms.evaluation.metrics import PROTOCOLS
 from algorithms.parts.precision import device_name
 from bench import doors
-from bench.data import checks, images, saved
+from bench.data import checks, saved
 from bench.data.dataset import Dataset
-from bench.data.source import Asked
 from bench.errors import UserError
-from bench.execution import brought, driver, networks, ray_cluster, single, sources
+from bench.execution import brought, driver, images, networks, ray_cluster, single, sources
 from bench.execution import profile as phases
 from bench.execution.calibration import calibrate
 from bench.execution.configuration import Configuration, TrainingConfiguration
@@ -49,7 +48,7 @@ from bench.files import slug
 from bench.machine import cores
 from bench.report import anchors, report, results, table
 from bench.report import readme as readmes
-from bench.report.text import listed, one_line
+from bench.report.text import listed
 from bench.search import budget, evaluations, learning, planning
 from bench.search.description import describe
 from bench.search.experiment import Experiment
@@ -183,25 +182,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
     if encoder_door := doors.absolute(encoder) if is_own(encoder) else None:
         networks.load_factory(encoder_door)
         encoder = doors.short(encoder)
-    dataset = images.load(
-        configuration.dataset or ("cifar10" if on_gpu else "shapes"),
-        image_size=configuration.image_size,
-        fit=configuration.fit,
-        strict=configuration.strict,
-        limit=configuration.limit,
-        asked=Asked(
-            labels=configuration.labels,
-            unlabelled=configuration.unlabelled,
-            group=configuration.group,
-            group_by=configuration.group_by,
-        ),
-        drop_duplicates=configuration.drop_duplicates,
-    )
-    labelled = int((dataset.train.labels >= 0).sum())
-    of = f"of {len(dataset.classes)} classes ({one_line(', '.join(dataset.classes))})" if labelled else "without labels"
-    print(f"{dataset.note}: {len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images {of}")
-    for remark in dataset.remarks:
-        print(f"note: {one_line(remark, 1000)}")
+    dataset = images.load(configuration, "cifar10" if on_gpu else "shapes")
     if isinstance(configuration, Configuration):
         checks.check_enough(dataset)
     size = dataset.train.size
@@ -238,14 +219,15 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         scratch = isinstance(configuration, Configuration) and configuration.scratch
         classes = {name: brought.method(settings, name) for name in spaces}
         spaces = brought.warm_spaces(spaces, classes, scratch)
+    labelled = dataset.train.labels[dataset.train.labels >= 0]
     facts = {
         **machine_facts(on_gpu),
         "dataset_note": dataset.note,
         "remarks": list(dataset.remarks),
         "images": {
             "train": len(dataset.train.labels),
-            "labelled": labelled,
-            "per_class": torch.bincount(dataset.train.labels[dataset.train.labels >= 0]).tolist(),
+            "labelled": len(labelled),
+            "per_class": torch.bincount(labelled, minlength=len(dataset.classes)).tolist(),
             "test": len(dataset.test.labels),
             "left_out": len(dataset.skipped),
             "groups": None if dataset.train.groups is None else len(dataset.train.groups.unique()),

@@ -108,17 +108,26 @@ def _views(augment: str | None, images: ImageStore) -> Augmentation | None:
 def on_test_images(folder: str, device: str, augment: str | None = None) -> Evaluation | HeldOut:
     """What judges on the test images that have labels, with the labelled training images as the bank; on all test
     images, without labels, where there are none of either."""
-    images, labels = training_images(folder, device)
-    dataset, labelled = opened(folder), labels >= 0
-    test, asking = dataset.test, dataset.test.labels >= 0
+    images, _ = training_images(folder, device)
+    dataset = opened(folder)
+    if (found := by_labels(dataset, device, images)) is not None:
+        return found
+    return HeldOut(store_of(dataset.test, dataset.statistics, device), _views(augment, images))
+
+
+def by_labels(dataset: Dataset, device: str, images: ImageStore | None = None) -> Evaluation | None:
+    """What judges by the images that have labels; None where training or test images have none. `images` are all that
+    train, where they are on the device already."""
+    labelled, asking = (split.labels >= 0 for split in (dataset.train, dataset.test))
     if not (bool(labelled.any()) and bool(asking.any())):
-        return HeldOut(store_of(test, dataset.statistics, device), _views(augment, images))
-    test = test if bool(asking.all()) else test.taken(asking.nonzero()[:, 0])
-    bank = images
-    if not bool(labelled.all()):
-        bank = store_of(dataset.train.taken(labelled.nonzero()[:, 0].cpu()), dataset.statistics, device)
+        return None
+    train, test = (
+        split if bool(which.all()) else split.taken(which.nonzero()[:, 0])
+        for split, which in ((dataset.train, labelled), (dataset.test, asking))
+    )
+    bank = images if images is not None and train is dataset.train else store_of(train, dataset.statistics, device)
     queries = store_of(test, dataset.statistics, device)
-    return Evaluation(bank, labels[labelled], queries, test.labels.to(device), len(dataset.classes))
+    return Evaluation(bank, train.labels.to(device), queries, test.labels.to(device), len(dataset.classes))
 
 
 def evaluation_of(job: Job, settings: TrainingSettings) -> Judges:

@@ -1,0 +1,42 @@
+"""`ssl-bench evaluate ENCODER`: what any encoder's features are good for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.commands.options import SETTINGS, evaluations, folder, number, of_images, option, text
+from bench.errors import UserError
+
+
+@click.command(
+    "evaluate",
+    context_settings=SETTINGS,
+    epilog="ENCODER is a folder that train left, timm:NAME, torchvision:NAME, or your own as package.module:function "
+    "or file.py:function, each with =FILE for other weights; or one of our encoders as NAME=FILE.",
+)
+@click.argument("encoder", type=text)
+@of_images
+@evaluations("How, by names with commas between them: knn, linear, few (all of these by default), finetune.")
+@number("--seed", "From which fine-tuning draws (default 0).", default=0)
+@option("--output", "A JSON file for all figures, those of each class and each draw too.", read=folder, metavar="FILE")
+def command(encoder: str, evaluate: tuple[str, ...] | None, output: Path | None, **asked: Any) -> None:
+    """Judges ENCODER by the protocols by which a run judges its own.
+
+    That is kNN, a linear probe, both with few labels, and fine-tuning, on the test images of the data set. The encoder
+    sees them at its own size and by its own normalisation.
+
+    \b
+    ssl-bench evaluate torchvision:resnet18 --dataset path/to/images
+    ssl-bench evaluate reports/shapes-resnet8/trained/byol --dataset shapes --evaluate linear,few,finetune
+    """
+    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
+        raise UserError(f"{output} cannot be written; give --output a file in a folder that there is")
+    from bench.execution import judging
+    from bench.files import write_atomically
+
+    found = judging.evaluate(encoder, evaluate or judging.USUAL, **asked)
+    if output is not None:
+        write_atomically(output, json.dumps(found.to_json(), indent=1) + "\n")
+    print(f"\n{found}")
