@@ -13,8 +13,9 @@ from bench.errors import UserError
 HELD_OUT = 0.2
 """Share of the labelled images that is held out for testing where a data set has no test images; of all images where
 none has a label."""
-MOST_UNLABELLED = 10_000
-"""Images that are held out of a data set without labels, at most: the criteria look at no more."""
+MOST_LABELLED, MOST_UNLABELLED = 50_000, 10_000
+"""Images that are held out at most: as many as ImageNet's validation has, which tell an accuracy to half a point; of a
+data set without labels as many as the criteria look at."""
 
 
 def held_out_split(labels: Tensor, fraction: float = HELD_OUT, groups: Integers | None = None) -> tuple[Tensor, Tensor]:
@@ -22,13 +23,14 @@ def held_out_split(labels: Tensor, fraction: float = HELD_OUT, groups: Integers 
 
     The test images are `fraction` of the labelled ones, stratified. They depend on the labels and groups alone, so that
     they are the same in every run and for every method. Unlabelled images (-1) are for training, and so is the only
-    image of a class. Where no image has a label, all are alike, and at most `MOST_UNLABELLED` are held out.
+    image of a class. Where no image has a label, all are alike. At most `MOST_LABELLED` or `MOST_UNLABELLED` are held
+    out.
 
     No group of `groups` int64 [N] is divided (`_whole_groups`); an unlabelled image of a group that is held out is in
     neither split.
     """
     found = labels.numpy()
-    most = len(found)
+    most = MOST_LABELLED
     if not (found >= 0).any():
         found, most = np.zeros_like(found), MOST_UNLABELLED
     total = min(round(fraction * int((found >= 0).sum())), most)
@@ -44,7 +46,7 @@ def held_out_split(labels: Tensor, fraction: float = HELD_OUT, groups: Integers 
 def held_out_note(labels: Integers, held: Tensor, groups: Integers | None = None) -> str:
     """What a note says of images with `labels` of which these were `held` out."""
     of = len(labels) if (labels < 0).all() else int((labels >= 0).sum())
-    usual = groups is None and len(held) != MOST_UNLABELLED
+    usual = groups is None and len(held) not in (MOST_LABELLED, MOST_UNLABELLED)
     fixed = f"{HELD_OUT:.0%}" if usual else f"{len(held):,} of {of:,}"
     return f"; no test images: a fixed {fixed} held out" + ("" if groups is None else ", no group divided")
 

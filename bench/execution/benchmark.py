@@ -61,6 +61,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 CROPS = "local_crops"
 """The hyper-parameter of methods that show an encoder smaller views, too."""
+MOST_PIXELS = 2**33
+"""Bytes of the images as features, in float32, up to which raw pixels are a baseline: on whatever machine, so that a
+run continues on another one."""
 COMPILING_PAYS = 600
 """Device-seconds of a method from which its steps are compiled on GPUs: its graph takes up to a minute to make, once,
 and serves all of its trainings."""
@@ -285,7 +288,7 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
         factory="bench.execution.training:Training",
         settings=settings,
         baselines=(
-            *(name for name in BASELINES if prepared.labelled or name not in WITH_LABELS),
+            *_own_baselines(prepared),
             *brought.frozen_baselines(settings),
         ),
         epochs=configuration.epochs,
@@ -314,6 +317,17 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
     grouped = prepared.facts["images"]["groups"] is not None
     print("\n".join([describe(made, before.charged, prepared.labelled, grouped), *told]))
     return made
+
+
+def _own_baselines(prepared: Prepared) -> Iterator[str]:
+    """Those that these images allow; why another is left out is told."""
+    images, settings = prepared.facts["images"], prepared.settings
+    pixels = 4 * (images["train"] + images["test"]) * settings.channels * settings.image_size**2
+    for name in BASELINES:
+        if name == "pixels" and pixels > MOST_PIXELS:
+            print(f"note: raw pixels are left out of the baselines: as features they take {pixels / 2**30:.0f} GiB")
+        elif prepared.labelled or name not in WITH_LABELS:
+            yield name
 
 
 def _protocols(configuration: Configuration) -> tuple[str, ...]:

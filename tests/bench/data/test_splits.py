@@ -73,6 +73,15 @@ def test_of_images_without_labels_a_fixed_fifth_is_held_out_and_at_most_as_many_
     assert torch.equal(held_out, splits.held_out_split(torch.full((count,), -1))[1])
 
 
+def test_of_very_many_labelled_images_no_more_are_held_out_than_tell_an_accuracy():
+    labels = torch.arange(1_000_000) % 3
+    train, held_out = splits.held_out_split(labels)
+    assert len(held_out) == splits.MOST_LABELLED
+    assert len(train) + len(held_out) == len(labels)
+    assert (torch.bincount(labels[held_out]) - splits.MOST_LABELLED / 3).abs().max() < 1
+    assert "a fixed 50,000 of 1,000,000 held out" in splits.held_out_note(labels.numpy(), held_out)
+
+
 def test_a_limit_keeps_its_share_of_test_images_without_labels():
     train, test = splits.limited(np.full(80, -1), np.full(20, -1), 40)
     assert (len(train), len(test)) == (40, 10)

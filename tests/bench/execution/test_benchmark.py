@@ -216,6 +216,28 @@ def test_a_run_begins_with_the_plan_of_the_dry_run_before_it(begun, tmp_path, ca
     assert read(tmp_path / "run" / "ledger.jsonl").plan["epochs"] == begun.plans[0].epochs
 
 
+def test_raw_pixels_that_would_fill_the_memory_as_features_are_left_out_and_that_is_said(
+    begun, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr(benchmark, "MOST_PIXELS", 4 * 200 * 3 * 32**2)
+    for limit, there in ((100, True), (400, False)):
+        benchmark.run(small(tmp_path / str(limit), limit=limit))
+        assert ("pixels" in begun.plans.pop().experiment.baselines) == there
+        assert ("raw pixels are left out of the baselines" in capfd.readouterr().out) != there
+
+
+def test_by_default_encoders_are_judged_by_what_the_budget_has_room_for_and_by_name_as_asked(begun, tmp_path, capfd):
+    for asked, expected in (
+        ({}, ("linear", "few", "finetune")),
+        ({"protocols": ("knn",)}, ()),
+        ({"protocols": ("knn", "few")}, ("few",)),
+    ):
+        benchmark.run(small(tmp_path / "-".join(expected), **asked))
+        assert begun.plans.pop().experiment.protocols == expected
+        told = capfd.readouterr().out
+        assert all(f"{name} (" in told for name in expected)
+
+
 def test_the_seed_is_the_experiments_and_the_default_is_0(begun, tmp_path):
     for asked, seed in (({}, 0), ({"seed": 7}, 7)):
         benchmark.run(small(tmp_path / str(seed), **asked))

@@ -12,6 +12,7 @@ from bench.errors import UserError
 from bench.execution import calibration as calibrating
 from bench.search import planning
 from bench.search.budget import Budget
+from bench.search.description import describe
 from bench.search.events import FORMAT
 from bench.search.experiment import Experiment
 from bench.search.fold import read
@@ -280,3 +281,48 @@ def test_on_a_device_with_more_memory_a_run_keeps_the_halves_and_on_one_with_les
         calibrate = calibrating.calibrate
         patch.setattr(calibrating, "calibrate", lambda experiment: calibrate(experiment) | {"halved": ["moco"]})
         assert make(experiment(), plan.budget, 1, run_dir=tmp_path, facts=T4).halved == ["byol", "moco"]
+
+
+def judged_by(budget: float, **seconds: float) -> Plan:
+    """Of two methods and the baselines, with protocols that take these seconds an encoder."""
+    names = ("a", "b", "random", "supervised")
+    calibration = {name: Costs(1.0, 0.1, protocols=seconds) for name in names}
+    spaces = {name: Space(name) for name in names[:2]}
+    asked = Experiment(spaces, FAKE, NoSettings(), baselines=names[2:], protocols=tuple(seconds))
+    return Plan(asked, Budget("cpu", budget), 2, 1.0, 1, calibration, 0.0, 1.0)
+
+
+def test_protocols_that_nobody_asks_for_by_name_take_a_tenth_of_the_budget_each_at_most():
+    plan = judged_by(1000.0, linear=1.0, few=5.0, finetune=8.0)
+    # Of two methods winner and recipe with three seeds each, and of the baselines three seeds; `few` judges one of
+    # those with labels, `finetune` no untrained network.
+    costs = {"linear": 18 * 1.0, "few": 16 * 5.0, "finetune": 15 * 8.0}
+    assert {name: plan.judging_all(name) for name in costs} == costs
+    chosen = planning._affordable(plan, optional=True)
+    assert chosen.experiment.protocols == ("linear", "few")
+    assert chosen.dear == {"finetune": 120.0}
+    assert planning._affordable(plan, optional=False) == plan
+    told = describe(chosen)
+    assert "judged by linear (18.0 s), few (80.0 s)." in told
+    assert "too small for them: finetune (2.0 min); --evaluate linear,few,finetune asks for all" in told
+
+
+@given(st.floats(5, 200), st.floats(0, 20), st.floats(0, 20))
+@settings(max_examples=50)
+def test_protocols_that_nobody_asks_for_by_name_never_make_a_budget_too_small(budget, linear, few):
+    plan = judged_by(budget, linear=linear, few=few)
+    without = dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, protocols=()))
+    chosen = planning._affordable(plan, optional=True)
+    if without.share >= without.least_share():
+        planning._check_share(chosen)
+    else:
+        assert not chosen.experiment.protocols
+
+
+def test_a_run_whose_calibration_knows_nothing_of_a_protocol_is_calibrated_anew(calibrated, tmp_path):
+    start(tmp_path, make(experiment(), Budget("cpu", 3600), 2, run_dir=tmp_path))
+    make(experiment(), Budget("cpu", 3600), 2, run_dir=tmp_path)
+    assert len(calibrated) == 1
+    make(experiment(protocols=("linear",)), Budget("cpu", 3600), 2, run_dir=tmp_path)
+    assert len(calibrated) == 2
+    assert calibrated[-1].spaces
