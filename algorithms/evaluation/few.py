@@ -1,0 +1,120 @@
+"""What features are worth with few labels: nearest neighbours and the linear probe over fixed draws of them."""
+
+import functools
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from algorithms.evaluation import accuracy, linear
+from algorithms.evaluation.knn import PROTOCOLS, Evaluation, knn_predict
+from algorithms.evaluation.metrics import FEW_KNN, FEW_LINEAR, NUMBERS, Metric, part
+
+DRAWS = 10
+"""Of each number of labels, but of all."""
+TOGETHER = 1 << 25
+"""Features of draws that are fitted at a time."""
+
+
+def draws(labels: Tensor, number: str) -> list[Tensor]:
+    """The places, int64 and rising, of the labels of each draw of a number of `NUMBERS`, of all `labels` int64 [N]:
+    none where a class has fewer images than the number asks.
+
+    So many of each class that there is, or its share of them, at least one; all are a single draw. The draws depend on
+    the labels alone, so that they are the same for every encoder; a draw of fewer is a part of that of more.
+    """
+    if number == "all":
+        return [torch.arange(len(labels), device=labels.device)]
+    count = torch.bincount(labels)
+    of_class = count[count > 0]
+    if number.endswith("_percent"):
+        quota = (of_class * int(number.removesuffix("_percent")) / 100).round().long().clamp(min=1)
+    else:
+        quota = torch.full_like(of_class, int(number))
+    if (quota > of_class).any():
+        return []
+    found = []
+    for draw in range(DRAWS):
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(draw)).to(labels.device)
+        classes = order[labels[order].argsort(stable=True)].split(of_class.tolist())
+        found.append(torch.cat([own[:most] for own, most in zip(classes, quota.tolist(), strict=True)]).sort()[0])
+    return found
+
+
+def over_draws(metric: Metric, evaluation: Evaluation, predictions: list[Tensor]) -> dict[str, float]:
+    """The figures of a metric where the queries' classes are predicted from each draw, int64 [Q]: means, and the
+    accuracy of each draw. Of no draw, none."""
+    each = [accuracy.figures(metric, found, evaluation.query_labels, evaluation.classes) for found in predictions]
+    means = {name: sum(found[name] for found in each) / len(each) for name in (each[0] if each else ())}
+    return means | {part(metric.name, draw): found[metric.name] for draw, found in enumerate(each)}
+
+
+@torch.no_grad()
+def figures(evaluation: Evaluation, bank: Tensor, queries: Tensor) -> dict[str, float]:
+    """The accuracy on the queries by nearest neighbours and by the linear probe, with so many of the bank's labels:
+    `FEW_KNN` and `FEW_LINEAR`. Features float32 [N, D] and [Q, D] are as the encoder gives them; where they are not
+    finite, all is 0.
+
+    The neighbours vote as in `knn_20`, but no more of them than there are labels a class: of more, most would be of
+    other classes. The probe knows nothing of the images without a label, not even their mean.
+    """
+    finite = bool(torch.isfinite(bank).all() and torch.isfinite(queries).all())
+    found: dict[str, float] = {}
+    for number in NUMBERS:
+        drawn = draws(evaluation.bank_labels, number)
+        nothing = [torch.full_like(evaluation.query_labels, -1)] * len(drawn)
+        for family, predict in ((FEW_KNN, _by_neighbours), (FEW_LINEAR, _by_probes)):
+            predictions = predict(evaluation, bank, queries, drawn) if finite else nothing
+            found |= over_draws(family[number], evaluation, predictions)
+    return found
+
+
+def _by_neighbours(evaluation: Evaluation, bank: Tensor, queries: Tensor, drawn: list[Tensor]) -> list[Tensor]:
+    """The queries' classes by their nearest neighbours among the rows of each draw."""
+    bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
+    labels, classes, (most, temperature) = evaluation.bank_labels, evaluation.classes, PROTOCOLS[1]
+    there = len(labels.unique())
+    return [
+        knn_predict(queries, bank[each], labels[each], classes, [(min(most, -(-len(each) // there)), temperature)])[0]
+        for each in drawn
+    ]
+
+
+def _by_probes(evaluation: Evaluation, bank: Tensor, queries: Tensor, drawn: list[Tensor]) -> list[Tensor]:
+    """The queries' classes by a linear probe of each draw."""
+    found = []
+    while drawn:
+        size = max(1, TOGETHER // (len(drawn[0]) * bank.shape[1]))
+        some, drawn = torch.stack(drawn[:size]), drawn[size:]
+        probes = linear.fit_each(bank[some], evaluation.bank_labels[some], evaluation.classes)
+        found += [probe.predict(queries) for probe in probes]
+    return found
+
+
+@functools.lru_cache
+def seconds(width: int, images: int, queries: int, classes: int, device: torch.device) -> float:
+    """About what `figures` takes on the device, by `linear.seconds` and a short measurement of neighbours."""
+    rows, asked = min(images, 2_000), min(queries, 200)
+    bank = F.normalize(torch.randn(rows, width, generator=torch.Generator().manual_seed(0)), dim=1).to(device)
+    labels = torch.zeros(rows, dtype=torch.long, device=device)
+    knn_predict(bank[:asked], bank, labels, classes, PROTOCOLS[1:])
+    began = time.perf_counter()
+    knn_predict(bank[:asked], bank, labels, classes, PROTOCOLS[1:])[0].sum().item()
+    pair = (time.perf_counter() - began) / (asked * rows)
+    total = 0.0
+    for number in NUMBERS:
+        count = _count(number, images, classes)
+        if count <= images:
+            times = 1 if number == "all" else DRAWS
+            total += times * (queries * count * pair + linear.seconds(width, count, queries, classes, device))
+    return total
+
+
+def _count(number: str, images: int, classes: int) -> int:
+    """About how many labels a number of `NUMBERS` is."""
+    if number == "all":
+        return images
+    if number.endswith("_percent"):
+        return max(classes, images * int(number.removesuffix("_percent")) // 100)
+    return classes * int(number)
