@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -25,19 +26,23 @@ from algorithms.images.statistics import Statistics
 from algorithms.images.store import pack
 from bench.commands.main import COMMANDS, ssl_bench
 from bench.execution import ray_cluster
+from bench.execution.embedding import embed
+from tests.bench.data.builders import class_folders
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = FENCE.findall(README)
 """(language, text) of each."""
-LOADING, LOOP, METHOD, SPACE, PLUGINS, NETWORK = RUN = (
+LOADING, LOOP, METHOD, SPACE, PLUGINS, NETWORK, ALIKE, DOUBTFUL = RUN = (
     'torch.load("encoder.pt"',
     "for report in trainer",
     "class MyMethod(Method)",
     "method: mymethod",
     "def process(seed)",
     "def pretrained(channels)",
+    "alike = duckdb.sql",
+    "doubtful = pairs.filter",
 )
 """What tells the blocks that are run here from each other."""
 
@@ -235,6 +240,36 @@ def test_a_method_of_ones_own_is_trained_by_its_name(checkout: Path):
     told = python(checkout, "-c", SSL_BENCH, "train", "mymethod", *words, "--run-dir", str(checkout / "mine"))
     assert "epoch 1 of 1" in told
     assert (checkout / "mine" / "trained" / "mymethod" / "encoder.pt").is_file()
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder, the working one, with the features of images: `dog/0002.png` is the same picture as `cat/0001.png`."""
+    monkeypatch.chdir(tmp_path)
+    class_folders(tmp_path / "photos", {"cat": 4, "dog": 4})
+    shutil.copy("photos/cat/0001.png", "photos/dog/0002.png")
+    Path("net.py").write_text("from torch import nn\n\n\ndef made():\n    return nn.Conv2d(3, 512, 16)\n")
+    embed("net.py:made", "photos", "features.parquet", image_size=16)
+    return tmp_path
+
+
+def test_features_are_searched_by_duckdb(embedded: Path):
+    pytest.importorskip("duckdb")
+    found: dict[str, list[tuple[str, float]]] = {}
+    exec(block(ALIKE), found)
+    (first, _), (second, similarity), *others = found["alike"]
+    assert {first, second} == {"cat/0001.png", "dog/0002.png"}
+    assert (similarity, len(others)) == (pytest.approx(1), 3)
+
+
+def test_features_are_searched_by_faiss_and_polars(embedded: Path):
+    pytest.importorskip("faiss")
+    pytest.importorskip("polars")
+    found: dict[str, Any] = {}
+    exec(block(DOUBTFUL), found)
+    best = found["doubtful"].row(0, named=True)
+    assert {best["path"], best["other_path"]} == {"cat/0001.png", "dog/0002.png"}
+    assert best["similarity"] == pytest.approx(1)
 
 
 IN_VIRTUAL_TIME = """

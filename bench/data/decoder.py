@@ -22,7 +22,18 @@ from bench.data.depth import Scale, scale_of
 from bench.data.limits import MOST_CHANNELS
 from bench.data.named import cache_folder
 from bench.data.source import Encoded, EncodedSplit, Integers, Item, items
-from bench.data.workers import TOGETHER, TOLD_EVERY, Pace, Pool, blocks, check_memory, in_turn, strictly, unreadable
+from bench.data.workers import (
+    TOGETHER,
+    TOLD_EVERY,
+    Pace,
+    Pool,
+    blocks,
+    check_memory,
+    in_turn,
+    parts,
+    strictly,
+    unreadable,
+)
 from bench.errors import UserError
 
 VERSION = 1
@@ -159,7 +170,7 @@ class Decoder:
                 def work(part: list[Item]) -> list[tuple[int, str, Picture | Exception]]:
                     return self._part(part, channels, scale, writer, side)
 
-                for part in in_turn(pool, work, blocks(items(self.splits, left), TOGETHER)):
+                for part in in_turn(pool, work, parts(items(self.splits, left))):
                     for row, name, result in part:
                         done += 1
                         lost += self._keep(writer, row, name, result, side, first)

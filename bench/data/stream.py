@@ -11,7 +11,7 @@ from bench.data.decoding import Picture, channels_of, decode
 from bench.data.depth import Scale, scale_of
 from bench.data.limits import MOST_CHANNELS
 from bench.data.source import EncodedSplit, Item, PixelSource, items
-from bench.data.workers import AHEAD, TOGETHER, Pace, Pool, blocks, check_memory, in_turn, strictly, unreadable
+from bench.data.workers import AHEAD, TOGETHER, Pace, Pool, check_memory, in_turn, parts, strictly, unreadable
 from bench.errors import UserError
 
 MOST_BYTES = 2**28
@@ -65,7 +65,7 @@ class Stream:
         with Pool() as pool, warnings.catch_warnings():
             strictly()
             together = min(TOGETHER, max(1, MOST_BYTES // (size * size * channels * AHEAD * pool.size)))
-            for part in in_turn(pool, work, blocks(items(self.splits, self.rows), together)):
+            for part in in_turn(pool, work, parts(items(self.splits, self.rows), together)):
                 for item, found in part:
                     if isinstance(found, Picture) and found.pixels is None:
                         if scale is None:
@@ -93,7 +93,7 @@ class Stream:
         def work(part: list[Item]) -> list[Picture | Exception]:
             return [self._decoded(item, size, channels, None) for item in part]
 
-        for part in in_turn(pool, work, blocks(items(self.splits, rows), together)):
+        for part in in_turn(pool, work, parts(items(self.splits, rows), together)):
             for found in part:
                 if isinstance(found, Picture) and found.values is not None:
                     values.append(found.values)

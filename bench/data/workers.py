@@ -13,11 +13,14 @@ from PIL import Image
 
 from bench import machine
 from bench.data.decoding import why_unreadable
+from bench.data.source import Item
 from bench.data.wording import enumeration
 from bench.errors import UserError
 
 TOGETHER = 32
 """Images that a thread decodes at a time."""
+PART_BYTES = 2**22
+"""Encoded bytes from which a thread has enough of them."""
 AHEAD = 4
 """Parts of so many images that are in work at a time, for each thread."""
 COPIES = 4
@@ -43,6 +46,20 @@ class Pool(ThreadPoolExecutor):
 def blocks(items: Iterator[T], each: int) -> Iterator[list[T]]:
     while block := list(islice(items, each)):
         yield block
+
+
+def parts(items: Iterator[Item], most: int = TOGETHER) -> Iterator[list[Item]]:
+    """What threads decode at a time: at most so many images, and fewer where their bytes are in memory and many."""
+    part: list[Item] = []
+    held = 0
+    for item in items:
+        part.append(item)
+        held += len(item[2]) if isinstance(item[2], bytes) else 0
+        if len(part) >= most or held >= PART_BYTES:
+            yield part
+            part, held = [], 0
+    if part:
+        yield part
 
 
 def in_turn(pool: Pool, work: Callable[[list[T]], Made], parts: Iterator[list[T]]) -> Iterator[Made]:

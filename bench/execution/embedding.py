@@ -38,7 +38,7 @@ from bench.machine import cores
 
 METADATA = b"embedding"
 """The key of the file's metadata under which it says, as JSON, what the features are."""
-GROUP_BYTES = 2**26
+GROUP_BYTES = 2**25
 """Of the features that are written at a time, a row group."""
 
 
@@ -65,11 +65,11 @@ def embed(
     """
     size = _checked(encoder, image_size, fit)
     called, source = sets.find(images, Asked(labels=labels, everything=True))
-    rows = _Rows(source)
-    found = Pixels(source) if isinstance(source, PixelSource) else Stream(Path(images), rows.encoded(), fit, strict)
+    rows, place = _Rows(source), expanded(images)
+    found = Pixels(source) if isinstance(source, PixelSource) else Stream(place, rows.encoded(), fit, strict)
     of, frozen = _network(encoder, found.channels, size)
     path = expanded(output) if output else Path(f"{slug(called) or 'images'}-{slug(of.name)}.parquet")
-    _check_output(path, Path(images), 4 * of.width * len(rows))
+    _check_output(path, place, 4 * of.width * len(rows))
     _tell(source)
     print(f"{amount(len(rows), 'image')} of {valid(called)} by {of.name}: {of.width} features at {of.image_size} px")
     about = {

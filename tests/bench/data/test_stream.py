@@ -86,6 +86,17 @@ def test_grey_is_shown_in_three_channels_where_so_many_are_asked_for(tmp_path):
         assert np.array_equal(np.repeat(grey, 3, axis=2), three)
 
 
+def test_colours_after_grey_are_not_lost(tmp_path):
+    class_folders(tmp_path, {"a": 4, "b": 4})
+    Image.fromarray(picture(0)[..., 0]).save(tmp_path / "a" / "0000.png")
+    found = streamed(tmp_path)
+    pictures = [pixels for _, pixels in found.pictures(16, 3)]
+    assert (found.channels, found.skipped) == (1, [])
+    expected = images.load(tmp_path, image_size=16)
+    both = torch.cat([expected.train.pixels, expected.test.pixels]).permute(0, 2, 3, 1)
+    assert {image.tobytes() for image in pictures} == {image.numpy().tobytes() for image in both}
+
+
 def test_what_cannot_be_read_is_left_out_and_named_or_refused(tmp_path):
     class_folders(tmp_path, {"a": 10, "b": 10})
     name = damage(tmp_path, b"not an image")
@@ -120,6 +131,14 @@ def test_few_pictures_are_decoded_before_they_are_asked_for(monkeypatch):
         assert len(read) - taken <= 48
     pictures.close()
     assert len(read) < 2100
+
+
+def test_few_bytes_are_held_before_they_are_decoded():
+    large = [(row, f"{row}.jpg", bytes(workers.PART_BYTES // 3)) for row in range(10)]
+    assert [len(part) for part in workers.parts(iter(large))] == [4, 4, 2]
+    small = [(row, f"{row}.jpg", Path(f"{row}.jpg")) for row in range(70)]
+    assert [len(part) for part in workers.parts(iter(small))] == [32, 32, 6]
+    assert [item for part in workers.parts(iter(large + small), 7) for item in part] == large + small
 
 
 def test_who_ends_early_does_not_wait_for_what_is_ahead():
