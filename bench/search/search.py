@@ -149,13 +149,14 @@ class Search:
                 if not self.winners.chosen(method):
                     continue
             chosen.append(method)
-        if suggestion := self.confirmations.next(chosen, self.running):
+        suggestion = self.confirmations.next(chosen, self.running)
+        if suggestion is not None and suggestion.number < self.plan.experiment.seeds:
             return self._startable(suggestion)
-        for method in chosen:
+        for method in chosen:  # before seeds beyond those that were asked for
             for evaluation in self.evaluations.due(method):
                 if self.shares.has_room_for(evaluation) and (trial := self._startable(evaluation)):
                     return trial
-        return None
+        return self._startable(suggestion) if suggestion is not None else None
 
     def _pick_to_choose(self, method: str) -> Trial | None:
         """The trial to start next of a method whose winner is to be found; None where it is chosen now, or has to wait
