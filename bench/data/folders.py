@@ -87,13 +87,10 @@ def _in_layout(tree: Tree, layout: Layout, asked: Asked) -> tuple[EncodedSource,
 
 def _others(tree: Tree, layout: Layout, source: EncodedSource, validation: Labelled) -> dict[str, EncodedSplit]:
     """All images that neither train nor test, by the split in whose folder they are."""
-    used: set[tuple[Place, str]] = set()
-    for split in (source.train, source.test):
-        if split:
-            assert isinstance(split.names, Paths), "those of files"
-            used.update(split.names.files())
-    if len(used) == sum(map(len, tree.images.values())):
+    paths = [split.names for split in (source.train, source.test) if split and isinstance(split.names, Paths)]
+    if sum(map(len, paths)) == sum(map(len, tree.images.values())):
         return {}
+    used = {file for of_split in paths for file in of_split.files()}
     splits: dict[str, Labelled] = {}
     class_of = {file: name for name, paths in validation.items() for file in paths.files()}
     for file in tree.files():

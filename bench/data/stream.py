@@ -1,7 +1,7 @@
 """The images of a source decoded one after another and kept nowhere, for whoever sees each of them once."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,7 @@ from bench.errors import UserError
 
 MOST_BYTES = 2**28
 """Of pictures that are decoded before they are asked for, about."""
-
-
-Pictures = Iterator[tuple[int, NDArray[np.uint8]]]
+Pictures = Generator[tuple[int, NDArray[np.uint8]], None, None]
 """The row and the pixels [S, S, C] of each image that can be read."""
 
 

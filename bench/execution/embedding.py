@@ -5,6 +5,7 @@ from bench.execution.embedding import embed
 path = embed("torchvision:resnet18", "path/to/images", "features.parquet")
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -83,7 +84,7 @@ def embed(
     schema = rows.schema(of.width).with_metadata({METADATA: json.dumps(about)})
     pictures = found.pictures(size, len(of.mean))
     try:
-        with interrupting():
+        with interrupting(), contextlib.closing(pictures):
             write_atomically(path, lambda file: _write(file, schema, rows, pictures, frozen))
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or one_line(error)}); give --output") from None
