@@ -81,7 +81,7 @@ def columns(made: list[Row], run: Run, judged: Judged) -> list[Column]:
         *_seeds("ours_", lambda row: row.ours, lambda row: row.ours_failed_seeds),
         *_seeds("gain_", lambda row: row.gain, lambda row: row.gain_failed_seeds),
         *_metrics(judged, uneven(made)),
-        *_evaluated(made),
+        *_evaluated(made, two),
         *_estimate(
             "published",
             lambda row: row.published,
@@ -215,20 +215,20 @@ def _tested(metric: Metric) -> OfRow:
 
 SHOWN: tuple[tuple[Metric, Metric, str | None], ...] = (
     (LINEAR, LINEAR, "linear %"),
-    *((FEW_LINEAR[number], FEW_SCRATCH[number], None) for number in ("5", "1_percent")),
+    (FEW_LINEAR["5"], FEW_SCRATCH["5"], None),
     (FINETUNE["all"], FINETUNE["all"], "tuned %"),
 )
 """Of what protocols measure, what tables for reading show: of a row, and of the baseline that is trained from scratch
 with just those labels; and its heading in the terminal."""
 
 
-def _evaluated(made: list[Row]) -> Iterator[Column]:
-    """What protocols have measured of any of these rows."""
+def _evaluated(made: list[Row], two: bool) -> Iterator[Column]:
+    """What protocols have measured of any of these rows. Beside `two` recipes the terminal has room for one."""
     measured = [metric for metric in EVALUATED if any(metric.name in row.evaluated for row in made)]
     both = uneven(made)
     for metric, scratch, terminal in SHOWN:
         if metric in measured:
-            yield _read(metric, scratch, terminal, both)
+            yield _read(metric, scratch, None if two and metric is not LINEAR else terminal, both)
     for metric in measured:
         yield from _estimate(metric.name, partial(_figure, metric))
 

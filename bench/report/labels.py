@@ -11,10 +11,10 @@ from algorithms.evaluation.metrics import FEW_KNN, FEW_LINEAR, FEW_SCRATCH, LINE
 from bench.report.results import Results
 from bench.report.rows import Row, compared
 from bench.report.statistics import Estimate, OverDraws, half_width_of_difference
-from bench.report.text import DASH, network_text, one_line, with_interval
+from bench.report.text import DASH, listed, network_text, one_line, with_interval
 
 WORTH = "How many labels is it worth?"
-SUPERVISED = "supervised"
+SUPERVISED, UNTRAINED = "supervised", "random"
 FROM_SCRATCH = "supervised training from scratch"
 OVER = {
     "ahead": f"ahead of {FROM_SCRATCH}",
@@ -24,8 +24,8 @@ OVER = {
 SHARES = {"1_percent": 0.01, "10_percent": 0.1, "all": 1.0}
 BESIDE = (
     "Ahead of the same network trained from scratch with just those labels, or behind it, is what differs over the "
-    "same draws by more than the 95 % interval, each pair alone; what is ahead is bold. With how many labels training "
-    "from scratch is as good is interpolated over their logarithm."
+    "same draws by more than the 95 % interval, each pair alone; what is ahead is bold. Labels are worth "
+    "as many as training from scratch needs for the same accuracy, interpolated over their logarithm."
 )
 FEW = "5"
 """Of this number it is said how many labels training from scratch needs for the same, where it was measured."""
@@ -61,17 +61,20 @@ class Efficiency:
     left_out: str
     """Which numbers were left out, and why; empty where none was."""
 
-    def standing(self, curve: Curve, number: str) -> str | None:
-        """`ahead`, `level` or `behind`: the difference to training from scratch, over the same draws, beyond its 95 %
-        interval or not. None where one of them was not measured, or one seed cannot tell."""
-        here, there = curve.points.get(number), self.scratch.points.get(number) if self.scratch else None
+    def standing(self, curve: Curve, number: str, beside: Curve | None = None) -> str | None:
+        """`ahead`, `level` or `behind` of training from scratch or of what else is given: the difference over the same
+        draws, beyond its 95 % interval or not. None where one of them was not measured, or one seed cannot tell."""
+        other = beside or self.scratch
+        here, there = curve.points.get(number), other.points.get(number) if other else None
         if here is None or there is None:
             return None
-        paired = here.minus(there) if isinstance(here, OverDraws) and isinstance(there, OverDraws) else None
-        difference = here.mean - there.mean
+        paired = None
+        if isinstance(here, OverDraws) and isinstance(there, OverDraws) and there.by_draws:
+            paired = here.minus(there)  # else over the same draws seeds alone differ, whose means are compared
         if paired:
             difference, half_width = paired.mean, paired.half_width
         else:
+            difference = here.mean - there.mean
             half_width = half_width_of_difference(here, there, [here] if curve.row.frozen else [])
         if half_width is None:
             return None
@@ -85,22 +88,20 @@ class Efficiency:
     def crossing(self, curve: Curve) -> str:
         """`ahead of supervised training from scratch up to 100 a class (1,000 labels), level with 10 % (5,000 labels),
         behind with all (50,000 labels)`; empty where nothing can be told."""
-        return ", ".join(self._spans(self.standings(curve)))
+        return ", ".join(self._told(self.standings(curve)))
 
-    def _spans(self, found: list[tuple[str, list[str]]]) -> list[str]:
-        said = []
-        for place, (how, numbers) in enumerate(found):
-            low, high = (f"{NUMBERS[number]} ({self.labels[number]:,} labels)" for number in (numbers[0], numbers[-1]))
-            if len(numbers) == 1:
-                span = f"with {low}"
-            elif len(found) == 1:
-                span = f"with every number of labels measured, {low} to {high}"
-            elif place == 0:
-                span = f"up to {high}"
-            else:
-                span = f"from {low} " + ("on" if place == len(found) - 1 else f"to {high}")
-            said.append(f"{how if place else OVER[how]} {span}")
-        return said
+    def _told(self, found: list[tuple[str, list[str]]]) -> list[str]:
+        spans = _spans([[self._named(number) for number in numbers] for _, numbers in found])
+        return [f"{OVER[how] if not place else how} {spans[place]}" for place, (how, _) in enumerate(found)]
+
+    def _named(self, number: str) -> str:
+        return f"{NUMBERS[number]} ({self.labels[number]:,} labels)"
+
+    def _briefly(self, curve: Curve) -> str:
+        """The same for a cell: `ahead up to 1,000, level with 5,000, behind with 50,000`."""
+        found = self.standings(curve)
+        spans = _spans([[f"{self.labels[number]:,}" for number in numbers] for _, numbers in found])
+        return ", ".join(f"{how} {span}" for (how, _), span in zip(found, spans, strict=True))
 
     @property
     def few(self) -> str | None:
@@ -130,22 +131,23 @@ class Efficiency:
         text = "Linear probe with so many labels, %: mean ± half of the 95 % interval over draws of labels and seeds."
         return " ".join(filter(None, [text, BESIDE if self.scratch else "", self.left_out]))
 
-    def table(self) -> tuple[list[str], list[list[Cell]]]:
-        """Heads and lines: the linear probes with each number of labels, training from scratch below them."""
+    def table(self) -> tuple[list[str], list[tuple[Row, list[Cell]]]]:
+        """Heads, and lines behind the names: the linear probes with each number of labels, training from scratch below
+        them; in the last two columns, where that was measured, what it says of them."""
         heads = ["method", *(f"{NUMBERS[number]} ({labels:,})" for number, labels in self.labels.items())]
         if self.few:
-            heads += [f"{self.labels[self.few]:,} labels are worth, from scratch", f"beside {FROM_SCRATCH}"]
+            heads += [f"{self.labels[self.few]:,} labels are worth", "beside training from scratch"]
         lines = []
         for curve in (*self.linear, *([self.scratch] if self.scratch else [])):
             own = curve is self.scratch
-            cells = [Cell(one_line(curve.row.title))]
+            cells = []
             for number in self.labels:
                 ahead = not own and self.standing(curve, number) == "ahead"
                 cells.append(Cell(with_interval(curve.points.get(number)), ahead))
             if self.few:
-                told = ("", "") if own else (self.worth(curve), self.crossing(curve))
+                told = ("", "") if own else (self.worth(curve), self._briefly(curve))
                 cells += [Cell(text or DASH) for text in told]
-            lines.append(cells)
+            lines.append((curve.row, cells))
         return heads, lines
 
     def told(self, curve: Curve) -> str:
@@ -157,20 +159,25 @@ class Efficiency:
         return f"A linear probe on {_name(curve.row)} is {crossing}{few}"
 
     def pays(self, row: Row) -> str:
-        """In a sentence, up to how many labels pre-training pays by this row; empty where nothing can be told."""
+        """In a sentence, up to how many labels pre-training pays by this row: it is ahead of training from scratch, and
+        of a random initialisation. Empty where nothing can be told."""
         curve = next((curve for curve in self.linear if curve.row is row), None)
         found = self.standings(curve) if curve else []
-        if not found:
+        if curve is None or not found:
             return ""
-        ahead = [place for place, (how, _) in enumerate(found) if how == "ahead"]
-        if not ahead:
-            said = "With no number of labels measured pre-training pays"
-        else:
-            most = self.labels[found[ahead[-1]][1][-1]]
-            said = f"Up to {most:,} labels{', the most measured,' if len(found) == 1 else ''} pre-training pays"
-        first, *others = self._spans(found)
-        first = f"{OVER['ahead']} with just those" if ahead == [0] else first  # how many these are is said already
-        return f"{said}: a linear probe on {_name(row)} is {', '.join([first, *others])}."
+        untrained = next((curve for curve in self.linear if curve.row.method == UNTRAINED), None)
+        ahead = [number for how, numbers in found if how == "ahead" for number in numbers]
+        pays = [n for n in ahead if not untrained or self.standing(curve, n, untrained) in (None, "ahead")]
+        first, *others = self._told(found)
+        if pays == found[0][1]:  # how many they are is said already
+            first = f"{OVER['ahead']} with just those"
+        told = f"a linear probe on {_name(row)} is {', '.join([first, *others])}"
+        if as_good := [self._named(number) for number in ahead if number not in pays]:
+            told += f"; one on a random initialisation is as good with {listed(as_good)}"
+        if not pays:
+            return f"With no number of labels measured pre-training pays: {told}."
+        end = ", the most measured," if len(found) == 1 else ""
+        return f"Up to {self.labels[pays[-1]]:,} labels{end} pre-training pays: {told}."
 
     def best(self) -> list[Curve]:
         """The best method, and the best frozen network, with a linear probe on them."""
@@ -225,6 +232,20 @@ def _left_out(numbers: list[str], results: Results) -> str:
     sizes = [size for size in ((results.run.get("facts") or {}).get("images") or {}).get("per_class") or [] if size]
     least = f" (the least {min(sizes):,})" if sizes else ""
     return f"Left out: {', '.join(NUMBERS[number] for number in numbers)}, where a class has fewer images{least}."
+
+
+def _spans(groups: list[list[str]]) -> list[str]:
+    """Of numbers one after another, in groups: `up to 20`, `with 100`, `from 500 on`."""
+    spans = []
+    for place, numbers in enumerate(groups):
+        low, high, last = numbers[0], numbers[-1], place == len(groups) - 1
+        if len(numbers) == 1:
+            spans.append(f"with {low}")
+        elif place == 0:
+            spans.append(f"with all of {low} to {high}" if last else f"up to {high}")
+        else:
+            spans.append(f"from {low} on" if last else f"from {low} to {high}")
+    return spans
 
 
 def _name(row: Row) -> str:

@@ -59,8 +59,10 @@ def _few(few: Efficiency) -> list[str]:
         "| " + " | ".join(heads) + " |",
         "|:--|" + "--:|" * (len(heads) - 2) + ":--|",
         *(
-            "| " + " | ".join(f"**{c.text}**" if c.ahead else markdown_text(c.text) for c in line) + " |"
-            for line in lines
+            "| "
+            + " | ".join([markdown_text(row.title), *(f"**{c.text}**" if c.ahead else c.text for c in cells)])
+            + " |"
+            for row, cells in lines
         ),
         "",
     ]
