@@ -23,9 +23,9 @@ OVER = {
 }
 SHARES = {"1_percent": 0.01, "10_percent": 0.1, "all": 1.0}
 BESIDE = (
-    "Ahead of the same network trained from scratch with just those labels, or behind it, is what differs over the "
-    "same draws by more than the 95 % interval, each pair alone; what is ahead is bold. Labels are worth "
-    "as many as training from scratch needs for the same accuracy, interpolated over their logarithm."
+    "Ahead of the run's encoder trained from scratch with just those labels, or behind it, is what differs over the "
+    "same draws by more than the 95 % interval, each pair alone; what is ahead is bold. Labels are worth as many as "
+    "training from scratch needs for the same accuracy, interpolated over their logarithm."
 )
 FEW = "5"
 """Of this number it is said how many labels training from scratch needs for the same, where it was measured."""
@@ -210,8 +210,7 @@ def efficiency(made: list[Row], results: Results) -> Efficiency | None:
 
 def _labels(made: list[Row], results: Results) -> dict[str, int]:
     """How many labels each number is, the fewest first."""
-    images = (results.run.get("facts") or {}).get("images") or {}
-    sizes = [size for size in images.get("per_class") or [] if size]
+    images, sizes = (results.run.get("facts") or {}).get("images") or {}, _sizes(results)
     classes = len(sizes) or max((len(each) for row in made for each in row.classes.values()), default=0)
     total = sum(sizes) or images.get("labelled") or images.get("train")
     if not classes or not total:
@@ -226,10 +225,16 @@ def _labels(made: list[Row], results: Results) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda each: each[1]))
 
 
+def _sizes(results: Results) -> list[int]:
+    """Labelled training images of each class that has any; empty where that was not told."""
+    images = (results.run.get("facts") or {}).get("images") or {}
+    return [size for size in images.get("per_class") or [] if size]
+
+
 def _left_out(numbers: list[str], results: Results) -> str:
     if not numbers:
         return ""
-    sizes = [size for size in ((results.run.get("facts") or {}).get("images") or {}).get("per_class") or [] if size]
+    sizes = _sizes(results)
     least = f" (the least {min(sizes):,})" if sizes else ""
     return f"Left out: {', '.join(NUMBERS[number] for number in numbers)}, where a class has fewer images{least}."
 

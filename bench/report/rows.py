@@ -20,7 +20,6 @@ from bench.search.trials import RECIPES
 
 EVALUATED = [metric for metric in METRICS.values() if metric.protocol != "knn"]
 """What protocols measure of the encoders that trainings have kept."""
-PROTOCOLS = tuple(dict.fromkeys(metric.protocol for metric in EVALUATED))
 BASELINES = {"supervised": "supervised from scratch", "random": "random initialisation", "pixels": "raw pixels"}
 
 
@@ -47,9 +46,7 @@ class Row:
     image_size: int | None  # at which its encoder sees the images
     tested: Mapping[str, Estimate]  # on the test images, by the name of the metric
     accuracy: Estimate | None  # of these the one by which the run is judged
-    evaluated: Mapping[
-        str, Estimate
-    ]  # what protocols measure of the encoders tested, by metric, few labels `OverDraws`
+    evaluated: Mapping[str, Estimate]  # by protocols, by the name of the metric; few labels are `OverDraws`
     failed_evaluations: Mapping[str, frozenset[int]]  # by protocol, the seeds whose encoder it failed to judge
     classes: Mapping[str, list[float | None]]  # by metric, its mean over seeds of each class
     ranks: bool  # whether that may be compared with other methods'
@@ -149,7 +146,7 @@ def _row(method: str, trials: pd.DataFrame, evaluations: pd.DataFrame, results: 
     measured = {metric.name: _by_seed(tested, column("test", metric)) for metric in judged.measures}
     judging = evaluations[evaluations.of.isin(tested.uid)]
     judging, broken = (judging[judging.state == state] for state in ("complete", "failed"))
-    seedless = is_frozen or method == "supervised"
+    by_draws = is_frozen or method == "supervised"  # whose draws are of networks with seeds of their own
     return Row(
         method=method,
         title=(_baseline(method, weights, size) if baseline else method) + (" †" if len(own) else ""),
@@ -164,10 +161,10 @@ def _row(method: str, trials: pd.DataFrame, evaluations: pd.DataFrame, results: 
         image_size=None if size is None else int(size),
         tested={name: Estimate(values) for name, values in measured.items() if values},
         accuracy=_estimate(tuned),
-        evaluated={name: estimate for name, estimate in _evaluated(judging, seedless) if estimate},
+        evaluated={name: estimate for name, estimate in _evaluated(judging, by_draws) if estimate},
         failed_evaluations={
             protocol: seeds
-            for protocol in PROTOCOLS
+            for protocol in sorted({metric.protocol for metric in EVALUATED})
             if (seeds := frozenset(map(int, broken.seed[broken.protocol == protocol])))
         },
         classes={name: by_class for name, by_class in _classes(tested, judging) if by_class},

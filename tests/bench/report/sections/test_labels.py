@@ -3,12 +3,12 @@
 import pytest
 
 from algorithms.evaluation.metrics import NUMBERS
-from bench.report import report, results
+from bench.report import results
 from bench.report.labels import WORTH, efficiency
 from bench.report.page import GREY
 from bench.report.rows import rows
 from tests.bench import synthetic_run
-from tests.bench.report.pages import HOSTILE, UNEVEN, Checker, charts, make
+from tests.bench.report.pages import UNEVEN, charts, make
 
 METHODS = ("byol", "simclr")
 
@@ -65,33 +65,3 @@ def test_a_run_without_evaluations_has_no_such_section(usual):
 
 def test_what_judging_took_is_told_by_protocol(judged):
     assert "Judging one encoder took 7 s (linear), 14 s (few) and 21 s (finetune), medians; all " in judged[0]
-
-
-def test_classes_stand_by_how_well_they_are_known_the_worst_first(judged):
-    page, run = judged
-    (chart,) = charts(page)["classes"]["data"]
-    assert chart["y"] == ["fine-tuned, all, %", "fine-tuned, 10 %, %", "linear probe, %", "kNN k=200, %"]
-    best = rows(run)[0].classes["linear"]
-    assert chart["z"][2] == pytest.approx(sorted(100 * value for value in best), rel=1e-5)
-    assert "class 0 (" in page
-
-
-def test_classes_are_called_by_their_names_where_these_are_told(tmp_path):
-    trials, epochs, run = synthetic_run.rows(METHODS, protocols=("linear",))
-    run["facts"]["images"]["classes"] = [HOSTILE, *"bcdefghij"]
-    results.save(trials, epochs, run, tmp_path)
-    page = report.write(tmp_path).read_text()
-    assert Checker(page).scripts == 3
-    section = page[page.index('<section id="classes">') :]
-    assert "&lt;script&gt;alert" in section
-    assert "b (" in section
-
-
-@pytest.mark.parametrize("classes", [1, 201])
-def test_too_many_classes_are_not_drawn(classes, tmp_path):
-    trials, epochs, run = synthetic_run.rows(("byol",), protocols=("linear",))
-    for trial in trials:
-        for name in ("test_linear_classes", "test_knn_200_classes"):
-            trial[name] = [0.5] * classes if trial.get(name) else None
-    results.save(trials, epochs, run, tmp_path)
-    assert "classes" not in charts(report.write(tmp_path).read_text())
