@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from algorithms.evaluation.metrics import Metric
+from algorithms.evaluation.metrics import FEW_LINEAR, FEW_SCRATCH, FINETUNE, LINEAR, Metric
 from bench.report.judged import HELD_OUT, Judged
-from bench.report.rows import Row
+from bench.report.rows import EVALUATED, Row
 from bench.report.run import Run, compute_unit
 from bench.report.statistics import Estimate
 from bench.report.text import DASH, amount, heading, one_line, percent, seeds_note, with_interval
@@ -51,7 +51,8 @@ def columns(made: list[Row], run: Run, judged: Judged) -> list[Column]:
     """The columns of these rows."""
     unit, length = compute_unit(run, max((row.device_seconds for row in made), default=0.0))
     two, adapted = any(row.two_recipes for row in made), any_adapted(made)
-    wide = two or any(row.warm for row in made)  # too wide for a terminal with all
+    evaluated = any(row.evaluated for row in made)
+    wide = two or evaluated or any(row.warm for row in made)  # too wide for a terminal with all
     numbered = numbers(made)
 
     def recipe_short(row: Row) -> str:
@@ -79,7 +80,8 @@ def columns(made: list[Row], run: Run, judged: Judged) -> list[Column]:
         *_seeds("published_", lambda row: row.published, lambda row: row.published_failed_seeds),
         *_seeds("ours_", lambda row: row.ours, lambda row: row.ours_failed_seeds),
         *_seeds("gain_", lambda row: row.gain, lambda row: row.gain_failed_seeds),
-        *_metrics(judged),
+        *_metrics(judged, uneven(made)),
+        *_evaluated(made, two),
         *_estimate(
             "published",
             lambda row: row.published,
@@ -110,7 +112,7 @@ def columns(made: list[Row], run: Run, judged: Judged) -> list[Column]:
             lambda row: row.search_accuracy,
             lambda row: percent(row.search_accuracy),
             heading=f"{judged.search}, %",
-            terminal="valid. %" if judged.validation else "search %",
+            terminal=None if evaluated else "valid. %" if judged.validation else "search %",
             csv=HELD_OUT if judged.validation else judged.train,
         ),
         Column(
@@ -157,8 +159,34 @@ def columns(made: list[Row], run: Run, judged: Judged) -> list[Column]:
     ]
 
 
-def _metrics(judged: Judged) -> Iterator[Column]:
-    """Every metric of the test images, as the registry has them; the one by which they are judged with its seeds."""
+UNEVEN = 0.01
+"""By how much an accuracy differs from the balanced one where that must be said."""
+
+
+def uneven(made: list[Row]) -> bool:
+    """Whether any row's accuracy is so far from the balanced one that both are shown."""
+    return any(
+        abs(estimate.mean - balanced.mean) > UNEVEN
+        for row in made
+        for metrics in (row.tested, row.evaluated)
+        for name, estimate in metrics.items()
+        if (balanced := metrics.get(f"{name}_balanced"))
+    )
+
+
+def _balanced(row: Row, metric: Metric) -> str:
+    balanced = {**row.tested, **row.evaluated}.get(metric.balanced.name)
+    return f"balanced {percent(balanced.mean)}" if balanced else ""
+
+
+def _metrics(judged: Judged, both: bool) -> Iterator[Column]:
+    """Every metric of the test images, as the registry has them; the one by which they are judged with its seeds, and
+    with its balanced accuracy where `both` are shown."""
+
+    def note(row: Row) -> str:
+        balanced = _balanced(row, judged.tested) if both else ""
+        return "; ".join(filter(None, [seeds_note(row.accuracy, row.failed_seeds), balanced]))
+
     for metric in judged.measures:
         if metric is judged.tested:
             yield from _estimate(
@@ -166,7 +194,7 @@ def _metrics(judged: Judged) -> Iterator[Column]:
                 lambda row: row.accuracy,
                 heading=judged.test_heading,
                 terminal="test kNN %" if judged.ranks else "instance %",
-                note=lambda row: seeds_note(row.accuracy, row.failed_seeds),
+                note=note,
                 headline=True,
             )
             yield Column(
@@ -183,6 +211,51 @@ def _metrics(judged: Judged) -> Iterator[Column]:
 
 def _tested(metric: Metric) -> OfRow:
     return lambda row: row.tested.get(metric.name)
+
+
+SHOWN: tuple[tuple[Metric, Metric, str | None], ...] = (
+    (LINEAR, LINEAR, "linear %"),
+    (FEW_LINEAR["5"], FEW_SCRATCH["5"], None),
+    (FINETUNE["all"], FINETUNE["all"], "tuned %"),
+)
+"""Of what protocols measure, what tables for reading show: of a row, and of the baseline that is trained from scratch
+with just those labels; and its heading in the terminal."""
+
+
+def _evaluated(made: list[Row], two: bool) -> Iterator[Column]:
+    """What protocols have measured of any of these rows. Beside `two` recipes the terminal has room for one."""
+    measured = [metric for metric in EVALUATED if any(metric.name in row.evaluated for row in made)]
+    both = uneven(made)
+    for metric, scratch, terminal in SHOWN:
+        if metric in measured:
+            yield _read(metric, scratch, None if two and metric is not LINEAR else terminal, both)
+    for metric in measured:
+        yield from _estimate(metric.name, partial(_figure, metric))
+
+
+def _read(metric: Metric, scratch: Metric, terminal: str | None, both: bool) -> Column:
+    """A column for reading, with the balanced accuracy where `both` are shown."""
+
+    def of(row: Row) -> Metric:
+        return scratch if scratch.name in row.evaluated else metric
+
+    def note(row: Row) -> str:
+        failed = row.failed_evaluations.get(metric.protocol, frozenset())
+        balanced = _balanced(row, of(row)) if both else ""
+        return "; ".join(filter(None, [seeds_note(_figure(of(row), row), failed), balanced]))
+
+    return Column(
+        lambda row: _mean(_figure(of(row), row)),
+        lambda row: with_interval(_figure(of(row), row)),
+        heading=heading(metric),
+        terminal=terminal,
+        short=lambda row: percent(_mean(_figure(of(row), row))),
+        note=note,
+    )
+
+
+def _figure(metric: Metric, row: Row) -> Estimate | None:
+    return row.evaluated.get(metric.name)
 
 
 def _estimate(name: str, of: OfRow, unit: str = "%", **shown: Any) -> Iterator[Column]:

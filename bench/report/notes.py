@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from algorithms.evaluation.choosing import ENOUGH, SCALE
+from algorithms.evaluation.metrics import METRICS
 from bench.report.columns import ADAPTED
 from bench.report.judged import Judged
 from bench.report.results import Results
@@ -47,6 +48,27 @@ PROTOCOL = (
     "bank, votes weighted by exp(similarity / T): k=200 with T=0.1, k=20 with T=0.07. purity@20 is the share of "
     "a test image's 20 nearest test images with its label."
 )
+EVALUATIONS = {
+    "linear": (
+        "Linear probe",
+        "Multinomial logistic regression on the frozen encoder's pooled features of all labelled training images, "
+        "un-augmented, standardised; cross-validation among these images chooses its L2 strength.",
+    ),
+    "few": (
+        "Few labels",
+        "The linear probe and kNN with so many labels a class or so large a share of all, over ten fixed draws of "
+        "training images that are the same for every encoder; kNN asks no more neighbours than a class has labels, and "
+        "at most 20. Intervals are over draws and seeds. Of the supervised "
+        "baseline instead: the same network trained from scratch with just those labels, each draw from a seed of its "
+        "own; with all labels it is the linear probe on that baseline.",
+    ),
+    "finetune": (
+        "Fine-tuning",
+        "The whole encoder, trained on under a linear head with so many labels; of the supervised baseline the same "
+        "network from scratch, for as many epochs. Learning rates are chosen on training images held out.",
+    ),
+}
+"""How protocols measure."""
 WITHOUT_LABELS = (
     "No image has a label, so nothing here is an accuracy of classes, and no baseline is trained with labels. Up to "
     "100 held-out images, evenly chosen, have ten random views each, with the crops, flips and colours of SimCLR "
@@ -118,6 +140,9 @@ def footer(results: Results, made: list[Row]) -> Iterator[Note]:
     yield Note("How to read", f"{NOTATION}{ranking} {FAILED_SEEDS} {MEMORY}", False)
     yield Note("Selection", _selection(judged, made), False)
     yield Note("Protocol", PROTOCOL if judged.ranks else WITHOUT_LABELS, False)
+    for protocol, (label, text) in EVALUATIONS.items():
+        if any(METRICS[name].protocol == protocol for row in made for name in row.evaluated):
+            yield Note(label, text)
     if own := "; ".join(f"{row.method} has {row.own_encoder}" for row in made if row.own_encoder):
         yield Note("†", f"another encoder than the run's, so its row compares method and encoder at once: {own}")
     if told := from_elsewhere(made):

@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 from bench.files import write_atomically
 from bench.report import results, table
 from bench.report.cards import cards
+from bench.report.labels import WORTH
 from bench.report.notes import ABOUT_THE_DATA, title
 from bench.report.page import Page
 from bench.report.results import Results
@@ -21,8 +22,10 @@ from bench.report.run import fact
 from bench.report.sections import (
     accuracy,
     augmentation,
+    classes,
     compute,
     failures,
+    labels,
     methods,
     protocol,
     ranking,
@@ -35,6 +38,8 @@ from bench.report.verdict import verdict
 SECTIONS: tuple[tuple[str, str, Callable[[Page], Markup | None]], ...] = (
     ("Results", "results", results_table.section),
     ("Accuracy", "accuracy", accuracy.section),
+    (WORTH, "labels", labels.section),
+    ("Class by class", "classes", classes.section),
     ("Compute", "compute", compute.section),
     ("Ranking by budget", "ranking", ranking.section),
     ("Augmentation", "augmentation", augmentation.section),

@@ -1,21 +1,25 @@
 """A row per method: what every output shows of it, and in which order the methods stand."""
 
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from algorithms.evaluation.metrics import METRICS, Metric
 from bench.report.judged import column
-from bench.report.results import ORIGIN, Results
+from bench.report.results import ORIGIN, Results, parts_column
 from bench.report.run import origin, paper_link, spaces
-from bench.report.statistics import Estimate, probability_of_rank_1
+from bench.report.statistics import Estimate, OverDraws, probability_of_rank_1
 from bench.report.text import network_text, one_line
 from bench.report.trials import encoder_text, frozen, number, recipe_of, winning_trial
 from bench.search.methods import FROZEN, WARM
 from bench.search.plan import is_untrained
 from bench.search.trials import RECIPES
 
+EVALUATED = [metric for metric in METRICS.values() if metric.protocol != "knn"]
+"""What protocols measure of the encoders that trainings have kept."""
 BASELINES = {"supervised": "supervised from scratch", "random": "random initialisation", "pixels": "raw pixels"}
 
 
@@ -42,6 +46,9 @@ class Row:
     image_size: int | None  # at which its encoder sees the images
     tested: Mapping[str, Estimate]  # on the test images, by the name of the metric
     accuracy: Estimate | None  # of these the one by which the run is judged
+    evaluated: Mapping[str, Estimate]  # by protocols, by the name of the metric; few labels are `OverDraws`
+    failed_evaluations: Mapping[str, frozenset[int]]  # by protocol, the seeds whose encoder it failed to judge
+    classes: Mapping[str, list[float | None]]  # by metric, its mean over seeds of each class
     ranks: bool  # whether that may be compared with other methods'
     published: Estimate | None
     ours: Estimate | None  # our recipe, where it is another one than the published
@@ -78,7 +85,7 @@ def rows(results: Results) -> list[Row]:
     seed failed, then those that are not confirmed yet, then those that never will be."""
     trainings = results.trainings
     made = [
-        _row(str(method), trainings[trainings.method == method], results, float(trials.device_seconds.sum()))
+        _row(str(method), trainings[trainings.method == method], trials[trials.stage == "evaluate"], results)
         for method, trials in results.trials.groupby("method", sort=True)
     ]
     first = probability_of_rank_1({row.method: row.accuracy.values.values() for row in ranked(made) if row.accuracy})
@@ -110,7 +117,7 @@ def _rank(row: Row) -> tuple[Any, ...]:
     return row.baseline, *standing, -tested, -searched, row.title
 
 
-def _row(method: str, trials: pd.DataFrame, results: Results, charged: float) -> Row:
+def _row(method: str, trials: pd.DataFrame, evaluations: pd.DataFrame, results: Results) -> Row:
     run, judged = results.run, results.judged
     # The trial of a recipe that is confirmed without a search is there, but was never begun.
     search = trials[(trials.stage == "search") & (trials.attempts > 0)]
@@ -131,18 +138,22 @@ def _row(method: str, trials: pd.DataFrame, results: Results, charged: float) ->
     over = run.get("closed") == "done" or (run.get("winners") or {}).get(method, "") is None
     best = search[search.state == "complete"][judged.train].max() if winner is None else winner[judged.train]
     whole = tested if len(tested) else complete if len(complete) else trials
+    is_frozen = bool(frozen(trials).any())
     own = trials[trials.own_encoder & (trials.stage != "baseline")]  # raw pixels have no encoder to mark
     trained = not is_untrained(method)
     weights, trained_on, teacher, teacher_trained_on = (_text(trials[name]) for name in ORIGIN)
     size = number(tested.image_size.max() if len(tested) else None)
     measured = {metric.name: _by_seed(tested, column("test", metric)) for metric in judged.measures}
+    judging = evaluations[evaluations.of.isin(tested.uid)]
+    judging, broken = (judging[judging.state == state] for state in ("complete", "failed"))
+    by_draws = is_frozen or method == "supervised"  # whose draws are of networks with seeds of their own
     return Row(
         method=method,
         title=(_baseline(method, weights, size) if baseline else method) + (" †" if len(own) else ""),
         baseline=baseline,
         paper=paper_link(spaces(run).get(method, {}).get("paper")),
         own_encoder=encoder_text(own) if len(own) else None,
-        frozen=bool(frozen(trials).any()),
+        frozen=is_frozen,
         weights=weights,
         trained_on=trained_on,
         teacher=teacher,
@@ -150,6 +161,13 @@ def _row(method: str, trials: pd.DataFrame, results: Results, charged: float) ->
         image_size=None if size is None else int(size),
         tested={name: Estimate(values) for name, values in measured.items() if values},
         accuracy=_estimate(tuned),
+        evaluated={name: estimate for name, estimate in _evaluated(judging, by_draws) if estimate},
+        failed_evaluations={
+            protocol: seeds
+            for protocol in sorted({metric.protocol for metric in EVALUATED})
+            if (seeds := frozenset(map(int, broken.seed[broken.protocol == protocol])))
+        },
+        classes={name: by_class for name, by_class in _classes(tested, judging) if by_class},
         ranks=judged.ranks,
         published=_estimate(recipe),
         ours=_estimate(ours),
@@ -164,7 +182,7 @@ def _row(method: str, trials: pd.DataFrame, results: Results, charged: float) ->
         awaited=not (tuned or failed_seeds or over),
         search_accuracy=number(best),
         training_seconds=number((tested if len(tested) else complete).device_seconds.median()),
-        device_seconds=charged,
+        device_seconds=float(trials.device_seconds.sum() + evaluations.device_seconds.sum()),
         images_per_second=number(whole.images_per_second.median()) if trained else None,
         peak_memory_bytes=number(whole.peak_memory_bytes.max()) if trained else None,
         counts={str(state): int(times) for state, times in search.state.value_counts().items()},
@@ -185,6 +203,36 @@ def _text(values: pd.Series) -> str | None:
     """What was told last."""
     told = values.dropna()
     return one_line(told.iloc[-1], 200) if len(told) else None
+
+
+def _evaluated(judging: pd.DataFrame, by_draws: bool) -> Iterator[tuple[str, Estimate | None]]:
+    """What protocols have measured, by metric; with few labels over draws, where these are told."""
+    for metric in EVALUATED:
+        values = _by_seed(judging, column("test", metric))
+        draws = _parts(judging, metric) if metric.parts == "draws" else {}
+        common = set.intersection(*(set(each) for each in draws.values())) if draws else set()
+        yield metric.name, OverDraws.of(draws, by_draws) if common else _estimate(values)
+
+
+def _classes(tested: pd.DataFrame, judging: pd.DataFrame) -> Iterator[tuple[str, list[float | None]]]:
+    """Each metric's accuracies of the classes, means over the seeds."""
+    for metric in METRICS.values():
+        if metric.parts == "classes":
+            seeds = _parts(tested if metric.protocol == "knn" else judging, metric).values()
+            most = max((max(each) for each in seeds), default=-1)
+            told = [[each[place] for each in seeds if place in each] for place in range(most + 1)]
+            yield metric.name, [statistics.fmean(values) if values else None for values in told]
+
+
+def _parts(trials: pd.DataFrame, metric: Metric) -> dict[int, dict[int, float]]:
+    """What was told of each draw or class, by seed and place."""
+    told = zip(trials.seed, trials[parts_column(metric)], strict=True)
+    found = {
+        int(seed): {place: float(value) for place, value in enumerate(values) if value is not None and value == value}
+        for seed, values in told
+        if isinstance(values, Iterable)
+    }
+    return {seed: values for seed, values in found.items() if values}
 
 
 def _by_seed(trials: pd.DataFrame, column: str) -> dict[int, float]:

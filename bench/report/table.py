@@ -7,6 +7,7 @@ import pandas as pd
 
 from bench.files import write_atomically
 from bench.report.columns import ADAPTED, SOFT_HYPHEN, Column, any_adapted, columns, numbers
+from bench.report.labels import WORTH, Efficiency, efficiency
 from bench.report.notes import UNRANKED, footer, from_elsewhere, title
 from bench.report.results import Results
 from bench.report.rows import Row, leader, rows
@@ -43,7 +44,28 @@ def markdown(results: Results) -> str:
     ]
     said = verdict(made, results)
     head = [f"**{markdown_text(title(results))}**", "", *([markdown_text(said.text), ""] if said else [])]
-    return "\n".join([*head, *lines, "", *notes]) + "\n"
+    few = efficiency(made, results)
+    return "\n".join([*head, *lines, "", *(_few(few) if few else []), *notes]) + "\n"
+
+
+def _few(few: Efficiency) -> list[str]:
+    """The accuracies by how many labels there are."""
+    heads, lines = few.table()
+    return [
+        f"**{WORTH}**",
+        "",
+        markdown_text(few.lead),
+        "",
+        "| " + " | ".join(heads) + " |",
+        "|:--|" + "--:|" * (len(heads) - 2) + ":--|",
+        *(
+            "| "
+            + " | ".join([markdown_text(row.title), *(f"**{c.text}**" if c.ahead else c.text for c in cells)])
+            + " |"
+            for row, cells in lines
+        ),
+        "",
+    ]
 
 
 def _linked(name: Column, row: Row) -> str:
@@ -79,7 +101,10 @@ def terminal(results: Results) -> str:
     aligned.insert(1, rule)
     if 0 < baselines < len(made):
         aligned.insert(2 + baselines, rule)
-    notes = [textwrap.fill(one_line(note, 1000), 100, subsequent_indent="  ") for note in _terminal_notes(made, run)]
+    notes = _terminal_notes(made, run)
+    if few := efficiency(made, results):
+        notes = [*filter(None, map(few.told, few.best())), *notes]
+    notes = [textwrap.fill(one_line(note, 1000), 100, subsequent_indent="  ") for note in notes]
     head = [*textwrap.wrap(said.text, 100), ""] if said else []
     return "\n".join([*head, *aligned, *notes]) + "\n"
 

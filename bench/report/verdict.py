@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from bench.report.labels import efficiency
 from bench.report.results import Results
 from bench.report.rows import Row
 from bench.report.statistics import Estimate, half_width_of_difference
@@ -142,6 +143,9 @@ def verdict(made: list[Row], results: Results) -> Verdict | None:
     text = _text(first, leads, error, judged.test_kind)
     if above and above.accuracy and above.accuracy.mean > first.accuracy.mean:
         text += f" Beside these, {above.title} has {with_interval(above.accuracy)} % with another encoder."
+    pretrained = next(best.row for best in (first, *others) if best.kind is not SUPERVISED)
+    if (few := efficiency(made, results)) and (said := few.pays(pretrained)):
+        text += f" {said}"
     return Verdict(text, " ".join(filter(None, how)))
 
 

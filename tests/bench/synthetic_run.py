@@ -10,7 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from algorithms.evaluation.choosing import ENOUGH, judged
+from algorithms.evaluation.metrics import FEW_KNN, FEW_LINEAR, FEW_SCRATCH, NUMBERS, Metric
 from bench.report import results
+from bench.report.judged import column
 from bench.search.methods import FROZEN, WARM
 
 METHODS = ("simclr", "byol", "swav", "moco", "barlow", "simsiam")
@@ -89,6 +91,76 @@ def kept(quality: float | None, images: str, labelled: int) -> dict:
     return nothing | {f"{images}_{name}": value for name, value in measured.items()}
 
 
+CLASSES, DRAWS = 10, 10
+PROTOCOLS = ("linear", "few", "finetune")
+
+
+def with_labels(number: str, labelled: int) -> int:
+    """How many labels a number is where all classes have as many images."""
+    share = {"1_percent": 0.01, "10_percent": 0.1, "all": 1.0}.get(number)
+    return int(number) * CLASSES if share is None else round(share * labelled)
+
+
+def learnt(quality: float, labels: int, needed: float) -> float:
+    """An accuracy between that of chance and `quality`: half of it with so many labels as are needed."""
+    return 0.1 + (quality - 0.1) * labels / (labels + needed)
+
+
+def by_class(metric: str, accuracy: float, uneven: float) -> dict:
+    """The accuracy, its classes' and the balanced one, which is so much less."""
+    spread = [accuracy - uneven + 0.02 * (place - (CLASSES - 1) / 2) for place in range(CLASSES)]
+    return {f"test_{metric}": accuracy, f"test_{metric}_balanced": accuracy - uneven, f"test_{metric}_classes": spread}
+
+
+def evaluation(trial: dict, protocol: str, labelled: int, uneven: float, left_out: tuple[str, ...]) -> dict:
+    """What a protocol measures of the encoder of a training."""
+    quality, chance = trial["test_knn_200"], random.Random(f"{trial['uid']} {protocol}")
+    supervised = trial["method"] == "supervised"
+    if protocol == "linear":
+        return by_class("linear", quality + 0.03, uneven) | {"test_linear_strength": 0.01}
+    if protocol == "finetune":
+        found = {}
+        for number in ("10_percent", "all"):
+            accuracy = learnt(0.94, with_labels(number, labelled), 500.0 if supervised else 150.0)
+            accuracy += chance.gauss(0, 0.003)
+            found |= by_class(f"finetune_{number}", accuracy, uneven)
+        return found
+    found = {}
+    for family, needed in ((FEW_SCRATCH, 500.0),) if supervised else ((FEW_LINEAR, 30.0), (FEW_KNN, 50.0)):
+        for number in NUMBERS:
+            if number in left_out or (supervised and number == "all"):
+                continue
+            metric: Metric = family[number]
+            of_seed, mean = chance.gauss(0, 0.003), learnt(quality, with_labels(number, labelled), needed)
+            draws = [
+                mean
+                + of_seed
+                + (number != "all") * random.Random(f"{number} {draw}").gauss(0, 0.02)
+                + chance.gauss(0, 0.002)
+                for draw in range(1 if number == "all" else DRAWS)
+            ]
+            found |= {column("test", metric): sum(draws) / len(draws), results.parts_column(metric): draws}
+            found[column("test", metric.balanced)] = sum(draws) / len(draws) - uneven
+    return found
+
+
+def evaluations(trials: list[dict], protocols: tuple[str, ...], labelled: int, uneven: float, left_out: tuple) -> list:
+    """A trial for each protocol and each encoder that is compared; of the supervised baseline few labels once."""
+    made = []
+    for trial in [trial for trial in trials if trial["test_knn_200"] is not None and trial["method"] != "pixels"]:
+        for protocol in protocols:
+            if protocol == "few" and trial["method"] == "supervised" and trial["seed"] > 1:
+                continue
+            about = {"stage": "evaluate", "uid": f"{trial['uid']}-{protocol}", "of": trial["uid"], "protocol": protocol}
+            times = {"device_seconds": 7.0 * (1 + PROTOCOLS.index(protocol)), "epochs": 1, "epoch": 1}
+            nothing = {name: None for name in trial if name.startswith(("test_", "train_"))}
+            made.append(trial | nothing | about | times | evaluation(trial, protocol, labelled, uneven, left_out))
+    for trial in trials:
+        if trial["test_knn_200"] is not None:
+            trial |= by_class("knn_200", trial["test_knn_200"], uneven)
+    return made
+
+
 def rows(
     methods: tuple[str, ...] = METHODS,
     *,
@@ -108,6 +180,9 @@ def rows(
     labelled: int = 50_000,
     augment: bool = False,
     origins: Mapping[str, Mapping] = MappingProxyType({}),
+    protocols: tuple[str, ...] = (),
+    uneven: float = 0.0,
+    left_out: tuple[str, ...] = (),
 ) -> tuple[list[dict], list[dict], dict]:
     """Trial rows, epoch rows and run facts: `trials` search trials and `seeds` confirming ones per method.
 
@@ -118,7 +193,8 @@ def rows(
     where none has, no test image has one, and there is no baseline with labels. `augment` is of a run with a preset:
     vertical flips are worth two points, crops best as small as they may be, and strong jitter costs four points.
     `origins` says with which weights a method began or which teacher it followed; those of frozen networks make these
-    the run's baselines.
+    the run's baselines. `protocols` judge the encoders; `uneven` is by how much the balanced accuracy is less then, and
+    `left_out` are numbers of labels that few labels do without, as a class has 15 images.
     """
     if augment:
         published = {method: {**published.get(method, {}), "augment": "paper"} for method in methods}
@@ -261,7 +337,13 @@ def rows(
         for method in methods
         if failing.get((method, "search"), 0) >= trials
     }
+    if protocols:
+        trial_rows += evaluations(trial_rows, protocols, labelled, uneven, left_out)
     charged = 60.0 + sum(row["device_seconds"] for row in trial_rows)
+    images = {"train": 50000, "labelled": labelled, "test": 10000, "left_out": 0}
+    if protocols:
+        least = 15 if left_out else labelled // CLASSES
+        images |= {"per_class": [least, *[labelled // CLASSES] * (CLASSES - 1)]}
     run = {
         "name": "made-up",
         "settings": {"dataset": dataset, "encoder": encoder, "image_size": 32},
@@ -274,7 +356,7 @@ def rows(
             "versions": {"python": "3.12.1", "torch": "2.14.1", "ray": "2.60.0", "optuna": "5.0.0"},
             "commit": "0123abc",
             "dataset_note": "made-up numbers",
-            "images": {"train": 50000, "labelled": labelled, "test": 10000, "left_out": 0},
+            "images": images,
             "search_spaces": {m: space_of(m, published.get(m, {}), recipes.get(m), augment) for m in methods},
         },
         "winners": {m: winners[m][0]["uid"] if m in winners else None for m in methods} if finished else {},

@@ -8,12 +8,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 
+from bench.report.cards import duration
 from bench.report.page import LEGEND_ABOVE, PALETTE, STATE_COLORS, Chart, Page, text, upright
 from bench.report.rows import Row
 from bench.report.run import compute_unit
 from bench.report.sections.accuracy import around, bars, measured, with_note
 from bench.report.statistics import Estimate
-from bench.report.text import amount, capital, with_interval
+from bench.report.text import amount, capital, listed, with_interval
 
 
 def section(page: Page) -> Markup:
@@ -25,7 +26,22 @@ def section(page: Page) -> Markup:
         spent=_spent(page, shown),
         against=_accuracy_against_compute(page),
         noun=capital(page.judged.noun),
+        judging=_judging(page),
     )
+
+
+def _judging(page: Page) -> str:
+    """What judging an encoder took, in a sentence; empty where nothing was judged."""
+    trials = page.results.trials
+    done = trials[(trials.stage == "evaluate") & (trials.state == "complete")]
+    took = [
+        f"{duration(float(some.median()))} ({protocol})"
+        for protocol, some in done.groupby("protocol", sort=False).device_seconds
+    ]
+    if not took:
+        return ""
+    unit, length = compute_unit(page.run, float(done.device_seconds.sum()))
+    return f"Judging one encoder took {listed(took)}, medians; all {amount(done.device_seconds.sum(), length)} {unit}."
 
 
 def _purposes(page: Page) -> list[tuple[str, pd.DataFrame, str]]:

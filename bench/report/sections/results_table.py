@@ -3,10 +3,13 @@
 from markupsafe import Markup
 
 from bench.report.columns import ADAPTED, any_adapted, columns
+from bench.report.labels import SUPERVISED
 from bench.report.notes import FAILED_SEEDS, UNRANKED, from_elsewhere
 from bench.report.page import Page
 from bench.report.rows import leader
 from bench.report.text import DASH
+
+SCRATCH = "Of the supervised baseline, few labels and fine-tuning are training from scratch with just those labels."
 
 
 def section(page: Page) -> Markup:
@@ -25,5 +28,6 @@ def section(page: Page) -> Markup:
         two_recipes=any(row.two_recipes for row in page.rows),
         unranked="" if page.judged.ranks else UNRANKED,
         failed_seeds=FAILED_SEEDS if any(row.failed_seeds for row in page.methods) else "",
+        scratch=SCRATCH if any(row.method == SUPERVISED and row.evaluated for row in page.rows) else "",
         adapted=ADAPTED if any_adapted(page.methods) else "",
     )

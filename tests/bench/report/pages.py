@@ -31,6 +31,9 @@ TWO = {
     },
 }
 
+UNEVEN = {"protocols": synthetic_run.PROTOCOLS, "uneven": 0.03, "left_out": ("20", "100")}
+"""Judged, with classes of which some are small."""
+
 
 KINDS = {
     "usual": {},
@@ -55,6 +58,14 @@ KINDS = {
     "no labels, troubled": {"labelled": 0} | TROUBLED | TWO,
     "few labels": {"labelled": 50},
     "few labels, none finished": {"labelled": 50, "finished": False, "baselines": False},
+    "judged": {"protocols": synthetic_run.PROTOCOLS},
+    "judged, every kind, uneven classes": synthetic_run.EVERY_KIND | UNEVEN,
+    "judged, troubled": TROUBLED | TWO | {"protocols": synthetic_run.PROTOCOLS},
+    "judged, none finished": {"finished": False, "protocols": synthetic_run.PROTOCOLS},
+    "judged, one method, one seed": {"methods": ("byol",), "seeds": 1, "protocols": synthetic_run.PROTOCOLS},
+    "judged, without baselines": {"baselines": False, "protocols": synthetic_run.PROTOCOLS},
+    "judged, linear probes alone": {"protocols": ("linear",)},
+    "judged, few labels alone": {"protocols": ("few",)},
     "a preset": {"augment": True, "trials": 30},
     "a preset, none finished": {"augment": True, "finished": False},
     "a preset, no labels": {"augment": True, "labelled": 0, "trials": 20},

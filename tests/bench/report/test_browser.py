@@ -99,7 +99,7 @@ def test_every_chart_is_drawn_in_a_browser_without_an_error(usual, width, tmp_pa
 
 
 @needs_browser
-@pytest.mark.parametrize("kind", ["no trial yet", "all failed", "troubled"])
+@pytest.mark.parametrize("kind", ["no trial yet", "all failed", "troubled", "judged, every kind, uneven classes"])
 def test_a_run_without_some_results_makes_no_error_in_a_browser(kind, tmp_path):
     path, page = make(tmp_path / "run", **KINDS[kind])
     found = browse(path.parent, 400, tmp_path)

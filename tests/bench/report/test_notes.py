@@ -68,3 +68,10 @@ def test_the_notes_tell_epochs_and_batch_sizes_as_trained(run):
     trials = run.trials.assign(batch_size=[64, *[256] * (len(run.trials) - 1)])
     text = table.markdown(results.Results(trials, run.epochs, run.run))
     assert re.search(r"Encoder: .*; 20 epochs, 64 to 256 images a step", text)
+
+
+def test_how_protocols_measure_is_told_of_those_that_have():
+    labels = ("- Linear probe: ", "- Few labels: ", "- Fine-tuning: ")
+    for protocols in ((), ("linear",), synthetic_run.PROTOCOLS):
+        text = table.markdown(runs.loaded(*synthetic_run.rows(("byol",), protocols=protocols)))
+        assert sum(label in text for label in labels) == len(protocols)

@@ -1,13 +1,16 @@
 """The rows, their order, and what a seed that failed does to it."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.report import results
+from bench.report import results, table
 from bench.report.columns import gain_text
 from bench.report.rows import leader, rows
+from bench.report.statistics import Estimate
+from bench.report.text import with_interval
 from tests.bench import synthetic_run
 from tests.bench.report import runs
 
@@ -125,3 +128,38 @@ def test_the_others_wait_for_a_method_whose_confirming_is_still_to_come_and_not_
         assert made[-1].method == "byol"
     none = whole.run | {"closed": None, "winners": whole.run["winners"] | {"byol": None}}
     assert leader(rows(results.Results(trials, whole.epochs, none)))
+
+
+def test_evaluations_are_of_the_encoders_that_are_tested():
+    run = runs.loaded(*synthetic_run.rows(("byol",), protocols=("linear", "finetune")))
+    row, judging = runs.of(rows(run), "byol"), run.trials[run.trials.protocol == "linear"]
+    confirming = runs.confirming(run, "byol", "confirm")
+    of = judging[judging.of.isin(confirming.uid)].set_index("seed")
+    assert row.evaluated["linear"].values == of.test_linear.to_dict()
+    assert len(judging) > len(of) == 3, "recipes are judged as well"
+    assert row.classes["linear"] == pytest.approx(np.stack(of.test_linear_classes).mean(0))
+    assert row.accuracy == runs.of(rows(runs.loaded(*synthetic_run.rows(("byol",)))), "byol").accuracy
+    assert runs.of(rows(run), "pixels").evaluated == {}
+
+
+def test_an_evaluation_that_failed_is_told_and_leaves_the_method_ranked():
+    run = runs.loaded(*synthetic_run.rows(("byol", "simclr"), protocols=("linear",)))
+    tested = runs.confirming(run, "byol", "confirm").uid
+    part = runs.fail(run, run.trials[run.trials.of.isin(tested) & (run.trials.seed == 2)])
+    row = runs.of(rows(part), "byol")
+    assert (set(row.evaluated["linear"].values), row.failed_evaluations) == ({1, 3}, {"linear": {2}})
+    assert row.first is not None
+    line = next(line for line in table.markdown(part).splitlines() if line.startswith("| [byol]"))
+    assert f"| {with_interval(row.evaluated['linear'])} (2 of 3 seeds; 1 failed) |" in line
+
+
+def test_draws_that_are_missing_of_one_seed_are_left_out_of_all():
+    trials, epochs, facts = synthetic_run.rows(("byol",), protocols=("few",))
+    for trial in trials:
+        if trial.get("test_few_linear_5_draws") and trial["seed"] == 1:
+            trial["test_few_linear_5_draws"] = [None, *trial["test_few_linear_5_draws"][1:]]
+        if trial.get("test_few_linear_1_draws"):
+            trial["test_few_linear_1_draws"] = None
+    row = runs.of(rows(runs.loaded(trials, epochs, facts)), "byol")
+    assert list(row.evaluated["few_linear_5"].draws) == list(range(1, 10))
+    assert type(row.evaluated["few_linear_1"]) is Estimate
