@@ -21,7 +21,8 @@ def command(**asked: Any) -> None:
     """Trains METHOD alone and keeps its encoder.
 
     It trains on all training images. The hyper-parameters are those that won in --run-dir, else the search space's
-    recipe. The encoder lies in trained/METHOD/encoder.pt of the run's folder.
+    recipe. The folder trained/METHOD of the run's folder is the encoder: its weights (model.safetensors), a program of
+    PyTorch's that needs nothing else (encoder.pt2), and what it is (card.json).
 
     \b
     ssl-bench train byol --dataset path/to/images --image-size 64 --epochs 800

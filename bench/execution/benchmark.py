@@ -145,7 +145,8 @@ def run(configuration: Configuration, command: str | None = None, executor: Exec
 
 
 def train(configuration: TrainingConfiguration) -> Path:
-    """Train the one method that is asked for, and keep its encoder: the path of it. Raises UserError."""
+    """Train the one method that is asked for, and keep its encoder: the folder of it (`bench.execution.card`). Raises
+    UserError."""
     prepared = prepare(configuration)
     (space,) = prepared.spaces.values()
     with prepared.saved():
@@ -156,6 +157,7 @@ def train(configuration: TrainingConfiguration) -> Path:
             seed=configuration.seed,
             run_dir=prepared.run_dir,
             fresh=configuration.fresh,
+            facts={**prepared.facts, "commit": commit()},
         )
 
 
@@ -219,6 +221,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         dataset_fingerprint=dataset.fingerprint,
         image_size=size,
         channels=dataset.train.channels,
+        fit=configuration.fit,
         encoder=encoder,
         encoder_door=encoder_door,
         device="cuda" if on_gpu else "cpu",
