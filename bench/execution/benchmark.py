@@ -53,6 +53,7 @@ from bench.search import budget, evaluations, learning, planning
 from bench.search.description import describe
 from bench.search.experiment import Experiment
 from bench.search.fold import Fold, read
+from bench.search.methods import WARM
 from bench.search.plan import WITH_LABELS, Plan
 from bench.search.planning import MOST_EPOCHS
 from bench.search.space import SearchSpace
@@ -149,6 +150,10 @@ def train(configuration: TrainingConfiguration) -> Path:
     UserError."""
     prepared = prepare(configuration)
     (space,) = prepared.spaces.values()
+    if configuration.init and not space.method.endswith(WARM):
+        raise UserError(
+            f"{space.method} brings an encoder of its own, which begins with no other's weights; name another method"
+        )
     with prepared.saved():
         return single.train(
             space,

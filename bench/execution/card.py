@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeVar
 
-from bench import doors
 from bench.errors import UserError, one_line
 from bench.files import write_atomically
 
@@ -55,21 +54,15 @@ class Network:
     name: str
     """What tables call it."""
     network: str
-    """The name of an encoder, or the door (`bench.doors`) to what makes the user's own."""
+    """The name of an encoder, or the door (`bench.doors`) to what makes the user's own, without its folder. A card runs
+    no code: whoever reads it names the door."""
     width: int
     """Its features."""
     parameters: int
     source: str | None = None
     """The hash of the file behind the door."""
     method: str | None = None
-    """Where a method brings an encoder of its own in place of that network: its name, or its door."""
-
-    @property
-    def place(self) -> str:
-        """`network`; a door whose file is gone, as on another machine, from the working directory."""
-        file, colon, _ = self.network.rpartition(":")
-        gone = colon and file.endswith(".py") and not Path(file).is_file()
-        return doors.short(self.network) if gone else self.network
+    """Where a method brings an encoder of its own in place of that network: its name, or its door, as above."""
 
 
 @dataclass(frozen=True)

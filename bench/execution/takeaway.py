@@ -96,11 +96,11 @@ def _card(
         ),
         encoder=card.Network(
             name=told["encoder"],
-            network=door or settings.encoder,
+            network=settings.encoder,
             width=trainer.method.encoder.width,
             parameters=told["encoder_parameters"],
             source=doors.source(door) if door else None,
-            method=settings.methods.get(method, method) if told["own_encoder"] else None,
+            method=doors.short(settings.methods.get(method, method)) if told["own_encoder"] else None,
         ),
         preprocessing=card.Preprocessing(
             image_size=trainer.images.image_size,
