@@ -113,7 +113,7 @@ def test_an_installed_command_leaves_its_own_folder_as_it_is_and_what_it_makes_b
     before = files()
     ssl_bench(installed, tmp_path, *TRAIN).check_returncode()
     assert files() == before
-    assert (tmp_path / "reports" / "shapes-resnet8" / "trained" / "simclr" / "encoder.pt").is_file()
+    assert (tmp_path / "reports" / "shapes-resnet8" / "trained" / "simclr" / "card.json").is_file()
 
 
 def test_nothing_of_the_working_directory_is_taken_for_a_module_of_the_command(installed: Path, tmp_path: Path):

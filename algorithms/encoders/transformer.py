@@ -45,7 +45,7 @@ class VisionTransformer(Encoder):
             weight = F.interpolate(each, size=tokens.shape[2:], mode="bicubic", align_corners=False).flatten(1)
             positions = torch.cat([positions[:, :1], weight.T @ positions[:, 1:]], 1)
         tokens = tokens.flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.token.expand(len(tokens), -1, -1), tokens], 1) + positions
+        tokens = torch.cat([self.token.expand(tokens.shape[0], -1, -1), tokens], 1) + positions
         features: Tensor = self.blocks(tokens)[:, 0]
         return features
 

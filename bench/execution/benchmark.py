@@ -53,6 +53,7 @@ from bench.search import budget, evaluations, learning, planning
 from bench.search.description import describe
 from bench.search.experiment import Experiment
 from bench.search.fold import Fold, read
+from bench.search.methods import WARM
 from bench.search.plan import WITH_LABELS, Plan
 from bench.search.planning import MOST_EPOCHS
 from bench.search.space import SearchSpace
@@ -147,9 +148,14 @@ def run(configuration: Configuration, command: str | None = None, executor: Exec
 
 
 def train(configuration: TrainingConfiguration) -> Path:
-    """Train the one method that is asked for, and keep its encoder: the path of it. Raises UserError."""
+    """Train the one method that is asked for, and keep its encoder: the folder of it (`bench.execution.card`). Raises
+    UserError."""
     prepared = prepare(configuration)
     (space,) = prepared.spaces.values()
+    if configuration.init and not space.method.endswith(WARM):
+        raise UserError(
+            f"{space.method} brings an encoder of its own, which begins with no other's weights; name another method"
+        )
     with prepared.saved():
         return single.train(
             space,
@@ -158,6 +164,7 @@ def train(configuration: TrainingConfiguration) -> Path:
             seed=configuration.seed,
             run_dir=prepared.run_dir,
             fresh=configuration.fresh,
+            facts={**prepared.facts, "commit": commit()},
         )
 
 
@@ -203,6 +210,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         dataset_fingerprint=dataset.fingerprint,
         image_size=size,
         channels=dataset.train.channels,
+        fit=configuration.fit,
         encoder=encoder,
         encoder_door=encoder_door,
         device="cuda" if on_gpu else "cpu",

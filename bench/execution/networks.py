@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from algorithms import method_class
 from algorithms.encoders import EncoderFactory, build_encoder, made_by, weights
 from algorithms.encoders.encoder import Encoder
 from algorithms.encoders.frozen import Frozen
@@ -38,9 +39,19 @@ def load_factory(door: str) -> EncoderFactory:
     return make
 
 
-def maker(network: str) -> str | EncoderFactory:
-    """The name of an encoder as it is; of a door what makes the network behind it. Raises UserError."""
-    return load_factory(network) if is_own(network) else network
+def maker(network: str, method: str | None = None) -> str | EncoderFactory:
+    """The name of an encoder as it is; of a door what makes the network behind it. With the name of a `method`: what
+    makes the encoder that it brings in place of that one. Raises UserError."""
+    given = load_factory(network) if is_own(network) else network
+    if method is None:
+        return given
+    own = method_class(method)
+
+    def make(image_size: int, channels: int = 3) -> nn.Module:
+        return own.build_encoder(given, image_size, channels)
+
+    make.__name__ = f"that of {method}"
+    return make
 
 
 def save(state: Mapping[str, Tensor], place: str) -> None:
@@ -57,15 +68,15 @@ def state_of(place: str) -> Mapping[str, Tensor]:
 
 
 def network(of: Pretrained, channels: int, state: Mapping[str, Tensor] | None = None) -> Encoder:
-    """The network with its weights: `state`, or those that are kept. Raises ValueError or UserError."""
-    made = build_encoder(maker(of.network), of.image_size, channels)
+    """The network with its weights: those of `state`, else those that `save` kept. Raises ValueError or UserError."""
+    made = build_encoder(maker(of.network, of.method), of.image_size, channels)
     weights.load(made, state_of(of.file) if state is None else state, least=1.0)
     made.name = of.name
     return made
 
 
 def frozen(of: Pretrained, given: Statistics, state: Mapping[str, Tensor] | None = None) -> Frozen:
-    """The same, for images normalised by the statistics `given`."""
+    """The network with its weights (`network`), for images normalised by the statistics `given`."""
     own = Statistics(of.mean, of.std)
     return Frozen(network(of, own.channels, state), of.image_size, own, given)
 

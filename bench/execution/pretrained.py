@@ -36,6 +36,8 @@ class Pretrained:
     """By which it wants them normalised."""
     trained_on: str | None
     """In words; None where nothing says it."""
+    method: str | None = None
+    """The name of the method that brings an encoder of its own in place of the network."""
 
     @property
     def identity(self) -> str:

@@ -26,6 +26,8 @@ class TrainingSettings:
     """A folder of `bench.data.saved.save`."""
     channels: int = field(default=3, metadata=HERE)
     """Of the images, which the fingerprint identifies."""
+    fit: str = field(default="crop", metadata=HERE)
+    """What became of images that are not square (`bench.execution.configuration.FITS`)."""
     compile: bool | None = None
     """Whether steps are compiled; None before that is decided."""
     batch_size: int | None = None

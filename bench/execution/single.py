@@ -16,7 +16,7 @@ from algorithms.training.recipe import AUGMENTATION, hyperparameter_names
 from algorithms.training.report import EpochReport
 from algorithms.training.trainer import Trainer
 from bench.errors import UserError
-from bench.execution import brought, checkpoint
+from bench.execution import brought, card, checkpoint, takeaway
 from bench.execution.settings import TrainingSettings
 from bench.execution.training import Training, set_determinism
 from bench.files import write_atomically
@@ -37,21 +37,22 @@ def train(
     seed: int = 0,
     run_dir: Path,
     fresh: bool = False,
+    facts: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Train on all training images and meet the test images once, at the last epoch; the path of the encoder. Where
+    """Train on all training images and meet the test images once, at the last epoch; the folder of the encoder. Where
     there are no labels, the criteria without them judge.
 
-    The hyper-parameters are those that won the search of the run in `run_dir`, else our recipe in `space`. In
-    `run_dir`/trained/METHOD: `encoder.pt`, the state dict of the encoder that was judged; `training.json`, what was
-    trained and how well it does; `checkpoint.pt` while it trains, from which the same call continues. `fresh` begins
-    anew. A winner of a run on other images, of another size or with another encoder is taken, and told. Raises
-    UserError where the folder holds a training with other settings or a damaged one, where what won is of a version
-    with other hyper-parameters, and where the loss is no number.
+    The hyper-parameters are those that won the search of the run in `run_dir`, else our recipe in `space`. The folder
+    is `run_dir`/trained/METHOD: in it the encoder that was judged, with its card (`bench.execution.card`), which has
+    the `facts` of the machine; `training.json`, what was asked and reported; `checkpoint.pt` while it trains, from
+    which the same call continues. `fresh` begins anew. A winner of a run on other images, of another size or with
+    another encoder is taken, and told. Raises UserError where the folder holds a training with other settings or a
+    damaged one, where what won is of a version with other hyper-parameters, and where the loss is no number.
     """
     method = space.method
-    hyperparameters, halved = _chosen(space, settings, run_dir, epochs)
+    hyperparameters, halved, won = _chosen(space, settings, run_dir, epochs)
     folder = run_dir / "trained" / method
-    unfinished, result, encoder = (folder / name for name in ("checkpoint.pt", "training.json", "encoder.pt"))
+    unfinished, result = (folder / name for name in ("checkpoint.pt", "training.json"))
     asked: dict[str, Any] = plain({"method": method, "hyperparameters": hyperparameters, "epochs": epochs})
     asked |= {"halved": True} if halved else {}
     # Whether steps are compiled is how, not what.
@@ -59,13 +60,14 @@ def train(
     asked |= {"seed": seed} if seed else {}  # so that a training begun before there was such an option continues
     before = kept = None
     if not fresh:
-        before = _read_result(result) if result.exists() and encoder.exists() else None
+        kept_here = card.is_whole(folder) or (folder / "encoder.pt").exists()  # as earlier versions called it
+        before = _read_result(result) if result.exists() and kept_here else None
         kept = checkpoint.read(unfinished) if unfinished.exists() else before
     if kept and {name: value for name, value in kept["asked"].items() if name != "compile"} != asked:
         raise UserError(f"{folder} holds a training with other settings; use --fresh to begin it anew")
     if before:
         print(_line(before["report"], epochs))
-        return encoder
+        return folder
 
     set_determinism(settings.deterministic)
     if settings.device == "cpu":
@@ -73,8 +75,7 @@ def train(
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
     job = Job("single", method, "confirm", seed, hyperparameters, epochs, (epochs,), halved=halved)
     trainer = Training(settings).build(job)
-    facts: Mapping[str, Any] = trainer.facts
-    if fitted := facts.get("hyperparameters"):
+    if fitted := trainer.facts.get("hyperparameters"):
         changes = (f"{name} {hyperparameters.get(name)} → {value}" for name, value in sorted(fitted.items()))
         print(f"fitted to this encoder and data set: {', '.join(changes)}", flush=True)
     if fresh:
@@ -83,15 +84,28 @@ def train(
         trainer.load_state_dict(kept["trainer"])
         print(f"continuing after epoch {trainer.epoch}", flush=True)
     report = _train(trainer, space, lambda: {"asked": asked, "trainer": trainer.state_dict()}, unfinished)
-    checkpoint.write(encoder, trainer.method.judged_encoder.state_dict())
-    content = {"asked": asked, "facts": facts, "report": report.to_json()}
+    content = {"asked": asked, "facts": trainer.facts, "report": report.to_json()}
     write_atomically(result, json.dumps(plain(content), indent=1) + "\n")
+    takeaway.leave(
+        folder,
+        trainer,
+        space,
+        settings,
+        hyperparameters,
+        won=won,
+        accuracies=takeaway.measured([report.metrics]),
+        picked=None,
+        facts=facts or {},
+    )
     unfinished.unlink(missing_ok=True)
-    return encoder
+    return folder
 
 
-def _chosen(space: SearchSpace, settings: TrainingSettings, run_dir: Path, epochs: int) -> tuple[dict[str, Any], bool]:
-    """The hyper-parameters, and whether a step has half the images; whose they are is told. Raises UserError."""
+def _chosen(
+    space: SearchSpace, settings: TrainingSettings, run_dir: Path, epochs: int
+) -> tuple[dict[str, Any], bool, str | None]:
+    """The hyper-parameters, whether a step has half the images, and where they won, if they did; whose they are is
+    told. Raises UserError."""
     method, fold = space.method, read(run_dir / "ledger.jsonl")
     winner = fold.trials.get(fold.winner(method) or "")
     hyperparameters = dict(winner.hyperparameters if winner else space.defaults)
@@ -101,10 +115,11 @@ def _chosen(space: SearchSpace, settings: TrainingSettings, run_dir: Path, epoch
             f"what won in {run_dir} is of a version in which {method} had other hyper-parameters ({', '.join(other)}); "
             "give another --run-dir to train it by its recipe"
         )
+    won = f"won in {run_dir.name}" if winner else None
     print(f"{method}, {epochs} epochs, " + (f"as it won in {run_dir}" if winner else recipe_words(space)), flush=True)
     if winner and (differing := otherwise(fold.settings, settings.identity())):
         print(f"note: the run there was {differing}", flush=True)
-    return hyperparameters, bool(winner and winner.halved)
+    return hyperparameters, bool(winner and winner.halved), won
 
 
 def _train(

@@ -2,30 +2,36 @@
 
 A source is the name of one of our encoders, `timm:NAME`, `torchvision:NAME` or a door to what makes the user's own
 network, and may have `=FILE` behind it, whose weights the network then gets. Libraries have weights of their own, and
-so has what a door makes; our encoders have none. What was loaded is kept beside the run's images, and workers take it
-from there: they need no network connection, and a source that changes later does not change a run.
+so has what a door makes; our encoders have none. The folder of a kept encoder, or its card (`bench.execution.card`), is
+a source by itself, or behind the door to its network. What was loaded is kept beside the run's images, and workers take
+it from there: they need no network connection, and a source that changes later does not change a run.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from algorithms import METHODS
 from algorithms.encoders import build_encoder, check_encoder, is_library, libraries, weights
 from algorithms.encoders.encoder import as_encoder
 from algorithms.images.statistics import IMAGENET, Statistics
 from bench import doors
 from bench.errors import UserError
+from bench.execution import card
+from bench.execution.card import Card
 from bench.execution.configuration import Configuration, TrainingConfiguration
 from bench.execution.networks import load_factory, maker
 from bench.execution.pretrained import Pretrained, is_own
 from bench.search.methods import FROZEN
 
 OTHERWISE = (
-    "give timm:NAME, torchvision:NAME, or package.module:function or file.py:function, each with =FILE or without"
+    "give timm:NAME, torchvision:NAME, or package.module:function or file.py:function, each with =FILE or without, or "
+    "a folder that ssl-bench train left"
 )
 USUAL = 224
 """px, for which a network is made that is asked at which size it wants to see images."""
@@ -57,6 +63,8 @@ class Found:
 def asked(configuration: TrainingConfiguration, on_gpu: bool) -> Named:
     """The sources of a command, checked as far as that needs no weights. Raises UserError."""
     init, encoder = configuration.init, configuration.encoder
+    if init is not None and encoder is not None and is_own(encoder) and card.folder_of(init) is not None:
+        init = f"{encoder}={init}"  # whose code the card does not name
     is_file = init is not None and "=" not in init and init.endswith(FILES) and not is_own(init)
     if is_file and encoder is None:
         raise UserError(f"--init {init} is a file of weights; name by --encoder the network that they are of")
@@ -102,14 +110,22 @@ def gather(named: Named, folder: Path, given: Statistics, image_size: int) -> Fo
 
 
 def parts(source: str) -> tuple[str, str | None]:
-    """The network that a source names, and its file of weights, if it names one."""
+    """The network that a source names, and its file of weights, if it names one. Raises UserError for a folder without
+    a card."""
+    if (kept := card.folder_of(source)) is not None:
+        return card.read(kept).encoder.network, str(kept / card.WEIGHTS)
     head, colon, rest = source.partition(":")
     name, equals, file = (rest if colon else head).partition("=")
+    if equals and (kept := card.folder_of(file)) is not None:
+        card.read(kept)
+        file = str(kept / card.WEIGHTS)
     return (f"{head}:{name}" if colon else name), (file if equals else None)
 
 
 def short(source: str) -> str:
     """What tables call a source: the same from whichever folder."""
+    if (kept := card.folder_of(source)) is not None:
+        return card.read(kept).name
     network, file = parts(source)
     name = doors.short(network) if is_own(network) else network
     return name if file is None else f"{name}={Path(file).name}"
@@ -118,6 +134,13 @@ def short(source: str) -> str:
 def check(source: str) -> None:
     """Raises UserError for what cannot be a source, before anything is loaded."""
     network, file = parts(source)
+    if (kept := card.folder_of(source)) is not None:
+        of = card.read(kept).encoder
+        program = f"{card.PROGRAM} beside it needs none"
+        if is_own(network):
+            raise UserError(f"{kept} is of your own network, and a card runs no code: give {network}={kept}; {program}")
+        if of.method is not None and of.method not in METHODS:
+            raise UserError(f"{kept} is of the encoder that {of.method} brings, and a card runs no code; {program}")
     if file is not None and not Path(file).is_file():
         raise UserError(f"there is no file {file!r} of weights for {network}; {OTHERWISE}")
     if is_own(network):
@@ -131,10 +154,11 @@ def check(source: str) -> None:
 
 
 def find(
-    source: str, folder: Path, given: Statistics, *, image_size: int, own_size: bool
+    source: str, folder: Path, given: Statistics | None, *, image_size: int, own_size: bool
 ) -> tuple[Pretrained, Mapping[str, Tensor]]:
     """What a source that was checked names, and its weights, which are to be saved in the `folder`; at its own size and
-    normalisation where it says these and `own_size` is wanted, else at `image_size` px. Raises UserError."""
+    normalisation where it says these and `own_size` is wanted, else at `image_size` px. By `given` the images are
+    normalised that it is to see; None where there are none yet. Raises UserError."""
     network, file = parts(source)
     try:
         with torch.random.fork_rng(devices=[]):
@@ -146,22 +170,35 @@ def find(
 
 
 def _find(
-    source: str, network: str, file: str | None, folder: Path, given: Statistics, image_size: int, own_size: bool
+    source: str, network: str, file: str | None, folder: Path, seen: Statistics | None, image_size: int, own_size: bool
 ) -> tuple[Pretrained, Mapping[str, Tensor]]:
+    given = seen or IMAGENET
     state = weights.read(Path(file)) if file else None
+    beside = _trained_here(Path(file)) if file else None
+    of = _of_a_card(source, state)
+    method = of.encoder.method if of else None
     kept, statistics, trained_on = None, None, None
+    made: nn.Module
     channels, size = _channels(given, own_size), image_size
-    if is_library(network):
+    if beside is not None and own_size:
+        channels, size = beside.statistics.channels, beside.image_size or size
+        if seen is not None and seen.channels not in (1, channels):
+            raise ValueError(f"It takes images of {channels} channels; these have {seen.channels}.")
+    if method is not None:
+        assert state is not None
+        made = build_encoder(maker(network, method), size, channels)
+        weights.load(made, state, least=1.0)
+    elif is_library(network):
         told = libraries.inputs(network)
         statistics = told.statistics
-        size = told.image_size if own_size else image_size
+        size = told.image_size if own_size and not (beside and beside.image_size) else size
         made = libraries.pretrained(network, size, channels, state)
         trained_on = told.trained_on
     elif is_own(network):
         network = doors.absolute(network)
         made = load_factory(network)(size, channels=channels)
         said = getattr(made, "image_size", None)
-        if own_size and isinstance(said, int) and said != size:
+        if own_size and isinstance(said, int) and said != size and not (beside and beside.image_size):
             size = said
             made = load_factory(network)(size, channels=channels)
         statistics, trained_on = _said(made) or IMAGENET, getattr(made, "trained_on", None)
@@ -174,9 +211,11 @@ def _find(
         # As it is: what does not fit is drawn anew by each training.
         kept = state if not own_size else None
         weights.load(made, state, least=1.0 if own_size else weights.LEAST)
+    if of is not None and state is not None and made.state_dict().keys() != state.keys():
+        raise ValueError(f"Its weights are of another network than {network}; {card.PROGRAM} beside them needs none.")
     if file is not None:  # whose weights are not those that were spoken of
-        beside, trained_on = _trained_here(Path(file))
-        statistics = beside or statistics
+        trained_on = beside.trained_on if beside else None
+        statistics = beside.statistics if beside else statistics
     if statistics is None or statistics.channels != channels:
         statistics = given if channels == given.channels else IMAGENET
     name = short(source)
@@ -186,7 +225,18 @@ def _find(
     hash = weights.fingerprint(kept)
     place = str(folder / f"weights-{hash}.pt")
     words = None if trained_on is None else str(trained_on)
-    return Pretrained(name, network, place, hash, width, size, statistics.mean, statistics.std, words), kept
+    return Pretrained(name, network, place, hash, width, size, statistics.mean, statistics.std, words, method), kept
+
+
+def own_image_size(source: str) -> int | None:
+    """At which a source that was checked says it sees images, px; None where it does not. Raises UserError."""
+    network, file = parts(source)
+    if file is not None and (beside := _trained_here(Path(file))) is not None and beside.image_size is not None:
+        return beside.image_size
+    if is_library(network):
+        return libraries.inputs(network).image_size
+    said = getattr(load_factory(doors.absolute(network))(USUAL), "image_size", None) if is_own(network) else None
+    return said if isinstance(said, int) else None
 
 
 def own_image_size(source: str) -> int | None:
@@ -220,11 +270,37 @@ def _said(network: nn.Module) -> Statistics | None:
     return statistics
 
 
-def _trained_here(file: Path) -> tuple[Statistics | None, str | None]:
-    """The normalisation and the data set of an encoder that `ssl-bench train` has left, by what lies beside it."""
+class Beside(NamedTuple):
+    """What lies beside weights says of them."""
+
+    statistics: Statistics
+    trained_on: str
+    image_size: int | None
+    """px; None where it is not said."""
+
+
+def _trained_here(file: Path) -> Beside | None:
+    """Of an encoder that was trained here: by its card, or by what earlier versions of `ssl-bench train` left."""
+    folder = file.parent
+    if file.name == card.WEIGHTS and (folder / card.CARD).exists():
+        found = card.read(folder)
+        seen = found.preprocessing
+        return Beside(Statistics(seen.mean, seen.std), found.images.name, seen.image_size)
     try:
-        content = json.loads((file.parent / "training.json").read_text())
+        content = json.loads((folder / "training.json").read_text())
         told = [tuple(map(float, content["facts"][name])) for name in ("mean", "std")]
-        return Statistics(*told), str(content["asked"]["dataset"])
-    except (OSError, ValueError, TypeError, LookupError):
-        return None, None
+        size = content["asked"].get("image_size")
+        return Beside(Statistics(*told), str(content["asked"]["dataset"]), size if isinstance(size, int) else None)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        return None
+
+
+def _of_a_card(source: str, state: Mapping[str, Tensor] | None) -> Card | None:
+    """The card that a source is. Raises ValueError where the weights beside it are others than it tells."""
+    kept = card.folder_of(source)
+    if kept is None or state is None:
+        return None
+    found = card.read(kept)
+    if weights.fingerprint(state) != found.weights:
+        raise ValueError(f"{kept / card.WEIGHTS} holds other weights than the card tells; copy the whole folder again.")
+    return found

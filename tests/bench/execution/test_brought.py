@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
+from safetensors.torch import load_file
 
 from bench import doors
 from bench.errors import UserError
@@ -198,9 +198,9 @@ def test_a_run_without_anything_brought_is_identified_as_ever(own):
 def test_a_method_and_an_encoder_of_ones_own_are_trained_alone_and_kept(own):
     asked = {"methods": ("mine.py:MyMethod",), "encoder": "mine.py:network", "epochs": 2}
     path = benchmark.train(TrainingConfiguration(**asked, **SMALL))
-    assert path == own / "reports" / "shapes-mine-py-network" / "trained" / "mymethod" / "encoder.pt"
-    assert torch.load(path, weights_only=True)["0.weight"].shape == (8, 3, 3, 3)
-    facts = json.loads(path.with_name("training.json").read_text())["facts"]
+    assert path == own / "reports" / "shapes-mine-py-network" / "trained" / "mymethod"
+    assert load_file(path / "model.safetensors")["0.weight"].shape == (8, 3, 3, 3)
+    facts = json.loads((path / "training.json").read_text())["facts"]
     assert facts["encoder"] == "mine.py:network"
     assert not facts["own_encoder"]
 

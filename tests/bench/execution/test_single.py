@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from algorithms import encoders
 from bench.data import images, saved
@@ -24,6 +25,7 @@ def data(tmp_path_factory):
     return str(folder)
 
 
+FILES = ["card.json", "encoder.pt2", "model.safetensors", "training.json"]
 HERE = {"dataset": "shapes", "dataset_fingerprint": "12", "image_size": 8, "encoder": "resnet8"}
 
 
@@ -37,19 +39,19 @@ def train(data, run_dir, method="dino", epochs=3, **options):
 
 def test_the_encoder_that_was_judged_is_kept_with_what_it_reached(data, tmp_path, capsys):
     path = train(data, tmp_path)
-    assert path == tmp_path / "trained" / "dino" / "encoder.pt"
-    content = json.loads((path.parent / "training.json").read_text())
+    assert path == tmp_path / "trained" / "dino"
+    content = json.loads((path / "training.json").read_text())
     assert content["asked"]["hyperparameters"] == load("dino", 32).defaults
     assert 0 < content["report"]["knn_200"] <= 1
     assert "epoch 3 of 3" in capsys.readouterr().out
     encoder = encoders.build_encoder("resnet8", 8)
-    encoder.load_state_dict(torch.load(path, weights_only=True))
+    encoder.load_state_dict(load_file(path / "model.safetensors"))
     assert on_test_images(data, "cpu")(encoder)["knn_200"] == content["report"]["knn_200"]
-    assert sorted(entry.name for entry in path.parent.iterdir()) == ["encoder.pt", "training.json"]
+    assert sorted(entry.name for entry in path.iterdir()) == FILES
 
 
 def test_a_training_that_was_stopped_continues_to_the_same_bits_and_is_not_repeated(data, tmp_path, monkeypatch):
-    whole = torch.load(train(data, tmp_path / "whole"), weights_only=True)
+    whole = load_file(train(data, tmp_path / "whole") / "model.safetensors")
 
     def stop_after_two(report, epochs, line=single._line):
         if report.epoch == 3:
@@ -60,24 +62,35 @@ def test_a_training_that_was_stopped_continues_to_the_same_bits_and_is_not_repea
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "parts")
     monkeypatch.undo()
-    assert not (tmp_path / "parts" / "trained" / "dino" / "encoder.pt").exists()
+    assert not (tmp_path / "parts" / "trained" / "dino" / "card.json").exists()
     path = train(data, tmp_path / "parts")
-    parts = torch.load(path, weights_only=True)
+    parts = load_file(path / "model.safetensors")
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    written = path.stat().st_mtime_ns
+    written = (path / "card.json").stat().st_mtime_ns
     assert train(data, tmp_path / "parts") == path
-    assert path.stat().st_mtime_ns == written
+    assert (path / "card.json").stat().st_mtime_ns == written
+
+
+def test_a_finished_training_of_an_earlier_version_is_not_repeated(data, tmp_path, capsys):
+    folder = train(data, tmp_path, "simclr", epochs=1)
+    torch.save(load_file(folder / "model.safetensors"), folder / "encoder.pt")
+    for name in ("model.safetensors", "encoder.pt2", "card.json"):
+        (folder / name).unlink()
+    capsys.readouterr()
+    assert train(data, tmp_path, "simclr", epochs=1) == folder
+    assert "epoch 1 of 1" in capsys.readouterr().out
+    assert sorted(entry.name for entry in folder.iterdir()) == ["encoder.pt", "training.json"]
 
 
 @pytest.mark.parametrize("name", ["checkpoint.pt", "training.json"])
 def test_a_damaged_file_ends_it_with_one_line_unless_begun_anew(data, tmp_path, name):
-    folder = train(data, tmp_path, "simclr", epochs=1).parent
+    folder = train(data, tmp_path, "simclr", epochs=1)
     (folder / name).write_bytes(b'{"asked": {}')
     with pytest.raises(UserError, match=rf"{name} is damaged; remove it, or begin anew with --fresh"):
         train(data, tmp_path, "simclr", epochs=1)
     train(data, tmp_path, "simclr", epochs=1, fresh=True)
-    assert sorted(entry.name for entry in folder.iterdir()) == ["encoder.pt", "training.json"]
+    assert sorted(entry.name for entry in folder.iterdir()) == FILES
 
 
 def test_a_folder_with_another_training_is_left_alone_unless_told(data, tmp_path):
@@ -108,7 +121,7 @@ def test_what_won_with_half_the_batch_is_trained_with_half_of_it(data, tmp_path)
         run_dir = tmp_path / str(len(values))
         searched(run_dir, HERE, **values)
         path = train(data, run_dir, "simclr", epochs=1)
-        sizes.append(json.loads((path.parent / "training.json").read_text())["facts"]["batch_size"])
+        sizes.append(json.loads((path / "training.json").read_text())["facts"]["batch_size"])
     assert sizes[1] == sizes[0] / 2
 
 
@@ -126,7 +139,7 @@ def test_what_won_a_search_is_trained_rather_than_the_published_recipe(data, tmp
     told = capsys.readouterr().out
     assert "as it won in" in told
     assert "note:" not in told
-    assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won
+    assert json.loads((path / "training.json").read_text())["asked"]["hyperparameters"] == won
 
 
 @pytest.mark.parametrize(
@@ -148,7 +161,7 @@ def test_where_nothing_won_our_recipe_is_trained_and_called_published_only_where
     first, fitted, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith(f"simclr, 1 epochs, {told}")
     assert first.endswith(told) or published
-    content = json.loads((path.parent / "training.json").read_text())
+    content = json.loads((path / "training.json").read_text())
     asked, trained = content["asked"]["hyperparameters"], content["facts"]["hyperparameters"]
     assert asked["learning_rate"] == 0.125
     assert f"batch_size {asked['batch_size']} → {trained['batch_size']}" in fitted
@@ -159,7 +172,7 @@ def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):
     wild = dataclasses.replace(space, entries=space.entries | {"learning_rate": {"default": 1e30}})
     with pytest.raises(UserError, match=r"loss is (nan|inf) at epoch \d; lower the default of learning_rate"):
         single.train(wild, settings(data), epochs=3, run_dir=tmp_path)
-    assert not list(tmp_path.rglob("encoder.pt"))
+    assert not list(tmp_path.rglob("card.json"))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +193,7 @@ def test_a_winner_of_another_run_is_used_and_it_is_told_what_differs(data, tmp_p
     path = train(data, tmp_path, "simclr", epochs=1)
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
     assert notes == ([f"note: the run there was {told}"] if told else [])
-    assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won
+    assert json.loads((path / "training.json").read_text())["asked"]["hyperparameters"] == won
 
 
 def test_a_winner_is_trained_with_the_augmentation_with_which_it_won(data, tmp_path, capsys):
@@ -188,16 +201,17 @@ def test_a_winner_is_trained_with_the_augmentation_with_which_it_won(data, tmp_p
     won = searched(tmp_path, HERE | {"augment": "texture"}, FORMAT, augmented)
     path = train(data, tmp_path, "simclr", epochs=1)
     assert "note: the run there was with --augment texture\n" in capsys.readouterr().out
-    assert json.loads((path.parent / "training.json").read_text())["asked"]["hyperparameters"] == won
+    assert json.loads((path / "training.json").read_text())["asked"]["hyperparameters"] == won
     searched(tmp_path / "paper", HERE, FORMAT, augmented | {"augment": "paper"})
     weights = [
-        torch.load(each, weights_only=True) for each in (path, train(data, tmp_path / "paper", "simclr", epochs=1))
+        load_file(each / "model.safetensors") for each in (path, train(data, tmp_path / "paper", "simclr", epochs=1))
     ]
     assert not all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_another_seed_is_another_training(data, tmp_path):
-    weights = [torch.load(train(data, tmp_path / str(seed), epochs=1, seed=seed), weights_only=True) for seed in (0, 7)]
+    folders = [train(data, tmp_path / str(seed), epochs=1, seed=seed) for seed in (0, 7)]
+    weights = [load_file(folder / "model.safetensors") for folder in folders]
     assert not all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     with pytest.raises(UserError, match="other settings"):
         train(data, tmp_path / "7", epochs=1)

@@ -186,7 +186,7 @@ def test_the_readme_keeps_its_table(door, tmp_path, planned):
 def test_one_method_alone_says_what_was_measured_without_calling_it_an_accuracy_of_classes(door, tmp_path, capsys):
     configuration = TrainingConfiguration(methods=("simclr",), dataset=door, run_dir=tmp_path / "run", epochs=1)
     path = benchmark.train(configuration)
-    measured = json.loads((path.parent / "training.json").read_text())["report"]["instance_accuracy"]
+    measured = json.loads((path / "training.json").read_text())["report"]["instance_accuracy"]
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch 1 of 1")]
     assert line.endswith(f"instance accuracy {measured:.2%} (of held-out images, no labels)")
     assert "kNN" not in line

@@ -1,0 +1,136 @@
+"""What leaves an encoder in a folder of its own (`bench.execution.card`): a training alone, or the winners of a run."""
+
+import datetime
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from algorithms.encoders import weights
+from algorithms.evaluation.metrics import METRICS
+from algorithms.training.trainer import Trainer
+from bench import doors
+from bench.execution import card, export
+from bench.execution.card import Accuracy, Card, Hyperparameter
+from bench.execution.settings import TrainingSettings
+from bench.execution.training import opened
+from bench.report.statistics import Estimate
+from bench.search.events import plain
+from bench.search.methods import base
+from bench.search.space import SearchSpace
+
+
+def leave(
+    folder: Path,
+    trainer: Trainer,
+    space: SearchSpace,
+    settings: TrainingSettings,
+    asked: Mapping[str, Any],
+    *,
+    won: str | None,
+    accuracies: Mapping[str, Accuracy],
+    picked: str | None,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write the encoder that `trainer` has trained, and its card, into the folder; nothing where it is there already.
+
+    `asked` are the hyper-parameters that were asked for, `won` is the run that they won, `facts` are those of the
+    machine (`versions`, `commit`). Raises OSError.
+    """
+    judged = trainer.method.judged_encoder
+    # Copies, each by itself: trainings have weights channels-last, and a network may have one tensor by two names.
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in judged.state_dict().items()}
+    made = _card(trainer, space, settings, asked, won, accuracies, picked, facts, weights.fingerprint(state))
+    if card.is_whole(folder) and card.same(folder, made):
+        return
+    program = None
+    try:
+        program = export.writer(export.program(judged, trainer.images.statistics, trainer.images.image_size))
+    except ValueError as error:
+        print(f"note: {folder / card.PROGRAM} is left out: {error}")
+    card.write(folder, made, safetensors.torch.save(state, {"format": "pt"}), program)
+
+
+def measured(figures: Iterable[Mapping[str, float]]) -> dict[str, Accuracy]:
+    """By metrics, from the figures of trainings that differ in their seeds alone."""
+    found: dict[str, dict[int, float]] = {}
+    for seed, metrics in enumerate(figures):
+        for name, value in metrics.items():
+            if name in METRICS and math.isfinite(value):
+                found.setdefault(name, {})[seed] = value
+    estimates = {name: Estimate(values) for name, values in found.items()}
+    return {
+        name: Accuracy(METRICS[name].title, of.mean, of.half_width, len(of.values)) for name, of in estimates.items()
+    }
+
+
+def _card(
+    trainer: Trainer,
+    space: SearchSpace,
+    settings: TrainingSettings,
+    asked: Mapping[str, Any],
+    won: str | None,
+    accuracies: Mapping[str, Accuracy],
+    picked: str | None,
+    facts: Mapping[str, Any],
+    fingerprint: str,
+) -> Card:
+    dataset, told, method = opened(settings.data), trainer.facts, base(space.method)
+    door, statistics = settings.encoder_door, trainer.images.statistics
+    content = Card(
+        method=space.method,
+        paper=space.paper,
+        recipe=space.recipe,
+        hyperparameters=_hyperparameters(trainer.hyperparameters, asked, space, won),
+        epochs=trainer.epochs,
+        seed=trainer.seed,
+        images=card.Images(
+            name=dataset.name,
+            fingerprint=dataset.fingerprint,
+            train=len(dataset.train),
+            labelled=int((dataset.train.labels >= 0).sum()),
+            classes=dataset.classes,
+        ),
+        encoder=card.Network(
+            name=told["encoder"],
+            network=settings.encoder,
+            width=trainer.method.encoder.width,
+            parameters=told["encoder_parameters"],
+            source=doors.source(door) if door else None,
+            method=doors.short(settings.methods.get(method, method)) if told["own_encoder"] else None,
+        ),
+        preprocessing=card.Preprocessing(
+            image_size=trainer.images.image_size,
+            channels=statistics.channels,
+            mean=statistics.mean,
+            std=statistics.std,
+            fit=settings.fit,
+        ),
+        weights=fingerprint,
+        accuracies=accuracies,
+        began_with=told.get("weights"),
+        began_with_trained_on=told.get("trained_on"),
+        teacher=told.get("teacher"),
+        teacher_trained_on=told.get("teacher_trained_on"),
+        picked=picked,
+        commit=facts.get("commit"),
+        versions=facts.get("versions") or {"torch": str(torch.__version__)},
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    return Card.from_json(plain(content.to_json()))  # as a reader will have it
+
+
+def _hyperparameters(
+    effective: Mapping[str, Any], asked: Mapping[str, Any], space: SearchSpace, won: str | None
+) -> dict[str, Hyperparameter]:
+    published, found = space.published, {}
+    for name, value in effective.items():
+        entry = space.entries.get(name, {})
+        origin = won or ("published" if name in published and published[name] == asked.get(name) else "our recipe")
+        if name in asked and asked[name] != value:
+            origin = "fitted to the encoder and the images"
+        found[name] = Hyperparameter(value, origin, entry.get("source"))
+    return found
