@@ -239,15 +239,6 @@ def own_image_size(source: str) -> int | None:
     return said if isinstance(said, int) else None
 
 
-def own_image_size(source: str) -> int | None:
-    """At which a source that was checked says it sees images, px; None where it does not. Raises UserError."""
-    network, _ = parts(source)
-    if is_library(network):
-        return libraries.inputs(network).image_size
-    said = getattr(load_factory(doors.absolute(network))(USUAL), "image_size", None) if is_own(network) else None
-    return said if isinstance(said, int) else None
-
-
 def _channels(given: Statistics, own_size: bool) -> int:
     """Those for which the network is made: a frozen one sees grey images in three."""
     return 3 if own_size and given.channels == 1 else given.channels
