@@ -1,15 +1,17 @@
-"""What features are worth with few labels: nearest neighbours and the linear probe over fixed draws of them."""
+"""What few labels are worth, over fixed draws of them: to nearest neighbours and the linear probe with an encoder's
+features, and to the same network that is trained with nothing else."""
 
 import functools
 import time
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from algorithms.evaluation import accuracy, linear
+from algorithms.evaluation import accuracy, classifier, linear
+from algorithms.evaluation.classifier import FROM_SCRATCH, predict, train
 from algorithms.evaluation.knn import PROTOCOLS, Evaluation, knn_predict
-from algorithms.evaluation.metrics import FEW_KNN, FEW_LINEAR, NUMBERS, Metric, part
+from algorithms.evaluation.metrics import FEW_KNN, FEW_LINEAR, FEW_SCRATCH, NUMBERS, Metric, part
 
 DRAWS = 10
 """Of each number of labels, but of all."""
@@ -64,8 +66,8 @@ def figures(evaluation: Evaluation, bank: Tensor, queries: Tensor) -> dict[str, 
     for number in NUMBERS:
         drawn = draws(evaluation.bank_labels, number)
         nothing = [torch.full_like(evaluation.query_labels, -1)] * len(drawn)
-        for family, predict in ((FEW_KNN, _by_neighbours), (FEW_LINEAR, _by_probes)):
-            predictions = predict(evaluation, bank, queries, drawn) if finite else nothing
+        for family, by in ((FEW_KNN, _by_neighbours), (FEW_LINEAR, _by_probes)):
+            predictions = by(evaluation, bank, queries, drawn) if finite else nothing
             found |= over_draws(family[number], evaluation, predictions)
     return found
 
@@ -92,6 +94,38 @@ def _by_probes(evaluation: Evaluation, bank: Tensor, queries: Tensor, drawn: lis
     return found
 
 
+def scratch(encoder: nn.Module, evaluation: Evaluation, seed: int, *, flip: float = 0.5) -> dict[str, float]:
+    """The accuracy on the queries of copies of an encoder that is untrained, each trained with the labels of a draw
+    (`FEW_SCRATCH`), but not with all of them: what labels are worth without an encoder. Logits that are not finite are
+    wrong. Images are mirrored with probability `flip`.
+
+    All copies begin with the encoder's own weights, as it knows best how it is initialised; the linear layer, the order
+    of the images and their crops are of `seed` + draw. On a CPU it is the same for the same `seed`.
+    """
+    labels, classes = evaluation.bank_labels, evaluation.classes
+    made: dict[tuple[int, ...], Tensor] = {}  # two numbers may be the same labels: 100 a class, and 10 % of 1,000
+    found: dict[str, float] = {}
+    for number, metric in FEW_SCRATCH.items():
+        predictions = []
+        for draw, places in enumerate(draws(labels, number) if number != "all" else ()):
+            key = (draw, *places.tolist())
+            if key not in made:
+                model = train(
+                    encoder,
+                    evaluation.bank,
+                    places,
+                    labels[places],
+                    classes,
+                    FROM_SCRATCH[0],
+                    seed=seed + draw,
+                    flip=flip,
+                )
+                made[key] = predict(model, evaluation.queries)
+            predictions.append(made[key])
+        found |= over_draws(metric, evaluation, predictions)
+    return found
+
+
 @functools.lru_cache
 def seconds(width: int, images: int, queries: int, classes: int, device: torch.device) -> float:
     """About what `figures` takes on the device, by `linear.seconds` and a short measurement of neighbours."""
@@ -104,14 +138,25 @@ def seconds(width: int, images: int, queries: int, classes: int, device: torch.d
     pair = (time.perf_counter() - began) / (asked * rows)
     total = 0.0
     for number in NUMBERS:
-        count = _count(number, images, classes)
+        count = count_of(number, images, classes)
         if count <= images:
             times = 1 if number == "all" else DRAWS
             total += times * (queries * count * pair + linear.seconds(width, count, queries, classes, device))
     return total
 
 
-def _count(number: str, images: int, classes: int) -> int:
+def scratch_seconds(encoder: nn.Module, evaluation: Evaluation) -> float:
+    """About what `scratch` takes, by a few real steps."""
+    images, classes = len(evaluation.bank), evaluation.classes
+    total = 0.0
+    for count in {count_of(number, images, classes) for number in NUMBERS if number != "all"}:
+        if count <= images:
+            step, predicted = classifier.seconds(encoder, evaluation.bank, count, classes)
+            total += DRAWS * (step * FROM_SCRATCH[0].steps_of(count) + predicted * len(evaluation.queries))
+    return total
+
+
+def count_of(number: str, images: int, classes: int) -> int:
     """About how many labels a number of `NUMBERS` is."""
     if number == "all":
         return images
