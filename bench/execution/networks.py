@@ -57,7 +57,7 @@ def state_of(place: str) -> Mapping[str, Tensor]:
 
 
 def network(of: Pretrained, channels: int, state: Mapping[str, Tensor] | None = None) -> Encoder:
-    """The network with its weights: `state`, or those that are kept. Raises ValueError or UserError."""
+    """The network with its weights: those of `state`, else those that `save` kept. Raises ValueError or UserError."""
     made = build_encoder(maker(of.network), of.image_size, channels)
     weights.load(made, state_of(of.file) if state is None else state, least=1.0)
     made.name = of.name
@@ -65,7 +65,7 @@ def network(of: Pretrained, channels: int, state: Mapping[str, Tensor] | None = 
 
 
 def frozen(of: Pretrained, given: Statistics, state: Mapping[str, Tensor] | None = None) -> Frozen:
-    """The same, for images normalised by the statistics `given`."""
+    """The network with its weights (`network`), for images normalised by the statistics `given`."""
     own = Statistics(of.mean, of.std)
     return Frozen(network(of, own.channels, state), of.image_size, own, given)
 
