@@ -163,7 +163,3 @@ def count_of(number: str, images: int, classes: int) -> int:
     if number.endswith("_percent"):
         return max(classes, images * int(number.removesuffix("_percent")) // 100)
     return classes * int(number)
-
-
-def scratch(encoder, evaluation, seed): return {}
-def scratch_seconds(encoder, evaluation): return 0.01

@@ -20,7 +20,7 @@ from bench.data import known
 @click.argument("images", type=text)
 @option(
     "--output",
-    "The Parquet file; default: IMAGES-ENCODER.parquet here. One that embed wrote is replaced.",
+    "The Parquet file; default: IMAGES-ENCODER.parquet here. One of the same images and encoder is replaced.",
     read=folder,
     metavar="FILE",
 )

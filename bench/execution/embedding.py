@@ -12,7 +12,7 @@ import os
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -62,7 +62,8 @@ def embed(
     by its own normalisation. `fit`, `labels` and `strict` are those of `bench.data.images.load`. Images are decoded as
     they are needed, so that memory holds a few of them at a time.
 
-    The file appears whole or not at all; an earlier one of this function is replaced. Raises UserError.
+    The file appears whole or not at all; an earlier one of the same images and weights is replaced, nothing else.
+    Raises UserError.
     """
     size = _checked(encoder, image_size, fit)
     called, source = sets.find(images, Asked(labels=labels, everything=True))
@@ -70,7 +71,7 @@ def embed(
     found = Pixels(source) if isinstance(source, PixelSource) else Stream(place, rows.encoded(), fit, strict)
     of, frozen = _network(encoder, found.channels, size)
     path = expanded(output) if output else Path(f"{slug(called) or 'images'}-{slug(of.name)}.parquet")
-    _check_output(path, place, 4 * of.width * len(rows))
+    _check_output(path, place, 4 * of.width * len(rows), {"images": called, "weights": of.hash})
     _tell(source)
     print(f"{amount(len(rows), 'image')} of {valid(called)} by {of.name}: {of.width} features at {of.image_size} px")
     about = {
@@ -166,12 +167,13 @@ def _as_they_are(channels: int) -> Statistics:
     return Statistics((0.0,) * channels, (1.0,) * channels)
 
 
-def _check_output(path: Path, images: Path, size: int) -> None:
-    """Raises UserError where a file of this size cannot be written there, or what is there is not to be replaced."""
+def _check_output(path: Path, images: Path, size: int, same: dict[str, str]) -> None:
+    """Raises UserError where a file of this size cannot be written there, and where something is there that is no
+    earlier file of the same images and weights, by its metadata."""
     if path.is_dir():
         raise UserError(f"{path} is a folder; give the name of a file, such as --output {path / 'features.parquet'}")
-    if os.path.lexists(path) and not _is_embedding(path):
-        raise UserError(f"{path} is there, and no file of features that could be replaced; give another --output")
+    if os.path.lexists(path) and not same.items() <= _about(path).items():
+        raise UserError(f"{path} is there, and not of the same images and encoder; give another --output")
     if images.is_dir() and path.resolve().is_relative_to(images.resolve()):
         raise UserError(
             f"{path} would lie among the images, where a table of paths says which they are; give --output elsewhere"
@@ -185,11 +187,13 @@ def _check_output(path: Path, images: Path, size: int) -> None:
         )
 
 
-def _is_embedding(path: Path) -> bool:
+def _about(path: Path) -> dict[str, Any]:
+    """What the metadata of a file that is there say of its features; nothing where it is of another kind."""
     try:
-        return METADATA in (pq.read_schema(path).metadata or {})
-    except (pa.ArrowException, OSError):
-        return False
+        said = json.loads((pq.read_schema(path).metadata or {}).get(METADATA, b"{}"))
+    except (pa.ArrowException, OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _tell(source: EncodedSource | PixelSource) -> None:

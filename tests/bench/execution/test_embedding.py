@@ -205,12 +205,22 @@ REFUSED = {
     "a file of another kind as output": (
         lambda: Path("notes.txt").write_text("mine"),
         ["--output", "notes.txt"],
-        r"notes\.txt is there, and no file of features that could be replaced",
+        r"notes\.txt is there, and not of the same images and encoder",
     ),
     "Parquet of another kind as output": (
         lambda: parquet(Path("table.parquet"), [0]),
         ["--output", "table.parquet"],
-        r"table\.parquet is there, and no file of features",
+        r"table\.parquet is there, and not of the same images and encoder",
+    ),
+    "features of other images as output": (
+        lambda: embed("mine.py:pretrained", "flat", "f.parquet"),
+        ["--output", "f.parquet"],
+        r"f\.parquet is there, and not of the same images",
+    ),
+    "features by another encoder as output": (
+        lambda: embed(RESNET8, "photos", "f.parquet", image_size=8),
+        ["--output", "f.parquet"],
+        r"f\.parquet is there, and not of the same images and encoder",
     ),
     "an output below a file": (nothing, ["--output", "mine.py/f.parquet"], r"mine\.py is no folder that you may"),
     "an output below nowhere": (nothing, ["--output", "/proc/none/f.parquet"], r"/proc .*give another --output"),
