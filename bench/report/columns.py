@@ -239,10 +239,16 @@ def _read(metric: Metric, scratch: Metric, terminal: str | None, both: bool) -> 
     def of(row: Row) -> Metric:
         return scratch if scratch.name in row.evaluated else metric
 
+    def seeds(row: Row) -> str:
+        """What failed or, of trainings whose seeds differ, that not all are judged yet."""
+        found, tested = _figure(of(row), row), len(row.accuracy.values) if row.accuracy else 0
+        if failed := row.failed_evaluations.get(metric.protocol):
+            return seeds_note(found, failed)
+        part = found is not None and of(row) is metric and len(found.values) < tested
+        return f"{len(found.values)} of {tested} seeds" if found and part else ""
+
     def note(row: Row) -> str:
-        failed = row.failed_evaluations.get(metric.protocol, frozenset())
-        balanced = _balanced(row, of(row)) if both else ""
-        return "; ".join(filter(None, [seeds_note(_figure(of(row), row), failed), balanced]))
+        return "; ".join(filter(None, [seeds(row), _balanced(row, of(row)) if both else ""]))
 
     return Column(
         lambda row: _mean(_figure(of(row), row)),

@@ -215,9 +215,9 @@ def _labels(made: list[Row], results: Results) -> dict[str, int]:
     total = sum(sizes) or images.get("labelled") or images.get("train")
     if not classes or not total:
         return {}
-    sizes = sizes or [total / classes] * classes
+    each = [float(size) for size in sizes] or [total / classes] * classes
     found = {
-        number: sum(max(1, round(SHARES[number] * size)) for size in sizes)
+        number: sum(max(1, round(SHARES[number] * size)) for size in each)
         if number in SHARES
         else int(number) * classes
         for number in NUMBERS

@@ -57,7 +57,7 @@ def _few(few: Efficiency) -> list[str]:
         markdown_text(few.lead),
         "",
         "| " + " | ".join(heads) + " |",
-        "|:--|" + "--:|" * (len(heads) - 2) + ":--|",
+        "|:--|" + "--:|" * (len(heads) - 2) + (":--|" if few.few else "--:|"),
         *(
             "| "
             + " | ".join([markdown_text(row.title), *(f"**{c.text}**" if c.ahead else c.text for c in cells)])

@@ -153,6 +153,15 @@ def test_an_evaluation_that_failed_is_told_and_leaves_the_method_ranked():
     assert f"| {with_interval(row.evaluated['linear'])} (2 of 3 seeds; 1 failed) |" in line
 
 
+def test_seeds_that_are_not_judged_yet_are_told():
+    run = runs.loaded(*synthetic_run.rows(("byol",), protocols=("linear", "few")))
+    tested = runs.confirming(run, "byol", "confirm").uid
+    trials = run.trials[~(run.trials.of.isin(tested) & (run.trials.seed == 2))]
+    lines = table.markdown(results.Results(trials, run.epochs, run.run)).splitlines()
+    assert next(line for line in lines if line.startswith("| [byol]")).count(" (2 of 3 seeds) |") == 2
+    assert "of 3 seeds" not in next(line for line in lines if line.startswith("| supervised"))
+
+
 def test_draws_that_are_missing_of_one_seed_are_left_out_of_all():
     trials, epochs, facts = synthetic_run.rows(("byol",), protocols=("few",))
     for trial in trials:
