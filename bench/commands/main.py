@@ -14,7 +14,7 @@ from bench.commands.options import SETTINGS
 from bench.errors import UserError
 from bench.output import readerless
 
-COMMANDS = ("run", "train", "profile", "report", "anchors", "simulate")
+COMMANDS = ("run", "train", "export", "profile", "report", "anchors", "simulate")
 """Each is `command` in the file of its name."""
 COMPLETING = "_SSL_BENCH_COMPLETE"
 """The variable by which a shell asks for completions."""
