@@ -221,7 +221,9 @@ def read(folder: Path) -> Card:
     try:
         found = Card.from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError(f"{folder} has no {CARD}; {OTHERWISE}") from None
+        earlier = folder / "encoder.pt"
+        right = f"give NAME={earlier}, as an earlier version trained it" if earlier.exists() else OTHERWISE
+        raise UserError(f"{folder} has no {CARD}; {right}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no card of an encoder ({one_line(error)}); {OTHERWISE}") from None
     if not (folder / WEIGHTS).is_file():
