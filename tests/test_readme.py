@@ -18,6 +18,7 @@ from typing import Any
 import click
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import run_bench
 from algorithms import method_class
@@ -35,7 +36,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = FENCE.findall(README)
 """(language, text) of each."""
 LOADING, LOOP, METHOD, SPACE, PLUGINS, NETWORK, ALIKE, DOUBTFUL = RUN = (
-    'torch.load("encoder.pt"',
+    'torch.export.load("encoder.pt2")',
     "for report in trainer",
     "class MyMethod(Method)",
     "method: mymethod",
@@ -207,10 +208,10 @@ def test_the_encoder_that_train_keeps_is_loaded_and_gives_the_features_that_were
     python(checkout, "-c", "\n".join(lines), folder=kept)
 
     encoder = method_class("byol").build_encoder("resnet18", 64)
-    encoder.load_state_dict(torch.load(kept / "encoder.pt"))
+    encoder.load_state_dict(load_file(kept / "model.safetensors"))
     pixels = pack(torch.load(kept / "images.pt"))
-    facts = json.loads((kept / "training.json").read_text())["facts"]
-    statistics = Statistics(tuple(facts["mean"]), tuple(facts["std"]))
+    seen = json.loads((kept / "card.json").read_text())["preprocessing"]
+    statistics = Statistics(tuple(seen["mean"]), tuple(seen["std"]))
     expected = encoder.eval()(unaugmented(pixels, statistics.on("cpu")))
     assert torch.allclose(torch.load(kept / "features.pt"), expected, rtol=1e-3, atol=1e-4)
 
@@ -239,7 +240,7 @@ def test_a_method_of_ones_own_is_trained_by_its_name(checkout: Path):
     words = ["--dataset", "shapes", "--limit", "64", "--image-size", "8", "--epochs", "1"]
     told = python(checkout, "-c", SSL_BENCH, "train", "mymethod", *words, "--run-dir", str(checkout / "mine"))
     assert "epoch 1 of 1" in told
-    assert (checkout / "mine" / "trained" / "mymethod" / "encoder.pt").is_file()
+    assert (checkout / "mine" / "trained" / "mymethod" / "card.json").is_file()
 
 
 @pytest.fixture

@@ -19,6 +19,14 @@ from algorithms.encoders.encoder import patch_side
 from algorithms.encoders.weights import by_its_names, load, read, refuse_not_finite
 from algorithms.images.statistics import Statistics
 
+AT_TIMM = {
+    "resnext50": "resnext50_32x4d",
+    "resnext101": "resnext101_32x8d",
+    "wide_resnet50": "wide_resnet50_2",
+    "wide_resnet101": "wide_resnet101_2",
+}
+"""Our names of networks that are others there."""
+
 REACHED_WITHIN = 3
 """Seconds in which the hub must answer once before its client, which tries for 45, is asked for a file."""
 
@@ -171,6 +179,12 @@ def inputs(name: str) -> Inputs:
     record = _record(plain)
     words = _in_words((record.tag or "").split("_")) if record.has_weights else "unknown"
     return Inputs(record.input_size[-1], Statistics(tuple(record.mean), tuple(record.std)), words)
+
+
+def at_timm(name: str) -> str:
+    """What timm calls the network, if it has one such: that of an encoder of ours, of timm or of torchvision."""
+    plain = _parts(name)[1] if ":" in name else name
+    return AT_TIMM.get(plain, plain.partition(".")[0])
 
 
 def _parts(name: str) -> tuple[str, str]:

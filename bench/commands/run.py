@@ -46,6 +46,7 @@ MOVED = {"--train": "train", "--profile": "profile"}
 @number("--epochs", "Of every training; default: the most of 1, 2, 3, 5, 10, ... 200 that leave time to search.")
 @number("--seeds", "Fresh seeds that confirm each winner (default 3).", default=3)
 @flag("--fresh", "Begin anew instead of continuing the run.")
+@flag("--keep-encoders", "Keep each method's best confirmed encoder, to take away; also of a run that has ended.")
 @flag("--update-readme", "Put the table into the README.md here; for a run on CIFAR-10, also a finished one.")
 @flag("--dry-run", "Print the plan and stop.")
 @option("--gpus-per-trial", "1 (default), or a part such as 0.5 for two trials on a GPU.", read=share, default=1.0)

@@ -1,6 +1,7 @@
 """Carrying out what is asked.
 
 As a call          `configuration`, `images`, `benchmark`, `single`, `judging`, `embedding`, `profile`
+Kept encoders      `card`, `takeaway`, `graph`, `export`
 What is trained    `settings`, `brought`, `training`, `protocols`, `factory`, `calibration`
 Networks           `pretrained`, `sources`, `networks`
 The driver         `driver`, `session`, `recovery`, `signals`, `progress`

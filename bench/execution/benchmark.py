@@ -35,7 +35,7 @@ from bench import doors
 from bench.data import checks, saved
 from bench.data.dataset import Dataset
 from bench.errors import UserError
-from bench.execution import brought, driver, images, networks, ray_cluster, single, sources
+from bench.execution import brought, driver, images, networks, ray_cluster, single, sources, takeaway
 from bench.execution import profile as phases
 from bench.execution.calibration import calibrate
 from bench.execution.configuration import Configuration, TrainingConfiguration
@@ -137,6 +137,8 @@ def run(configuration: Configuration, command: str | None = None, executor: Exec
         keep()
     status = train_all(configuration, prepared, made, command, executor)
     found = write_report(run_dir)
+    if configuration.keep_encoders and status == 0:
+        takeaway.keep_winners(run_dir, prepared.spaces, prepared.settings, {**prepared.facts, "commit": commit()})
     if found.run["given_up"].keys() >= prepared.spaces.keys():
         status = status or 1  # a script that waits for results must see it
     if readme and status == 0:

@@ -1,6 +1,6 @@
 """A folder that holds an encoder, to take away: `model.safetensors`, the state dict of the encoder that was judged;
 `encoder.pt2`, a program of PyTorch's that needs neither this project nor the network's code
-(`bench.execution.export`); and `card.json`, which says what the encoder is. The card is written last: a folder that has
+(`bench.execution.graph`); and `card.json`, which says what the encoder is. The card is written last: a folder that has
 one is whole. It may lie anywhere. Reading a card needs no PyTorch.
 """
 
@@ -42,7 +42,8 @@ class Hyperparameter:
 
     value: Any
     origin: str
-    """`won in RUN`, `our recipe`, `published`; `fitted to the encoder and the images` where those ask for another."""
+    """`won in RUN`, `our recipe`, `published`; `fitted to the encoder and the images` where those ask for another;
+    `default` of what the search space leaves as it is."""
     source: str | None
     """Where the search space has its default from."""
 
@@ -220,7 +221,9 @@ def read(folder: Path) -> Card:
     try:
         found = Card.from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError(f"{folder} has no {CARD}; {OTHERWISE}") from None
+        earlier = folder / "encoder.pt"
+        right = f"give NAME={earlier}, as an earlier version trained it" if earlier.exists() else OTHERWISE
+        raise UserError(f"{folder} has no {CARD}; {right}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no card of an encoder ({one_line(error)}); {OTHERWISE}") from None
     if not (folder / WEIGHTS).is_file():

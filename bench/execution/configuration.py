@@ -27,6 +27,8 @@ WHOLE = {
 """The least and the most of every whole number that is asked for."""
 FITS = ("crop", "pad", "squash")
 """The central square; the whole image on a square of black; the whole image, stretched."""
+FORMS = {"onnx": "encoder.onnx", "torch": "encoder.pt2", "timm": "timm"}
+"""In which an encoder can be exported, and the files, or folder, of such."""
 PRESETS = ("natural", "texture", "grey", "centred", "text", "multiband")
 """The kinds of images in `search_spaces/augmentation.yaml`."""
 
@@ -141,6 +143,9 @@ class Configuration(TrainingConfiguration):
     run that there is."""
     scratch: bool = False
     """Whether methods that begin with `init` are trained from scratch as well, with a share of their own."""
+    keep_encoders: bool = False
+    """Whether in the end the best confirmed encoder of each method is kept with a card (`bench.execution.takeaway`);
+    also of a run that has ended."""
     readme: Path | None = None
     """A file that gets the table between the markers of its encoder."""
 
@@ -152,6 +157,8 @@ class Configuration(TrainingConfiguration):
                 raise UserError(f"there is no protocol '{name}'; there are {', '.join(PROTOCOLS)}")
         if self.scratch and self.init is None:
             raise UserError("--scratch stands beside --init; without it all methods train from scratch")
+        if self.keep_encoders and self.dry_run:
+            raise UserError("--keep-encoders needs a run; leave out --dry-run")
         if self.readme and self.dry_run:
             raise UserError("--update-readme needs a run; leave out --dry-run")
         from bench.search import plugins

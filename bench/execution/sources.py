@@ -172,9 +172,9 @@ def find(
 def _find(
     source: str, network: str, file: str | None, folder: Path, seen: Statistics | None, image_size: int, own_size: bool
 ) -> tuple[Pretrained, Mapping[str, Tensor]]:
-    given = seen or IMAGENET
     state = weights.read(Path(file)) if file else None
     beside = _trained_here(Path(file)) if file else None
+    given = seen or (beside.statistics if beside else IMAGENET)
     of = _of_a_card(source, state)
     method = of.encoder.method if of else None
     kept, statistics, trained_on = None, None, None

@@ -13,14 +13,19 @@ from algorithms.encoders import weights
 from algorithms.evaluation.metrics import METRICS
 from algorithms.training.trainer import Trainer
 from bench import doors
-from bench.execution import card, export
+from bench.errors import UserError
+from bench.execution import card, graph, kept
 from bench.execution.card import Accuracy, Card, Hyperparameter
 from bench.execution.settings import TrainingSettings
-from bench.execution.training import opened
+from bench.execution.training import Training, opened
 from bench.report.statistics import Estimate
+from bench.search import evaluations
 from bench.search.events import plain
+from bench.search.fold import Fold, read
 from bench.search.methods import base
+from bench.search.selection import called, merit
 from bench.search.space import SearchSpace
+from bench.search.trials import Trial
 
 
 def leave(
@@ -48,10 +53,73 @@ def leave(
         return
     program = None
     try:
-        program = export.writer(export.program(judged, trainer.images.statistics, trainer.images.image_size))
+        program = graph.writer(graph.program(judged, trainer.images.statistics, trainer.images.image_size))
     except ValueError as error:
         print(f"note: {folder / card.PROGRAM} is left out: {error}")
     card.write(folder, made, safetensors.torch.save(state, {"format": "pt"}), program)
+
+
+def keep_winners(
+    run_dir: Path, spaces: Mapping[str, SearchSpace], settings: TrainingSettings, facts: Mapping[str, Any]
+) -> None:
+    """Of each method of a run whose winner is confirmed, the best of the confirming trainings by its test figure: its
+    encoder goes to `run_dir`/kept/METHOD. The card tells what all of them reached, which is what such a training is
+    worth, and that this one was picked. What cannot be kept is told. Raises OSError."""
+    fold, folder = read(run_dir / "ledger.jsonl"), run_dir / "kept"
+    done = []
+    for method, space in spaces.items():
+        trainings = [trial for trial in fold.confirming(method) if trial.accuracy is not None]
+        left = [trial for trial in trainings if evaluations.has_encoder(trial)]
+        try:
+            if not left:
+                raise UserError("its winner has not been confirmed" if not trainings else "earlier versions kept none")
+            best = max(left, key=lambda trial: merit(trial.accuracy or 0.0))
+            _keep(best, trainings, fold, run_dir, space, settings, facts)
+            done.append(method)
+        except UserError as error:
+            print(f"note: no encoder of {method} is kept: {error}")
+    if done:
+        print(f"Encoders: {folder}, of {', '.join(done)}")
+
+
+def _keep(
+    best: Trial,
+    trainings: list[Trial],
+    fold: Fold,
+    run_dir: Path,
+    space: SearchSpace,
+    settings: TrainingSettings,
+    facts: Mapping[str, Any],
+) -> None:
+    state = kept.read(run_dir, best.uid)
+    trainer = Training(settings).build(best.job)
+    trainer.method.judged_encoder.load_state_dict(state)
+    assert best.last is not None
+    count, judge = len(trainings), called(best.last.metrics)
+    words = (
+        f"seed {best.seed}, the best {judge} on test images of {count} seeds; the accuracies are those of all of them"
+    )
+    leave(
+        run_dir / "kept" / space.method,
+        trainer,
+        space,
+        settings,
+        best.hyperparameters,
+        won=None if best.recipe else f"won in {run_dir.name}",
+        accuracies=measured([_figures(trial, fold) for trial in trainings]),
+        picked=words if count > 1 else None,
+        facts=facts,
+    )
+
+
+def _figures(training: Trial, fold: Fold) -> dict[str, float]:
+    """What was measured of a training's encoder, by protocols too."""
+    judging = (trial for trial in fold.of(training.method, "evaluate") if trial.of == training.uid)
+    found: dict[str, float] = {}
+    for trial in (training, *judging):
+        if trial.state == "complete" and trial.last is not None:
+            found |= trial.last.metrics
+    return found
 
 
 def measured(figures: Iterable[Mapping[str, float]]) -> dict[str, Accuracy]:
@@ -129,8 +197,10 @@ def _hyperparameters(
     published, found = space.published, {}
     for name, value in effective.items():
         entry = space.entries.get(name, {})
-        origin = won or ("published" if name in published and published[name] == asked.get(name) else "our recipe")
-        if name in asked and asked[name] != value:
+        origin = won or ("published" if published.get(name) == asked.get(name) else "our recipe")
+        if name not in asked:
+            origin = "default"
+        elif asked[name] != value:
             origin = "fitted to the encoder and the images"
         found[name] = Hyperparameter(value, origin, entry.get("source"))
     return found

@@ -22,6 +22,7 @@ from bench.execution.card import Card
 from bench.execution.configuration import Configuration, TrainingConfiguration
 from bench.search.budget import Budget
 from bench.search.space import load
+from tests.bench.commands.answering import answer_of, check_refusal
 
 SMALL = {"dataset": "shapes", "limit": 64, "image_size": 16, "epochs": 1}
 GIVEN = Statistics((0.5,) * 3, (0.25,) * 3)
@@ -189,6 +190,53 @@ def test_what_is_no_kept_encoder_is_refused_in_one_line(copied, damage, says, ca
     assert not (copied / "run").exists()
 
 
+def test_weights_of_more_than_the_network_are_not_taken_for_a_part_of_them(copied):
+    """As where SimCLR v2 is judged by a layer of its projector."""
+    state = {f"0.{name}": tensor for name, tensor in load_file(copied / "model.safetensors").items()}
+    state["1.weight"] = torch.zeros(64, 64)
+    save_file(state, copied / "model.safetensors")
+    changed(copied, weights=weights.fingerprint(state))
+    with pytest.raises(UserError, match=r"weights are of another network than resnet8; encoder\.pt2 beside them"):
+        sources.find(str(copied), Path("data"), GIVEN, image_size=16, own_size=True)
+
+
+def test_an_encoder_of_grey_images_takes_no_others(copied):
+    seen = json.loads((copied / "card.json").read_text())["preprocessing"]
+    changed(copied, preprocessing=seen | {"channels": 1, "mean": [0.5], "std": [0.2]})
+    with pytest.raises(UserError, match=r"takes images of 1 channels; these have 3"):
+        sources.find(str(copied), Path("data"), GIVEN, image_size=16, own_size=True)
+
+
+def test_what_earlier_versions_left_is_told_how_it_is_named(tmp_path):
+    (tmp_path / "encoder.pt").write_bytes(b"")
+    with pytest.raises(UserError, match=r"has no card\.json; give NAME=.*encoder\.pt, as an earlier version"):
+        sources.check(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--from", "nowhere"], r"nowhere has no card\.json"),
+        (["--from", "."], r"has no card\.json"),
+        (["--from", ".", "--init", "torchvision:resnet18"], r"--from and --init both name the weights"),
+    ],
+)
+def test_nothing_is_trained_from_what_is_no_kept_encoder(words, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, line = answer_of(["train", "simclr", "--dataset", "shapes", *words])
+    check_refusal(status, line)
+    assert re.search(says, line)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_goes_on_from_a_card_at_its_image_size(kept, tmp_path):
+    words = ["--dataset", "shapes", "--limit", "64", "--epochs", "1", "--run-dir", str(tmp_path)]
+    status, told, _ = answer_of(["train", "byol", "--from", str(kept), *words])
+    assert status == 0
+    assert f"Encoder: {tmp_path / 'trained' / 'byol-warm'}\n" in told
+    assert card.read(tmp_path / "trained" / "byol-warm").preprocessing.image_size == 16
+
+
 def changed(folder: Path, **values) -> None:
     path = folder / "card.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
@@ -260,6 +308,8 @@ def test_a_network_of_ones_own_is_a_source_where_its_door_is_named(tmp_path, mon
     assert re.fullmatch(r"[0-9a-f]{12}", found.encoder.source or "")
     with pytest.raises(UserError, match=r"give mine\.py:network="):
         sources.check(str(folder))
+    assert sources.own_image_size(f"mine.py:network={folder}") == 16
+    assert sources.own_image_size("mine.py:network") is None
     images = torch.rand(3, 3, 16, 16)
     program = torch.export.load(folder / "encoder.pt2").module()
     torch.testing.assert_close(program(images), features(f"mine.py:network={folder}", images))
@@ -275,6 +325,7 @@ def test_where_there_is_no_graph_of_a_network_a_note_takes_its_place(tmp_path, m
     assert "is left out: PyTorch cannot export it as a graph" in note
 
 
+@pytest.mark.slow
 def test_the_program_needs_no_code_of_the_project(kept, tmp_path):
     images = torch.rand(5, 3, 16, 16)
     script = f'features = torch.export.load("{kept / "encoder.pt2"}").module()(images)'
