@@ -22,6 +22,8 @@ class Subject:
     encoder: nn.Module
     evaluation: Evaluation
     seed: int = 0
+    flip: float = 0.5
+    """With which probability images are mirrored where a protocol trains."""
     untrained: bool = False
     """Whether it stands for the baseline with labels, so that protocols which train begin from scratch."""
 
@@ -48,7 +50,7 @@ class Protocol(NamedTuple):
 
 def _few(subject: Subject) -> dict[str, float]:
     if subject.untrained:
-        return few.scratch(subject.encoder, subject.evaluation, subject.seed)
+        return few.scratch(subject.encoder, subject.evaluation, subject.seed, flip=subject.flip)
     return subject.solved(few.figures)
 
 
@@ -58,13 +60,18 @@ def _few_seconds(subject: Subject) -> float:
     return subject.solving(few.seconds)
 
 
+def _finetune(subject: Subject) -> dict[str, float]:
+    asked = subject.encoder, subject.evaluation, subject.seed
+    return finetune.figures(*asked, scratch=subject.untrained, flip=subject.flip)
+
+
 PROTOCOLS = {
     "knn": Protocol(lambda subject: subject.evaluation(subject.encoder), lambda subject: 0.0),
     "linear": Protocol(lambda subject: subject.solved(linear.figures), lambda subject: subject.solving(linear.seconds)),
     "few": Protocol(_few, _few_seconds),
     "finetune": Protocol(
-        lambda subject: finetune.figures(subject.encoder, subject.evaluation, subject.seed, scratch=subject.untrained),
-        lambda subject: finetune.seconds(subject.encoder, subject.evaluation),
+        _finetune,
+        lambda subject: finetune.seconds(subject.encoder, subject.evaluation, scratch=subject.untrained),
     ),
 }
 

@@ -254,8 +254,14 @@ class Training:
         trainer, evaluation = self.build(job), evaluation_of(job, self.settings)
         if not isinstance(evaluation, Evaluation):
             raise UserError(wants_labels(name))
-        untrained = job.method in WITH_LABELS and name in AS_SCRATCH
-        return trainer, Subject(trainer.method.judged_encoder, evaluation, job.seed, untrained)
+        views = _views(self.settings.augment, trainer.images)
+        return trainer, Subject(
+            trainer.method.judged_encoder,
+            evaluation,
+            job.seed,
+            flip=float(views.horizontal_flip_probability) if views else 0.5,
+            untrained=job.method in WITH_LABELS and name in AS_SCRATCH,
+        )
 
     def encoder_state(self, trainer: Trainer) -> Mapping[str, Tensor] | None:
         """Nothing of raw pixels, which have no weights."""
