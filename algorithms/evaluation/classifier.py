@@ -21,6 +21,8 @@ room between the two: few images teach more in many small steps."""
 LEVELS = 4
 """Different learning rates of an encoder's layers, where they differ."""
 WEIGHT_DECAY = 0.05
+LEAST_MOMENTUM = 0.1
+"""Of batch norm's running statistics."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Schedule:
 
 FINE_TUNING = (Schedule(1e-3, 0.1, 10, 40, 200, 600), Schedule(4e-3, 0.1, 10, 40, 200, 600))
 """Of an encoder that is trained already; the first where one cannot choose."""
-FROM_SCRATCH = (Schedule(1e-2, 1.0, 20, 80, 200, 1250), Schedule(3e-3, 1.0, 20, 80, 200, 1250))
+FROM_SCRATCH = (Schedule(1e-2, 1.0, 20, 50, 300, 800), Schedule(3e-3, 1.0, 20, 50, 300, 800))
 """Of an encoder that is not."""
 
 
@@ -68,6 +70,9 @@ class Classifier(nn.Module):
         self.encoder = copy.deepcopy(encoder)
         if not any(parameter.requires_grad for parameter in self.encoder.parameters()):  # of a frozen network
             self.encoder.requires_grad_(True)
+        for module in self.encoder.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # as slow as some are, they would stay behind
+                module.momentum = max(module.momentum or 0.0, LEAST_MOMENTUM)
         self.head = nn.Linear(width, classes)
         if hasattr(encoder, "image_size"):
             self.image_size = encoder.image_size

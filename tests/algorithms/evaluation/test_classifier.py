@@ -73,6 +73,14 @@ def test_a_frozen_network_is_trained_and_batch_norm_follows_its_batches():
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
 
 
+def test_batch_norm_that_follows_slowly_is_made_to_follow():
+    encoder = network()
+    encoder[1].momentum = 0.01
+    assert Classifier(encoder, 8, 3).encoder[1].momentum == 0.1
+    encoder[1].momentum = 0.9
+    assert Classifier(encoder, 8, 3).encoder[1].momentum == 0.9
+
+
 def test_what_an_encoder_keeps_fixed_beside_what_it_trains_stays_fixed():
     images, labels = stripes(12)
     encoder = network()
