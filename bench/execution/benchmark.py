@@ -241,6 +241,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
             "train": len(dataset.train.labels),
             "labelled": len(labelled),
             "per_class": torch.bincount(labelled, minlength=len(dataset.classes)).tolist(),
+            "classes": list(dataset.classes),
             "test": len(dataset.test.labels),
             "left_out": len(dataset.skipped),
             "groups": None if dataset.train.groups is None else len(dataset.train.groups.unique()),
