@@ -1,6 +1,7 @@
 """`ssl-bench evaluate ENCODER`: what any encoder's features are good for."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from bench.errors import UserError
 @evaluations("How, by names with commas between them: knn, linear, few (all of these by default), finetune.")
 @number("--seed", "From which fine-tuning draws (default 0).", default=0)
 @option("--output", "A JSON file for all figures, those of each class and each draw too.", read=folder, metavar="FILE")
-def command(encoder: str, evaluate: tuple[str, ...] | None, output: Path | None, **asked: Any) -> None:
+def command(encoder: str, evaluate: tuple[str, ...] | None, output: Path | None, **asked: Any) -> int:
     """Judges ENCODER by the protocols by which a run judges its own.
 
     That is kNN, a linear probe, both with few labels, and fine-tuning, on the test images of the data set. The encoder
@@ -36,7 +37,12 @@ def command(encoder: str, evaluate: tuple[str, ...] | None, output: Path | None,
     from bench.execution import judging
     from bench.files import write_atomically
 
-    found = judging.evaluate(encoder, evaluate or judging.USUAL, **asked)
+    try:
+        found = judging.evaluate(encoder, evaluate or judging.USUAL, **asked)
+    except KeyboardInterrupt:
+        print("interrupted; no figures are written", file=sys.stderr)
+        return 130
     if output is not None:
         write_atomically(output, json.dumps(found.to_json(), indent=1) + "\n")
     print(f"\n{found}")
+    return 0

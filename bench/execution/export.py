@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import re
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +19,7 @@ from bench.errors import UserError, one_line
 from bench.execution import card, graph, networks, sources
 from bench.execution.configuration import FORMS
 from bench.execution.pretrained import Pretrained, is_own
-from bench.files import write_atomically
+from bench.files import slug, write_atomically
 
 
 def export(source: str, to: str, output: Path | None = None, image_size: int | None = None) -> Path:
@@ -59,8 +58,8 @@ def _place(source: str, to: str, output: Path | None) -> Path:
     if output is None and kept is not None:
         return kept / name
     if output is None:
-        slug = re.sub(r"[^a-z0-9]+", "-", sources.short(source).lower()).strip("-")
-        output = Path(f"{slug}-{name}" if to == "timm" else f"{slug}{Path(name).suffix}")
+        called = slug(sources.short(source))
+        output = Path(f"{called}-{name}" if to == "timm" else f"{called}{Path(name).suffix}")
     elif output.is_dir() and to != "timm":
         output /= name
     if to == "torch" and output.suffix != Path(name).suffix:
