@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.evaluation import accuracy, classifier, linear
-from algorithms.evaluation.classifier import FROM_SCRATCH, predict, train
+from algorithms.evaluation.classifier import FROM_SCRATCH, choose, predict, train
 from algorithms.evaluation.knn import PROTOCOLS, Evaluation, knn_predict
 from algorithms.evaluation.metrics import FEW_KNN, FEW_LINEAR, FEW_SCRATCH, NUMBERS, Metric, part
+from algorithms.images.store import ImageStore
 
 DRAWS = 10
 """Of each number of labels, but of all."""
@@ -100,29 +101,26 @@ def scratch(encoder: nn.Module, evaluation: Evaluation, seed: int, *, flip: floa
     wrong. Images are mirrored with probability `flip`.
 
     All copies begin with the encoder's own weights, as it knows best how it is initialised; the linear layer, the order
-    of the images and their crops are of `seed` + draw. On a CPU it is the same for the same `seed`.
+    of the images and their crops are of `seed` + draw. All have the same of the schedules `FROM_SCRATCH`, chosen on a
+    fifth of the labels of the largest draw: few labels cannot choose. On a CPU it is the same for the same `seed`.
     """
-    labels, classes = evaluation.bank_labels, evaluation.classes
+    drawn = {number: draws(evaluation.bank_labels, number) for number in NUMBERS if number != "all"}
+
+    def given(places: Tensor) -> tuple[nn.Module, ImageStore, Tensor, Tensor, int]:
+        return encoder, evaluation.bank, places, evaluation.bank_labels[places], evaluation.classes
+
+    most = max((each[0] for each in drawn.values() if each), key=len)
+    schedule = choose(*given(most), FROM_SCRATCH, seed=seed, flip=flip)
     made: dict[tuple[int, ...], Tensor] = {}  # two numbers may be the same labels: 100 a class, and 10 % of 1,000
     found: dict[str, float] = {}
-    for number, metric in FEW_SCRATCH.items():
+    for number, of_number in drawn.items():
         predictions = []
-        for draw, places in enumerate(draws(labels, number) if number != "all" else ()):
+        for draw, places in enumerate(of_number):
             key = (draw, *places.tolist())
             if key not in made:
-                model = train(
-                    encoder,
-                    evaluation.bank,
-                    places,
-                    labels[places],
-                    classes,
-                    FROM_SCRATCH[0],
-                    seed=seed + draw,
-                    flip=flip,
-                )
-                made[key] = predict(model, evaluation.queries)
+                made[key] = predict(train(*given(places), schedule, seed=seed + draw, flip=flip), evaluation.queries)
             predictions.append(made[key])
-        found |= over_draws(metric, evaluation, predictions)
+        found |= over_draws(FEW_SCRATCH[number], evaluation, predictions)
     return found
 
 
@@ -148,11 +146,12 @@ def seconds(width: int, images: int, queries: int, classes: int, device: torch.d
 def scratch_seconds(encoder: nn.Module, evaluation: Evaluation) -> float:
     """About what `scratch` takes, by a few real steps."""
     images, classes = len(evaluation.bank), evaluation.classes
-    total = 0.0
-    for count in {count_of(number, images, classes) for number in NUMBERS if number != "all"}:
-        if count <= images:
-            step, predicted = classifier.seconds(encoder, evaluation.bank, count, classes)
-            total += DRAWS * (step * FROM_SCRATCH[0].steps_of(count) + predicted * len(evaluation.queries))
+    counts = {count_of(number, images, classes) for number in NUMBERS if number != "all"}
+    total, there = 0.0, [count for count in counts if count <= images]
+    for count in there:
+        step, predicted = classifier.seconds(encoder, evaluation.bank, count, classes)
+        times = DRAWS + (len(FROM_SCRATCH) if count == max(there) else 0)
+        total += times * (step * FROM_SCRATCH[0].steps_of(count) + predicted * len(evaluation.queries))
     return total
 
 

@@ -1,9 +1,9 @@
 """What an encoder is worth where it may change: the whole of it is trained on with labels."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from algorithms.evaluation import accuracy, classifier, linear
-from algorithms.evaluation.classifier import FINE_TUNING, FROM_SCRATCH, Schedule, predict, train
+from algorithms.evaluation.classifier import FINE_TUNING, FROM_SCRATCH, choose, predict, train
 from algorithms.evaluation.few import count_of, draws
 from algorithms.evaluation.knn import Evaluation
 from algorithms.evaluation.metrics import FINETUNE
@@ -20,24 +20,12 @@ def figures(
     mirrored with probability `flip`. On a CPU it is the same for the same `seed`.
     """
     bank, classes, schedules = evaluation.bank, evaluation.classes, FROM_SCRATCH if scratch else FINE_TUNING
-
-    def trained(places: Tensor, schedule: Schedule) -> classifier.Classifier:
-        labels = evaluation.bank_labels[places]
-        return train(encoder, bank, places, labels, classes, schedule, seed=seed, flip=flip)
-
-    def chosen(places: Tensor) -> Schedule:
-        labels = evaluation.bank_labels[places]
-        out = linear.folds(labels) == 0
-        if not out.any():
-            return schedules[0]
-        models = (trained(places[~out], schedule) for schedule in schedules)
-        right = [(predict(model, bank, places[out]) == labels[out]).sum().item() for model in models]
-        return schedules[right.index(max(right))]
-
     found: dict[str, float] = {}
     for number, metric in FINETUNE.items():
         for places in draws(evaluation.bank_labels, number)[:1]:
-            predictions = predict(trained(places, chosen(places)), evaluation.queries)
+            given = (encoder, bank, places, evaluation.bank_labels[places], classes)
+            model = train(*given, choose(*given, schedules, seed=seed, flip=flip), seed=seed, flip=flip)
+            predictions = predict(model, evaluation.queries)
             found |= accuracy.figures(metric, predictions, evaluation.query_labels, classes)
     return found
 

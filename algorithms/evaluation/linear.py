@@ -69,7 +69,8 @@ def fit_each(features: Tensor, labels: Tensor, classes: int) -> list[LinearProbe
     constant = std <= CONSTANT * mean.abs()
     middle = std.masked_fill(constant, torch.nan).nanmedian(2, keepdim=True)[0]
     std = std.maximum(LEAST_DEVIATION * middle.nan_to_num(1.0))
-    rows, basis = axes(((features - mean) / std).masked_fill_(constant, 0.0))
+    # Features near to the largest number that there is have no mean.
+    rows, basis = axes(((features - mean) / std).masked_fill_(constant, 0.0).nan_to_num_(0.0, 0.0, 0.0))
     regression = LogisticRegression(rows, labels, classes)
     weights, strengths = _choose(regression, labels)
     shares = torch.full_like(labels[:, None], 1 / labels.shape[1], dtype=torch.float)

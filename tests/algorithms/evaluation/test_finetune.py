@@ -42,9 +42,11 @@ def test_the_schedule_is_the_one_that_is_best_on_labels_that_were_held_out(monke
 
     def noted(encoder, images, places, labels, classes, schedule, **settings):
         trained.append((schedule, set(places.tolist())))
-        return classifier.train(encoder, images, places, labels, classes, schedule, **settings)
+        return trains(encoder, images, places, labels, classes, schedule, **settings)
 
-    monkeypatch.setattr(finetune, "train", noted)
+    trains = classifier.train
+    for module in (classifier, finetune):
+        monkeypatch.setattr(module, "train", noted)
     for order in (QUICK, QUICK[::-1]):
         monkeypatch.setattr(finetune, "FINE_TUNING", order)
         trained.clear()
@@ -68,13 +70,14 @@ def test_where_no_label_can_be_held_out_the_first_schedule_is_taken(monkeypatch)
 
 @pytest.mark.slow
 def test_scratch_trains_once_for_each_draw_and_for_all_labels_never(monkeypatch):
-    evaluation, trained = judge(150), []
+    evaluation, trained, chosen = judge(150), [], []
 
     def noted(*given, seed, **settings):
         trained.append((seed, given[2].tolist()))
         return classifier.train(*given, seed=seed, **settings)
 
     monkeypatch.setattr(few, "train", noted)
+    monkeypatch.setattr(few, "choose", lambda *given, **_: chosen.append(given[2].tolist()) or QUICK[0])
     found = few.scratch(network(), evaluation, 7)
     parts = range(DRAWS)
     there = ("1", "5", "20", "1_percent", "10_percent")
@@ -82,6 +85,7 @@ def test_scratch_trains_once_for_each_draw_and_for_all_labels_never(monkeypatch)
     assert trained[:DRAWS] == [
         (7 + draw, places.tolist()) for draw, places in enumerate(draws(evaluation.bank_labels, "1"))
     ]
+    assert chosen == [draws(evaluation.bank_labels, "20")[0].tolist()]
     assert len(trained) == 3 * DRAWS  # of 150, 1 % are 1 a class, and 10 % 5 a class
     assert found["few_scratch_1_percent"] == found["few_scratch_1"]
 

@@ -74,11 +74,12 @@ def test_features_that_are_all_alike_are_classified_by_the_commonest_label():
     width=st.sampled_from([1, 5, 60]),
     classes=st.integers(2, 6),
     seed=st.integers(0, 10**6),
+    scale=st.sampled_from([1.0, 1e-30, 1e15]),
 )
 @settings(max_examples=30)
-def test_any_labels_give_a_probe_that_predicts_only_classes_it_has_seen(count, width, classes, seed):
+def test_any_labels_give_a_probe_that_predicts_only_classes_it_has_seen(count, width, classes, seed, scale):
     generator = torch.Generator().manual_seed(seed)
-    features = torch.randn(count, width, generator=generator)
+    features = scale * torch.randn(count, width, generator=generator)
     labels = torch.randint(0, classes, (count,), generator=generator)
     probe = fit(features, labels, classes + 1)
     assert probe.weight.shape == (width, classes + 1)
@@ -98,6 +99,11 @@ def test_folds_hold_a_share_of_each_class_and_never_the_whole(labels):
         counts = torch.bincount(own, minlength=FOLDS)
         assert counts.max() - counts.min() <= 1
         assert counts.max() < len(own)
+
+
+def test_features_that_no_number_can_square_are_survived():
+    features = 1e37 * torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    assert fit(features, torch.arange(40) % 3, 3).predict(features).shape == (40,)
 
 
 def test_where_no_class_has_two_images_the_strength_is_fixed():
