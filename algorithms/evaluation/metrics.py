@@ -76,11 +76,15 @@ NUMBERS = {
 FEW_KNN, FEW_LINEAR, FEW_SCRATCH = (
     {
         number: Metric(
-            f"few_{kind}_{number}", f"{title}, {words}", "%", images=("test",), protocol="few", parts="draws"
+            f"few_{kind}_{number}", f"{title}, {words}", "%", images=("test",), protocol=protocol, parts="draws"
         )
         for number, words in NUMBERS.items()
     }
-    for kind, title in (("knn", "kNN"), ("linear", "linear probe"), ("scratch", "trained from scratch"))
+    for kind, title, protocol in (
+        ("knn", "kNN", "few"),
+        ("linear", "linear probe", "few"),
+        ("scratch", "trained from scratch", "scratch"),
+    )
 )
 """With so many labels, over the same draws of them for every encoder. The last is of a network that is trained with
 just those labels; it is told of the supervised baseline alone."""

@@ -40,8 +40,8 @@ MOVED = {"--train": "train", "--profile": "profile"}
 )
 @flag("--scratch", "Beside --init: train each method from scratch as well, as a row of its own.")
 @evaluations(
-    "How encoders are judged, by names with commas between them: knn (always), linear, few, finetune; default: all "
-    "that take at most a tenth of the budget each."
+    "How encoders are judged, by names with commas between them: knn (always), linear, few, scratch (with few), "
+    "finetune; default: all that take at most a tenth of the budget each."
 )
 @number("--epochs", "Of every training; default: the most of 1, 2, 3, 5, 10, ... 200 that leave time to search.")
 @number("--seeds", "Fresh seeds that confirm each winner (default 3).", default=3)

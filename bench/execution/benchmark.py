@@ -342,9 +342,10 @@ def _own_baselines(prepared: Prepared) -> Iterator[str]:
 
 
 def _protocols(configuration: Configuration) -> tuple[str, ...]:
-    """What judges encoders beside the kNN that ends every training."""
+    """What judges encoders beside the kNN that ends every training; what few labels are worth without an encoder
+    belongs to `few`."""
     asked = PROTOCOLS if configuration.protocols is None else configuration.protocols
-    return tuple(name for name in asked if name != "knn")
+    return tuple(name for name in PROTOCOLS if name in asked or (name == "scratch" and "few" in asked))[1:]
 
 
 def train_all(

@@ -48,27 +48,20 @@ class Protocol(NamedTuple):
     """About what that takes beside the encoding, from a short measurement."""
 
 
-def _few(subject: Subject) -> dict[str, float]:
-    if subject.untrained:
-        return few.scratch(subject.encoder, subject.evaluation, subject.seed, flip=subject.flip)
-    return subject.solved(few.figures)
-
-
-def _few_seconds(subject: Subject) -> float:
-    if subject.untrained:
-        return few.scratch_seconds(subject.encoder, subject.evaluation)
-    return subject.solving(few.seconds)
-
-
 def _finetune(subject: Subject) -> dict[str, float]:
     asked = subject.encoder, subject.evaluation, subject.seed
     return finetune.figures(*asked, scratch=subject.untrained, flip=subject.flip)
 
 
+def _scratch(subject: Subject) -> dict[str, float]:
+    return few.scratch(subject.encoder, subject.evaluation, subject.seed, flip=subject.flip)
+
+
 PROTOCOLS = {
     "knn": Protocol(lambda subject: subject.evaluation(subject.encoder), lambda subject: 0.0),
     "linear": Protocol(lambda subject: subject.solved(linear.figures), lambda subject: subject.solving(linear.seconds)),
-    "few": Protocol(_few, _few_seconds),
+    "few": Protocol(lambda subject: subject.solved(few.figures), lambda subject: subject.solving(few.seconds)),
+    "scratch": Protocol(_scratch, lambda subject: few.scratch_seconds(subject.encoder, subject.evaluation)),
     "finetune": Protocol(
         _finetune,
         lambda subject: finetune.seconds(subject.encoder, subject.evaluation, scratch=subject.untrained),

@@ -34,7 +34,7 @@ from bench.execution.settings import TrainingSettings
 from bench.search import augmentation
 from bench.search.job import CHOOSING, Job
 from bench.search.methods import FROZEN
-from bench.search.plan import AS_SCRATCH, WITH_LABELS, judges
+from bench.search.plan import FROM_SCRATCH, WITH_LABELS, judges
 from bench.search.space import load
 
 CALIBRATION_SECONDS = 0.4
@@ -260,7 +260,7 @@ class Training:
             evaluation,
             job.seed,
             flip=float(views.horizontal_flip_probability) if views else 0.5,
-            untrained=job.method in WITH_LABELS and name in AS_SCRATCH,
+            untrained=job.method in WITH_LABELS and name in FROM_SCRATCH,
         )
 
     def encoder_state(self, trainer: Trainer) -> Mapping[str, Tensor] | None:

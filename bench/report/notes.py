@@ -58,9 +58,13 @@ EVALUATIONS = {
         "Few labels",
         "The linear probe and kNN with so many labels a class or so large a share of all, over ten fixed draws of "
         "training images that are the same for every encoder; kNN asks no more neighbours than a class has labels, and "
-        "at most 20. Intervals are over draws and seeds. Of the supervised baseline instead: the same network trained "
-        "from scratch with just those labels, each draw from a seed of its "
-        "own; with all labels it is the linear probe on that baseline.",
+        "at most 20. Intervals are over draws and seeds.",
+    ),
+    "scratch": (
+        "From scratch with few labels",
+        "The run's encoder, untrained, trained with just the labels of each draw, by AdamW on crops and flips, at the "
+        "rate that is the better one on a fifth of the largest draw. With all labels it is the linear probe on the "
+        "supervised baseline.",
     ),
     "finetune": (
         "Fine-tuning",

@@ -28,9 +28,8 @@ WITH_LABELS = ("supervised",)
 """Baselines that are trained with labels."""
 WITHOUT_ENCODER = ("pixels",)
 """Baselines of which there is nothing that a protocol could judge."""
-AS_SCRATCH = {"few": 1, "finetune": None}
-"""Protocols that judge a baseline with labels by networks that they train from scratch, and how many of its seeds they
-judge: of `few` one, as each draw of labels has a seed of its own; None is all."""
+FROM_SCRATCH = ("scratch", "finetune")
+"""Protocols that judge a baseline with labels by networks that they train from scratch."""
 
 
 def is_untrained(name: str) -> bool:
@@ -45,11 +44,12 @@ def is_single(name: str) -> bool:
 
 def judges(protocol: str, name: str, number: int = 0) -> bool:
     """Whether a protocol judges what the training of this number of a method or baseline has left. An untrained network
-    is not fine-tuned: that is the baseline with labels."""
-    if name in WITHOUT_ENCODER or (protocol == "finetune" and name in UNTRAINED):
-        return False
-    most = AS_SCRATCH.get(protocol) if name in WITH_LABELS else None
-    return most is None or number < most
+    is not fine-tuned: that is the baseline with labels. Of that all labels are in the weights, so that it cannot be
+    judged with few; what stands in the place, `scratch`, trains with few labels, each draw by a seed of its own, and so
+    judges one seed alone."""
+    if name in WITH_LABELS:
+        return protocol != "few" and (protocol != "scratch" or number == 0)
+    return name not in WITHOUT_ENCODER and protocol != "scratch" and (protocol != "finetune" or name not in UNTRAINED)
 
 
 @dataclass(frozen=True)

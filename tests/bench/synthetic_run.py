@@ -92,7 +92,7 @@ def kept(quality: float | None, images: str, labelled: int) -> dict:
 
 
 CLASSES, DRAWS = 10, 10
-PROTOCOLS = ("linear", "few", "finetune")
+PROTOCOLS = ("linear", "few", "scratch", "finetune")
 
 
 def with_labels(number: str, labelled: int) -> int:
@@ -145,11 +145,14 @@ def evaluation(trial: dict, protocol: str, labelled: int, uneven: float, left_ou
 
 
 def evaluations(trials: list[dict], protocols: tuple[str, ...], labelled: int, uneven: float, left_out: tuple) -> list:
-    """A trial for each protocol and each encoder that is compared; of the supervised baseline few labels once."""
+    """A trial for each protocol and each encoder that is compared; of the supervised baseline, in the place of
+    few labels, the same network from scratch, once."""
     made = []
     for trial in [trial for trial in trials if trial["test_knn_200"] is not None and trial["method"] != "pixels"]:
         for protocol in protocols:
-            if protocol == "few" and trial["method"] == "supervised" and trial["seed"] > 1:
+            if protocol == "few" and trial["method"] == "supervised":
+                protocol = "scratch"
+            if protocol == "scratch" and (trial["method"] != "supervised" or trial["seed"] > 1):
                 continue
             about = {"stage": "evaluate", "uid": f"{trial['uid']}-{protocol}", "of": trial["uid"], "protocol": protocol}
             times = {"device_seconds": 7.0 * (1 + PROTOCOLS.index(protocol)), "epochs": 1, "epoch": 1}

@@ -71,7 +71,7 @@ def test_the_notes_tell_epochs_and_batch_sizes_as_trained(run):
 
 
 def test_how_protocols_measure_is_told_of_those_that_have():
-    labels = ("- Linear probe: ", "- Few labels: ", "- Fine-tuning: ")
+    labels = ("- Linear probe: ", "- Few labels: ", "- From scratch with few labels: ", "- Fine-tuning: ")
     for protocols in ((), ("linear",), synthetic_run.PROTOCOLS):
         text = table.markdown(runs.loaded(*synthetic_run.rows(("byol",), protocols=protocols)))
         assert sum(label in text for label in labels) == len(protocols)

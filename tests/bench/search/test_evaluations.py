@@ -314,13 +314,15 @@ def test_evaluations_cost_what_calibration_says_until_one_is_measured():
 
 def test_of_a_baseline_with_labels_few_judges_one_seed_and_no_untrained_network_is_fine_tuned():
     plan, curve = small(methods=1, slots=2, trials=120)
-    plan = with_protocols(with_baselines(plan, "pixels", "random", "supervised"), "linear", "few", "finetune")
+    plan = with_protocols(
+        with_baselines(plan, "pixels", "random", "supervised"), "linear", "few", "scratch", "finetune"
+    )
     fold, _ = simulate(plan, judging(plan, curve))
     counts = collections.Counter((trial.method, trial.protocol) for trial in fold.trials.values() if trial.protocol)
     seeds = plan.experiment.seeds
     assert {pair[1]: count for pair, count in counts.items() if pair[0] == "supervised"} == {
         "linear": seeds,
-        "few": 1,
+        "scratch": 1,
         "finetune": seeds,
     }
     assert {pair[1]: count for pair, count in counts.items() if pair[0] == "random"} == {"linear": seeds, "few": seeds}

@@ -64,4 +64,7 @@ def test_a_run_without_evaluations_has_no_such_section(usual):
 
 
 def test_what_judging_took_is_told_by_protocol(judged):
-    assert "Judging one encoder took 7 s (linear), 14 s (few) and 21 s (finetune), medians; all " in judged[0]
+    assert (
+        "Judging one encoder took 7 s (linear), 14 s (few), 21 s (scratch) and 28 s (finetune), medians; all "
+        in judged[0]
+    )
