@@ -48,9 +48,10 @@ class Schedule:
         return round(max(self.least_steps, min(self.most_passes * a_pass, self.most_steps), self.passes * a_pass))
 
 
-FINE_TUNING = (Schedule(1e-2, 0.1, 20, 50, 300, 800), Schedule(1e-3, 0.1, 20, 50, 300, 800))
-"""Of an encoder that is trained already, among which one chooses; the first where one cannot."""
-FROM_SCRATCH = (Schedule(1e-2, 1.0, 20, 50, 300, 800), Schedule(1e-3, 1.0, 20, 50, 300, 800))
+FINE_TUNING = (Schedule(1e-2, 0.3, 20, 75, 300, 1200), Schedule(1e-3, 1.0, 20, 75, 300, 1200))
+"""Of an encoder that is trained already, among which one chooses; the first where one cannot. It suits one that has
+learnt little, the second one that has learnt much."""
+FROM_SCRATCH = (Schedule(1e-2, 1.0, 20, 75, 300, 1200), Schedule(1e-3, 1.0, 20, 75, 300, 1200))
 """Of an encoder that is not: convolutions want the first, transformers the second."""
 
 
