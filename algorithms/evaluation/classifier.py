@@ -35,12 +35,13 @@ class Schedule:
     """The learning rate of the linear layer, and of the encoder's last ones."""
     first: float
     """That of the encoder's first layer, as a share; between them it rises geometrically."""
-    passes: int
+    passes: int = 20
     """Over the images, where they are many."""
-    most_passes: int
-    """Where they are few: as many as are `most_steps`, then more."""
-    least_steps: int
-    most_steps: int
+    most_passes: int = 75
+    """Over few images, as long as they are no more than `most_steps`."""
+    least_steps: int = 300
+    """However few the images."""
+    most_steps: int = 1200
 
     def steps_of(self, count: int) -> int:
         """The steps of a training on so many images."""
@@ -48,9 +49,10 @@ class Schedule:
         return round(max(self.least_steps, min(self.most_passes * a_pass, self.most_steps), self.passes * a_pass))
 
 
-FINE_TUNING = (Schedule(1e-2, 0.1, 20, 50, 300, 800), Schedule(1e-3, 0.1, 20, 50, 300, 800))
-"""Of an encoder that is trained already, among which one chooses; the first where one cannot."""
-FROM_SCRATCH = (Schedule(1e-2, 1.0, 20, 50, 300, 800), Schedule(1e-3, 1.0, 20, 50, 300, 800))
+FINE_TUNING = (Schedule(1e-2, 0.3), Schedule(1e-3, 1.0))
+"""Of an encoder that is trained already, among which one chooses; the first where one cannot. It suits one that has
+learnt little, the second one that has learnt much."""
+FROM_SCRATCH = (Schedule(1e-2, 1.0), Schedule(1e-3, 1.0))
 """Of an encoder that is not: convolutions want the first, transformers the second."""
 
 
