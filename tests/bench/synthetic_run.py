@@ -150,9 +150,10 @@ def evaluations(trials: list[dict], protocols: tuple[str, ...], labelled: int, u
     made = []
     for trial in [trial for trial in trials if trial["test_knn_200"] is not None and trial["method"] != "pixels"]:
         for protocol in protocols:
-            if protocol == "few" and trial["method"] == "supervised":
-                protocol = "scratch"
-            if protocol == "scratch" and (trial["method"] != "supervised" or trial["seed"] > 1):
+            supervised = trial["method"] == "supervised"
+            if (protocol == "few" and supervised) or (
+                protocol == "scratch" and not (supervised and trial["seed"] == 1)
+            ):
                 continue
             about = {"stage": "evaluate", "uid": f"{trial['uid']}-{protocol}", "of": trial["uid"], "protocol": protocol}
             times = {"device_seconds": 7.0 * (1 + PROTOCOLS.index(protocol)), "epochs": 1, "epoch": 1}

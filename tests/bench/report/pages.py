@@ -65,7 +65,7 @@ KINDS = {
     "judged, one method, one seed": {"methods": ("byol",), "seeds": 1, "protocols": synthetic_run.PROTOCOLS},
     "judged, without baselines": {"baselines": False, "protocols": synthetic_run.PROTOCOLS},
     "judged, linear probes alone": {"protocols": ("linear",)},
-    "judged, few labels alone": {"protocols": ("few",)},
+    "judged, few labels alone": {"protocols": ("few", "scratch")},
     "a preset": {"augment": True, "trials": 30},
     "a preset, none finished": {"augment": True, "finished": False},
     "a preset, no labels": {"augment": True, "labelled": 0, "trials": 20},

@@ -154,7 +154,7 @@ def test_an_evaluation_that_failed_is_told_and_leaves_the_method_ranked():
 
 
 def test_seeds_that_are_not_judged_yet_are_told():
-    run = runs.loaded(*synthetic_run.rows(("byol",), protocols=("linear", "few")))
+    run = runs.loaded(*synthetic_run.rows(("byol",), protocols=("linear", "few", "scratch")))
     tested = runs.confirming(run, "byol", "confirm").uid
     trials = run.trials[~(run.trials.of.isin(tested) & (run.trials.seed == 2))]
     lines = table.markdown(results.Results(trials, run.epochs, run.run)).splitlines()
