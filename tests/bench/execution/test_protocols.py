@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from algorithms.evaluation.metrics import METRICS
 from bench.data import images, saved
 from bench.execution import kept
 from bench.execution.answer import Answer
 from bench.execution.attempt import Attempt
 from bench.execution.factory import Trainers
 from bench.execution.settings import TrainingSettings
+from bench.execution.training import Training
 from bench.search.job import Assignment, Job
+from bench.search.plan import judges
 from bench.search.space import load
 
 REAL = "bench.execution.training:Training"
@@ -124,3 +127,50 @@ def test_an_encoder_that_is_not_there_or_damaged_and_an_unknown_protocol_fail_th
     assert "there is no protocol 'oracle'; there are knn" in reason
     kept.path(tmp_path, "a").write_bytes(b"no encoder")
     assert "is damaged" in told(judging(job), settings, tmp_path).failure.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "stage", "protocol", "measures"),
+    [
+        ("simclr", "confirm", "linear", {"linear", "linear_balanced", "linear/0", "linear_strength"}),
+        ("simclrv2", "confirm", "few", {"few_knn_1", "few_linear_1", "few_linear_1/9", "few_knn_all_balanced"}),
+        ("simclr", "confirm", "finetune", {"finetune_all", "finetune_all_balanced", "finetune_all/0"}),
+        ("supervised", "baseline", "linear", {"linear"}),
+        ("supervised", "baseline", "scratch", {"few_scratch_1", "few_scratch_1/9"}),
+        ("supervised", "baseline", "finetune", {"finetune_all"}),
+    ],
+)
+def test_every_protocol_judges_what_it_should_and_says_before_how_long_that_takes(
+    settings, tmp_path, method, stage, protocol, measures
+):
+    job = asked(method, stage)
+    assert told(job, settings, tmp_path).failure is None
+    found = told(judging(job, protocol), settings, tmp_path)
+    assert found.failure is None
+    metrics = found.reports[0].metrics
+    assert measures <= metrics.keys()
+    assert {METRICS[name.partition("/")[0]].protocol for name in metrics} == {protocol}
+    assert all(0 <= value <= 1 for name, value in metrics.items() if name != "linear_strength")
+    with torch.random.fork_rng():
+        seconds = Training(settings).judging_seconds(job, [protocol])
+    assert seconds[protocol] > 0
+
+
+@pytest.mark.slow
+def test_what_trains_from_scratch_knows_nothing_of_the_weights_that_a_training_has_left(settings, tmp_path):
+    job = asked("supervised", "baseline")
+    told(job, settings, tmp_path)
+    first = told(judging(job, "scratch"), settings, tmp_path).reports[0].metrics
+    state = kept.read(tmp_path, "a")
+    torch.save({name: torch.zeros_like(tensor) for name, tensor in state.items()}, kept.path(tmp_path, "a"))
+    assert told(judging(job, "scratch"), settings, tmp_path).reports[0].metrics == first
+    assert told(judging(job, "linear"), settings, tmp_path).reports[0].metrics["linear"] < 0.3
+
+
+def test_no_protocol_but_those_that_judge_a_method_is_measured(settings):
+    names = ("linear", "few", "scratch", "finetune")
+    expected = {"simclr": {"linear", "few", "finetune"}, "pixels": set(), "random": {"linear", "few"}}
+    expected["supervised"] = {"linear", "scratch", "finetune"}
+    for method, measured in expected.items():
+        assert {name for name in names if judges(name, method)} == measured
