@@ -20,8 +20,8 @@ WITHOUT_FOLDS = 3.0
 """The strength where no class has two images."""
 WORSE = 2
 """Strengths in turn after which, if they are worse than one before, no weaker ones are tried."""
-CHOOSING, FITTING = 1e-4, 1e-7
-"""Tolerances of the loss."""
+CHOOSING, FITTING = 1e-4, 1e-9
+"""Tolerances of the loss; of few labels at a weak strength it may be a thousand times as far from its least."""
 PASSES, DECOMPOSITION = 70, 6
 """About how many passes over all rows, for all folds, a fit takes; and how many products of matrices a decomposition
 of the same size."""

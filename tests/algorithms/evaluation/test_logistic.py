@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression as Reference
 
@@ -44,7 +44,7 @@ def solve(features, labels, strength, classes):
     rows, basis = axes(torch.from_numpy(features)[None])
     regression = LogisticRegression(rows, torch.from_numpy(labels)[None], classes)
     shares = torch.full((1, 1, len(labels)), 1 / len(labels))
-    found = regression.minimise(regression.start(1), shares, torch.full((1, 1), strength), tolerance=1e-7, most=1000)[
+    found = regression.minimise(regression.start(1), shares, torch.full((1, 1), strength), tolerance=1e-9, most=1000)[
         0, 0
     ]
     return (basis[0] @ found[:, :-1].T).double().numpy(), found[:, -1].double().numpy()
@@ -62,6 +62,7 @@ def solve(features, labels, strength, classes):
     separation=st.sampled_from([0.0, 0.3, 3.0]),
     strength=st.sampled_from([10.0, 0.1, 1e-3, 1e-5, 1e-6]),
 )
+@example(seed=0, count=10, width=16, classes=2, fall=10.0, separation=0.3, strength=1e-5)  # flat and separable
 def test_its_optimum_is_scikit_learn_s(seed, count, width, classes, fall, separation, strength):
     features, labels = problem(seed, count, width, classes, fall, separation)
     ours = objective(features, labels, *solve(features, labels, strength, classes), strength)
@@ -91,7 +92,7 @@ def test_problems_solved_together_have_the_optima_that_they_have_alone(monkeypat
     regression = LogisticRegression(rows, labels, 3)
     shares = torch.full((3, 1, 60), 1 / 60)
     monkeypatch.setattr(logistic, "LOGITS", 100)  # in parts
-    found = regression.minimise(regression.start(1), shares, strengths, tolerance=1e-7, most=1000)
+    found = regression.minimise(regression.start(1), shares, strengths, tolerance=1e-9, most=1000)
     for place in range(3):
         weight, bias = solve(*made[place], strengths[place, 0].item(), 3)
         together = (basis[place] @ found[place, 0, :, :-1].T).double().numpy()
