@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from algorithms.evaluation import classifier, few, finetune
 from algorithms.evaluation.metrics import METRICS
 from bench.data import images, saved
 from bench.execution import kept
@@ -129,6 +130,13 @@ def test_an_encoder_that_is_not_there_or_damaged_and_an_unknown_protocol_fail_th
     assert "is damaged" in told(judging(job), settings, tmp_path).failure.text
 
 
+@pytest.fixture
+def quickly(monkeypatch):
+    """What trains with labels takes two steps."""
+    for module, name in ((few, "FROM_SCRATCH"), (finetune, "FROM_SCRATCH"), (finetune, "FINE_TUNING")):
+        monkeypatch.setattr(module, name, (classifier.fixed(1e-2, 1.0, 2),))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "stage", "protocol", "measures"),
@@ -142,7 +150,7 @@ def test_an_encoder_that_is_not_there_or_damaged_and_an_unknown_protocol_fail_th
     ],
 )
 def test_every_protocol_judges_what_it_should_and_says_before_how_long_that_takes(
-    settings, tmp_path, method, stage, protocol, measures
+    settings, tmp_path, quickly, method, stage, protocol, measures
 ):
     job = asked(method, stage)
     assert told(job, settings, tmp_path).failure is None
@@ -158,7 +166,7 @@ def test_every_protocol_judges_what_it_should_and_says_before_how_long_that_take
 
 
 @pytest.mark.slow
-def test_what_trains_from_scratch_knows_nothing_of_the_weights_that_a_training_has_left(settings, tmp_path):
+def test_what_trains_from_scratch_knows_nothing_of_the_weights_that_a_training_has_left(settings, tmp_path, quickly):
     job = asked("supervised", "baseline")
     told(job, settings, tmp_path)
     first = told(judging(job, "scratch"), settings, tmp_path).reports[0].metrics
