@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 
 import run_bench
 from algorithms import method_class
+from algorithms.encoders import build_encoder
 from algorithms.images.augment import unaugmented
 from algorithms.images.statistics import Statistics
 from algorithms.images.store import pack
@@ -35,7 +36,7 @@ README = (ROOT / "README.md").read_text()
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = FENCE.findall(README)
 """(language, text) of each."""
-LOADING, LOOP, METHOD, SPACE, PLUGINS, NETWORK, ALIKE, DOUBTFUL = RUN = (
+LOADING, LOOP, METHOD, SPACE, PLUGINS, NETWORK, ALIKE, DOUBTFUL, JUDGING = RUN = (
     'torch.export.load("encoder.pt2")',
     "for report in trainer",
     "class MyMethod(Method)",
@@ -44,6 +45,7 @@ LOADING, LOOP, METHOD, SPACE, PLUGINS, NETWORK, ALIKE, DOUBTFUL = RUN = (
     "def pretrained(channels)",
     "alike = duckdb.sql",
     "doubtful = pairs.filter",
+    "found = evaluate(",
 )
 """What tells the blocks that are run here from each other."""
 
@@ -271,6 +273,14 @@ def test_features_are_searched_by_faiss_and_polars(embedded: Path):
     best = found["doubtful"].row(0, named=True)
     assert {best["path"], best["other_path"]} == {"cat/0001.png", "dog/0002.png"}
     assert best["similarity"] == pytest.approx(1)
+
+
+def test_any_encoder_is_judged_in_three_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    encoder = tmp_path / "encoder.pt"
+    torch.save(build_encoder("resnet8", 8).state_dict(), encoder)
+    text = block(JUDGING).replace("torchvision:resnet18", f"resnet8={encoder}").replace("path/to/images", "shapes")
+    exec(text.replace('"shapes"', '"shapes", image_size=8, limit=64'), {})
+    assert "linear probe" in capsys.readouterr().out
 
 
 IN_VIRTUAL_TIME = """
