@@ -86,9 +86,7 @@ def train(
     report = _train(trainer, space, lambda: {"asked": asked, "trainer": trainer.state_dict()}, unfinished)
     content = {"asked": asked, "facts": trainer.facts, "report": report.to_json()}
     write_atomically(result, json.dumps(plain(content), indent=1) + "\n")
-    takeaway.leave(
-        folder,
-        trainer,
+    about = takeaway.About(
         space,
         settings,
         hyperparameters,
@@ -97,6 +95,7 @@ def train(
         picked=None,
         facts=facts or {},
     )
+    takeaway.leave(folder, trainer, about)
     unfinished.unlink(missing_ok=True)
     return folder
 

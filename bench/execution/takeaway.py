@@ -3,6 +3,7 @@
 import datetime
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +29,30 @@ from bench.search.space import SearchSpace
 from bench.search.trials import Trial
 
 
-def leave(
-    folder: Path,
-    trainer: Trainer,
-    space: SearchSpace,
-    settings: TrainingSettings,
-    asked: Mapping[str, Any],
-    *,
-    won: str | None,
-    accuracies: Mapping[str, Accuracy],
-    picked: str | None,
-    facts: Mapping[str, Any],
-) -> None:
-    """Write the encoder that `trainer` has trained, and its card, into the folder; nothing where it is there already.
+@dataclass(frozen=True)
+class About:
+    """What a card tells that a trainer does not know."""
 
-    `asked` are the hyper-parameters that were asked for, `won` is the run that they won, `facts` are those of the
-    machine (`versions`, `commit`). Raises OSError.
-    """
+    space: SearchSpace
+    settings: TrainingSettings
+    asked: Mapping[str, Any]
+    """The hyper-parameters that were asked for."""
+    won: str | None
+    """The run that they won."""
+    accuracies: Mapping[str, Accuracy]
+    picked: str | None
+    """In words, where it is one of several that were trained alike."""
+    facts: Mapping[str, Any]
+    """Of the machine: `versions`, `commit`."""
+
+
+def leave(folder: Path, trainer: Trainer, about: About) -> None:
+    """Write the encoder that `trainer` has trained, and its card, into the folder; nothing where it is there already.
+    Raises OSError."""
     judged = trainer.method.judged_encoder
     # Copies, each by itself: trainings have weights channels-last, and a network may have one tensor by two names.
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in judged.state_dict().items()}
-    made = _card(trainer, space, settings, asked, won, accuracies, picked, facts, weights.fingerprint(state))
+    made = _card(trainer, about, weights.fingerprint(state))
     if card.is_whole(folder) and card.same(folder, made):
         return
     program = None
@@ -99,9 +103,7 @@ def _keep(
     words = (
         f"seed {best.seed}, the best {judge} on test images of {count} seeds; the accuracies are those of all of them"
     )
-    leave(
-        run_dir / "kept" / space.method,
-        trainer,
+    about = About(
         space,
         settings,
         best.hyperparameters,
@@ -110,6 +112,7 @@ def _keep(
         picked=words if count > 1 else None,
         facts=facts,
     )
+    leave(run_dir / "kept" / space.method, trainer, about)
 
 
 def _figures(training: Trial, fold: Fold) -> dict[str, float]:
@@ -135,24 +138,15 @@ def measured(figures: Iterable[Mapping[str, float]]) -> dict[str, Accuracy]:
     }
 
 
-def _card(
-    trainer: Trainer,
-    space: SearchSpace,
-    settings: TrainingSettings,
-    asked: Mapping[str, Any],
-    won: str | None,
-    accuracies: Mapping[str, Accuracy],
-    picked: str | None,
-    facts: Mapping[str, Any],
-    fingerprint: str,
-) -> Card:
+def _card(trainer: Trainer, about: About, fingerprint: str) -> Card:
+    space, settings, facts = about.space, about.settings, about.facts
     dataset, told, method = opened(settings.data), trainer.facts, base(space.method)
     door, statistics = settings.encoder_door, trainer.images.statistics
     content = Card(
         method=space.method,
         paper=space.paper,
         recipe=space.recipe,
-        hyperparameters=_hyperparameters(trainer.hyperparameters, asked, space, won),
+        hyperparameters=_hyperparameters(trainer.hyperparameters, about.asked, space, about.won),
         epochs=trainer.epochs,
         seed=trainer.seed,
         images=card.Images(
@@ -178,12 +172,12 @@ def _card(
             fit=settings.fit,
         ),
         weights=fingerprint,
-        accuracies=accuracies,
+        accuracies=about.accuracies,
         began_with=told.get("weights"),
         began_with_trained_on=told.get("trained_on"),
         teacher=told.get("teacher"),
         teacher_trained_on=told.get("teacher_trained_on"),
-        picked=picked,
+        picked=about.picked,
         commit=facts.get("commit"),
         versions=facts.get("versions") or {"torch": str(torch.__version__)},
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
