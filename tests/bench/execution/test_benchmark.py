@@ -14,7 +14,7 @@ import pytest
 from bench.data import known, named, saved
 from bench.data.dataset import SMALLEST
 from bench.errors import UserError
-from bench.execution import benchmark, driver
+from bench.execution import benchmark, driver, prepared
 from bench.execution.configuration import WHOLE, Configuration, TrainingConfiguration
 from bench.search.budget import Budget
 from bench.search.events import FORMAT
@@ -253,9 +253,9 @@ def test_a_run_that_goes_on_as_if_on_another_machine_warns_in_one_line_and_calib
     benchmark.run(asked)
     assert "warning" not in capfd.readouterr().err
     assert len(begun.calibrated) == 1
-    here = benchmark.machine_facts(False)
+    here = prepared.machine_facts(False)
     there = here | {"device": "CPU in 2 digits", "versions": here["versions"] | {"torch": "9.9"}}
-    monkeypatch.setattr(benchmark, "machine_facts", lambda on_gpu: there)
+    monkeypatch.setattr(prepared, "machine_facts", lambda on_gpu: there)
     benchmark.run(asked)
     warnings = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 1
