@@ -12,7 +12,7 @@ from algorithms.evaluation import accuracy, clustering
 from algorithms.evaluation.choosing import judged
 from algorithms.evaluation.criteria import criteria
 from algorithms.evaluation.features import encode, evenly, raw_features
-from algorithms.evaluation.metrics import ARI, FEATURE_STD, KNN_20, KNN_200, NMI, PURITY_20
+from algorithms.evaluation.metrics import FEATURE_STD, KNN_20, KNN_200, PURITY_20
 from algorithms.evaluation.neighbours import neighbours
 from algorithms.images.augmentation import Augmentation
 from algorithms.images.store import ImageStore
@@ -96,20 +96,26 @@ class Evaluation:
         `nmi` and `ari` (`algorithms.evaluation.clustering`); and `feature_std`, the standard deviation of the queries'
         normalised features times sqrt(D): 1 when they are spread evenly over the sphere, 0 when the representation has
         collapsed to a point. Where there are fewer than `FEW` queries, which may be alike, it is that of the queries
-        and the bank. Features that are not finite give 0 throughout."""
+        and the bank. Features that are not finite give 0 throughout, and no clusters."""
         return self.figures(encoder, encode(encoder, self.bank), encode(encoder, self.queries))
 
     @torch.no_grad()
     def figures(self, encoder: nn.Module, bank: Tensor, queries: Tensor) -> dict[str, float]:
         """What a call gives, of features [N, D] that have been computed, rows of length 1."""
-        if not torch.isfinite(queries).all():
-            nothing = (KNN_200, KNN_20, PURITY_20, NMI, ARI, FEATURE_STD)
-            return dict.fromkeys((metric.name for metric in nothing), 0.0)
-        of_200, of_20 = knn_predict(queries, bank, self.bank_labels, self.classes, PROTOCOLS)
-        share = purity(queries, self.query_labels)
-        return {
+        finite = bool(torch.isfinite(queries).all())
+        if finite:
+            of_200, of_20 = knn_predict(queries, bank, self.bank_labels, self.classes, PROTOCOLS)
+        else:
+            of_200 = of_20 = torch.full_like(self.query_labels, -1)
+        accuracies = {
             **accuracy.figures(KNN_200, of_200, self.query_labels, self.classes),
             **accuracy.figures(KNN_20, of_20, self.query_labels, self.classes),
+        }
+        if not finite:
+            return accuracies | {PURITY_20.name: 0.0, FEATURE_STD.name: 0.0}
+        share = purity(queries, self.query_labels)
+        return {
+            **accuracies,
             **({} if share is None else {PURITY_20.name: share}),
             **clustering.figures(queries, self.query_labels, self.classes),
             FEATURE_STD.name: spread(queries if len(queries) >= FEW else torch.cat([queries, bank])),
