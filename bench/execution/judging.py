@@ -97,6 +97,8 @@ def evaluate(encoder: str, protocols: Sequence[str] = USUAL, seed: int = 0, **as
     """
     for name in protocols:
         protocol(name)
+        if name == "scratch":
+            raise UserError("'scratch' judges no encoder: it is the baseline that a run has beside few labels")
     sources.check(encoder)
     configuration = TrainingConfiguration(methods=(), seed=seed, **asked)
     dataset = configuration.dataset

@@ -53,5 +53,5 @@ def test_a_protocol_judges_the_encoders_of_a_finished_run(tmp_path):
 
 
 def test_an_unknown_protocol_is_refused_before_anything_begins(tmp_path):
-    with pytest.raises(UserError, match="no protocol 'nonsense'; there are knn, linear, few, finetune"):
+    with pytest.raises(UserError, match="no protocol 'nonsense'; there are knn, linear, few, scratch, finetune"):
         Configuration(budget=Budget("cpu", 60.0), **SMALL, protocols=("nonsense",))
