@@ -2,12 +2,14 @@
 
 from markupsafe import Markup
 
+from algorithms.evaluation.metrics import METRICS
 from bench.report.columns import ADAPTED, any_adapted, columns
 from bench.report.labels import SUPERVISED
 from bench.report.notes import FAILED_SEEDS, UNRANKED, from_elsewhere
 from bench.report.page import Page
-from bench.report.rows import leader
+from bench.report.rows import Row, leader
 from bench.report.text import DASH
+from bench.search.plan import FROM_SCRATCH
 
 SCRATCH = "Of the supervised baseline, few labels and fine-tuning are training from scratch with just those labels."
 
@@ -28,6 +30,12 @@ def section(page: Page) -> Markup:
         two_recipes=any(row.two_recipes for row in page.rows),
         unranked="" if page.judged.ranks else UNRANKED,
         failed_seeds=FAILED_SEEDS if any(row.failed_seeds for row in page.methods) else "",
-        scratch=SCRATCH if any(row.method == SUPERVISED and row.evaluated for row in page.rows) else "",
+        scratch=SCRATCH if any(map(_from_scratch, page.rows)) else "",
         adapted=ADAPTED if any_adapted(page.methods) else "",
     )
+
+
+def _from_scratch(row: Row) -> bool:
+    """Whether it has a figure of protocols that train from scratch."""
+    measured = {METRICS[name].protocol for name in row.evaluated}
+    return row.method == SUPERVISED and not measured.isdisjoint(FROM_SCRATCH)
