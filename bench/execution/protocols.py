@@ -24,8 +24,8 @@ class Subject:
     seed: int = 0
     flip: float = 0.5
     """With which probability images are mirrored where a protocol trains."""
-    untrained: bool = False
-    """Whether it stands for the baseline with labels, so that protocols which train begin from scratch."""
+    with_labels: bool = False
+    """Whether it is of the baseline with labels: then protocols that train with labels get it untrained."""
 
     def solved(self, solve: Callable[..., dict[str, float]]) -> dict[str, float]:
         """What is found of the features alone."""
@@ -50,7 +50,7 @@ class Protocol(NamedTuple):
 
 def _finetune(subject: Subject) -> dict[str, float]:
     asked = subject.encoder, subject.evaluation, subject.seed
-    return finetune.figures(*asked, scratch=subject.untrained, flip=subject.flip)
+    return finetune.figures(*asked, scratch=subject.with_labels, flip=subject.flip)
 
 
 def _scratch(subject: Subject) -> dict[str, float]:
@@ -64,7 +64,7 @@ PROTOCOLS = {
     "scratch": Protocol(_scratch, lambda subject: few.scratch_seconds(subject.encoder, subject.evaluation)),
     "finetune": Protocol(
         _finetune,
-        lambda subject: finetune.seconds(subject.encoder, subject.evaluation, scratch=subject.untrained),
+        lambda subject: finetune.seconds(subject.encoder, subject.evaluation, scratch=subject.with_labels),
     ),
 }
 

@@ -236,19 +236,18 @@ class Training:
         it from scratch, it stays as it is initialised."""
         name = job.protocol or ""
         trainer, subject = self._subject(job, name)
-        if not subject.untrained:
+        if not (subject.with_labels and name in FROM_SCRATCH):
             subject.encoder.load_state_dict(encoder)
         return Judgement(trainer, subject, name)
 
     def judging_seconds(self, job: Job, protocols: Iterable[str]) -> dict[str, float]:
         """About what each of the protocols takes that judge what the job leaves, with the encoding."""
-        found = {}
-        for name in protocols:
-            if judges(name, job.method):
-                trainer, subject = self._subject(dataclasses.replace(job, stage="confirm"), name)
-                _, encoding = _encoded(trainer)
-                found[name] = encoding * sum(subject.evaluation.sizes) + protocol(name).seconds(subject)
-        return found
+        asked = [name for name in protocols if judges(name, job.method)]
+        if not asked:
+            return {}
+        trainer, subject = self._subject(dataclasses.replace(job, stage="confirm"), asked[0])
+        encoding = _encoded(trainer)[1] * sum(subject.evaluation.sizes)
+        return {name: encoding + protocol(name).seconds(subject) for name in asked}
 
     def _subject(self, job: Job, name: str) -> tuple[Trainer, Subject]:
         trainer, evaluation = self.build(job), evaluation_of(job, self.settings)
@@ -260,7 +259,7 @@ class Training:
             evaluation,
             job.seed,
             flip=float(views.horizontal_flip_probability) if views else 0.5,
-            untrained=job.method in WITH_LABELS and name in FROM_SCRATCH,
+            with_labels=job.method in WITH_LABELS,
         )
 
     def encoder_state(self, trainer: Trainer) -> Mapping[str, Tensor] | None:

