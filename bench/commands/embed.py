@@ -6,15 +6,14 @@ from typing import Any
 
 import click
 
-from bench.commands.options import FIT, SETTINGS, STRICT, folder, number, option, text
+from bench.commands.options import ENCODER, FIT, SETTINGS, STRICT, folder, number, option, text
 from bench.data import known
 
 
 @click.command(
     "embed",
     context_settings=SETTINGS,
-    epilog="ENCODER is timm:NAME, torchvision:NAME, or your own as package.module:function or file.py:function, each "
-    "with =FILE for other weights; or one of our encoders as NAME=FILE.",
+    epilog=ENCODER,
 )
 @click.argument("encoder", type=text)
 @click.argument("images", type=text)

@@ -7,15 +7,14 @@ from typing import Any
 
 import click
 
-from bench.commands.options import SETTINGS, evaluations, folder, number, of_images, option, text
+from bench.commands.options import ENCODER, SETTINGS, evaluations, folder, number, of_images, option, text
 from bench.errors import UserError
 
 
 @click.command(
     "evaluate",
     context_settings=SETTINGS,
-    epilog="ENCODER is a folder that train left, timm:NAME, torchvision:NAME, or your own as package.module:function "
-    "or file.py:function, each with =FILE for other weights; or one of our encoders as NAME=FILE.",
+    epilog=ENCODER,
 )
 @click.argument("encoder", type=text)
 @of_images

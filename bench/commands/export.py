@@ -1,15 +1,15 @@
-"""`ssl-bench export SOURCE --to FORM`: an encoder in a form that others load."""
+"""`ssl-bench export ENCODER --to FORM`: an encoder in a form that others load."""
 
 from pathlib import Path
 
 import click
 
-from bench.commands.options import SETTINGS, folder, number, option, text
+from bench.commands.options import ENCODER, SETTINGS, folder, number, option, text
 from bench.execution.configuration import FORMS
 
 
-@click.command("export", context_settings=SETTINGS)
-@click.argument("source", metavar="SOURCE", type=text)
+@click.command("export", context_settings=SETTINGS, epilog=ENCODER)
+@click.argument("source", metavar="ENCODER", type=text)
 @click.option(
     "--to",
     type=click.Choice(list(FORMS)),
@@ -26,8 +26,7 @@ from bench.execution.configuration import FORMS
 def command(source: str, to: str, output: Path | None, image_size: int | None) -> None:
     """Writes an encoder in a form that others load.
 
-    SOURCE is a folder that train or run --keep-encoders left, or what --init of train takes. ONNX models and programs
-    take float images [B, C, S, S] of values 0 to 1, as many as one likes, and normalise them.
+    ONNX models and programs take float images [B, C, S, S] of values 0 to 1, as many as one likes, and normalise them.
 
     \b
     ssl-bench export reports/shapes-resnet8/trained/byol --to onnx

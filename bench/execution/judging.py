@@ -44,7 +44,7 @@ USUAL = ("knn", "linear", "few")
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """What was measured of an encoder."""
 
     encoder: str
@@ -88,7 +88,7 @@ class Judged:
         return "\n".join(lines)
 
 
-def evaluate(encoder: str, protocols: Sequence[str] = USUAL, seed: int = 0, **asked: Any) -> Judged:
+def evaluate(encoder: str, protocols: Sequence[str] = USUAL, seed: int = 0, **asked: Any) -> Evaluated:
     """Judge an encoder (`bench.execution.sources`) by the protocols; `asked` are the fields of `TrainingConfiguration`
     that say on which images. Images of a path come at the encoder's own size unless another is asked for; others come
     at theirs, and it enlarges them. It sees them by its own normalisation. What is going on is printed.
@@ -128,4 +128,4 @@ def evaluate(encoder: str, protocols: Sequence[str] = USUAL, seed: int = 0, **as
         seconds[name] = time.perf_counter() - began
         print(f" {seconds[name]:.1f} s", flush=True)
         figures |= {each: value for each, value in measured.items() if each.partition("/")[0] in METRICS}
-    return Judged(of.name, of.trained_on, of.hash, of.image_size, found.name, found.fingerprint, figures, seconds)
+    return Evaluated(of.name, of.trained_on, of.hash, of.image_size, found.name, found.fingerprint, figures, seconds)
