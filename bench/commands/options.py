@@ -19,7 +19,8 @@ from bench.search.methods import check_methods
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 ENCODER = (
     "ENCODER is a folder that train or run --keep-encoders left, timm:NAME, torchvision:NAME, or your own as "
-    "package.module:function or file.py:function, each with =FILE for other weights; or one of our encoders as NAME=FILE."
+    "package.module:function or file.py:function, each with =FILE for other weights; or one of our encoders as "
+    "NAME=FILE."
 )
 """What commands take that judge, show or hand on an encoder."""
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
