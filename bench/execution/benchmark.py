@@ -188,7 +188,8 @@ def _protocols(configuration: Configuration) -> tuple[str, ...]:
     """What judges encoders beside the kNN that ends every training; what few labels are worth without an encoder
     belongs to `few`."""
     asked = PROTOCOLS if configuration.protocols is None else configuration.protocols
-    return tuple(name for name in PROTOCOLS if name in asked or (name == "scratch" and "few" in asked))[1:]
+    wanted = {*asked, *(["scratch"] if "few" in asked else [])} - {"knn"}
+    return tuple(name for name in PROTOCOLS if name in wanted)
 
 
 def train_all(

@@ -230,6 +230,7 @@ def test_by_default_encoders_are_judged_by_what_the_budget_has_room_for_and_by_n
     for asked, expected in (
         ({}, ("linear", "few", "scratch", "finetune")),
         ({"protocols": ("knn",)}, ()),
+        ({"protocols": ("linear",)}, ("linear",)),
         ({"protocols": ("knn", "few")}, ("few", "scratch")),
     ):
         benchmark.run(small(tmp_path / "-".join(expected), **asked))
