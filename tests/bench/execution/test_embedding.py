@@ -305,7 +305,14 @@ PEAK += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
 
 def begun(program: str, *words: str) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", program, *words], env=environment, stdout=-1, stderr=-1, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *words],
+        env=environment,
+        stdout=-1,
+        stderr=-1,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
+    )
 
 
 @pytest.mark.slow

@@ -353,7 +353,7 @@ def test_a_reference_is_added_to_a_run_that_there_is_and_all_kinds_are_in_its_ta
     frozen = [method for method in complete.method.unique() if method.startswith("frozen-")]
     assert len(frozen) == 1
     more = configured(**asked, budget=Budget("cpu", 2 * seconds), reference=("resnet8=resnet8.pt",))
-    trials = benchmark.run(more, executor=Processes()).results().trials
+    trials = benchmark.run(more, executor=Processes()).results().trainings
     complete = trials[(trials.state == "complete") & trials.method.str.startswith("frozen-")]
     assert len(complete) == 2
     assert complete.test_knn_200.notna().all()
