@@ -97,7 +97,7 @@ class Evaluations:
     def reserve(self, method: str, recipes: int) -> float:
         """Device-seconds kept back while the method is searched: for every seed of its winner and so many recipes."""
         seeds, reserve = self._plan.experiment.seeds, 0.0
-        for protocol in self._protocols:
+        for protocol in self._judging(method):
             ended = [self._ended[method, stage, protocol] for stage in RECIPES[:recipes]]
             count = seeds + sum(max(0, seeds - each) for each in ended)
             reserve += count * self._paces.evaluation(method, protocol)
@@ -108,6 +108,11 @@ class Evaluations:
         begun, and of itself and the one that it is compared with."""
         if not self._protocols:
             return 0.0
+        every = self._judging(method)
         trainings = 2 + sum(trial.uid in running for trial in self._fold.of(method, *CONFIRMING))
         due = [each.protocol for each in self.due(method) if each.uid not in running and each.protocol]
-        return sum(self._paces.evaluation(method, protocol) for protocol in (*due, *trainings * self._protocols))
+        return sum(self._paces.evaluation(method, protocol) for protocol in (*due, *trainings * every))
+
+    def _judging(self, method: str) -> list[str]:
+        """The protocols that judge what a method's trainings leave."""
+        return [protocol for protocol in self._protocols if judges(protocol, method)]

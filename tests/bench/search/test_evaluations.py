@@ -328,3 +328,14 @@ def test_of_a_baseline_with_labels_few_judges_one_seed_and_no_untrained_network_
     assert {pair[1]: count for pair, count in counts.items() if pair[0] == "random"} == {"linear": seeds, "few": seeds}
     assert not any(method == "pixels" for method, _ in counts)
     assert not evaluations.left_out(plan, fold)
+
+
+def test_no_time_is_kept_back_of_a_methods_share_for_what_judges_the_baseline_with_labels_alone():
+    plan, _ = small(methods=1, trials=80)
+    plan = with_baselines(plan, "supervised")
+    alone, both = (
+        Search(with_protocols(plan, *protocols), MemoryLedger(), clock=lambda: 0.0).evaluations
+        for protocols in (("linear",), ("linear", "scratch"))
+    )
+    assert both.reserve("method00", 1) == alone.reserve("method00", 1) > 0
+    assert both.kept_for_more("method00", ()) == alone.kept_for_more("method00", ()) > 0
