@@ -86,6 +86,17 @@ def expanded(path: str | Path, otherwise: str = "give the whole path") -> Path:
         raise UserError(f"there is no home folder to find {path} in; {otherwise}") from None
 
 
+def check_output(path: Path) -> Path:
+    """The folder that there is, in or below which a file is to be. Raises UserError where none can be written there:
+    asked before the work whose result it holds."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the name of a file in it as --output")
+    folder = next(each for each in path.absolute().parents if os.path.lexists(each))
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{path} cannot be written, for {folder} is no folder that you may write to; give --output")
+    return folder
+
+
 def slug(text: str) -> str:
     """`text` as a part of a file's or a folder's name: lower case, with hyphens for what is no letter or digit."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

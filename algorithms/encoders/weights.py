@@ -154,6 +154,12 @@ def load(network: nn.Module, state: Mapping[str, Tensor], *, least: float = LEAS
     return fit
 
 
+def copied(network: nn.Module) -> dict[str, Tensor]:
+    """The network's state dict to be written to a file: contiguous copies on the CPU, each by itself, as trainings have
+    weights channels-last and a network may have one tensor by two names."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+
+
 def by_its_names(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The file's tensors by the network's names, as `load` finds them; its other names lose the prefix alone."""
     prefix, here = _prefixes(network.state_dict(), state)

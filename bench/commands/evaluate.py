@@ -9,6 +9,7 @@ import click
 
 from bench.commands.options import ENCODER, SETTINGS, evaluations, folder, number, of_images, option, text
 from bench.errors import UserError
+from bench.files import check_output, write_atomically
 
 
 @click.command(
@@ -31,10 +32,9 @@ def command(encoder: str, evaluate: tuple[str, ...] | None, output: Path | None,
     ssl-bench evaluate torchvision:resnet18 --dataset path/to/images
     ssl-bench evaluate reports/shapes-resnet8/trained/byol --dataset shapes --evaluate linear,few,finetune
     """
-    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
+    if output is not None and check_output(output) != output.absolute().parent:
         raise UserError(f"{output} cannot be written; give --output a file in a folder that there is")
     from bench.execution import judging
-    from bench.files import write_atomically
 
     try:
         found = judging.evaluate(encoder, evaluate or judging.USUAL, **asked)

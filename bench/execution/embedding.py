@@ -34,7 +34,7 @@ from bench.execution import networks, sources
 from bench.execution.configuration import FITS, WHOLE
 from bench.execution.pretrained import Pretrained
 from bench.execution.signals import interrupting
-from bench.files import expanded, slug, write_atomically
+from bench.files import check_output, expanded, slug, write_atomically
 from bench.machine import cores
 
 METADATA = b"embedding"
@@ -170,17 +170,13 @@ def _as_they_are(channels: int) -> Statistics:
 def _check_output(path: Path, images: Path, size: int, same: dict[str, str]) -> None:
     """Raises UserError where a file of this size cannot be written there, and where something is there that is no
     earlier file of the same images and weights, by its metadata."""
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give the name of a file, such as --output {path / 'features.parquet'}")
+    folder = check_output(path)
     if os.path.lexists(path) and not same.items() <= _about(path).items():
         raise UserError(f"{path} is there, and not of the same images and encoder; give another --output")
     if images.is_dir() and path.resolve().is_relative_to(images.resolve()):
         raise UserError(
             f"{path} would lie among the images, where a table of paths says which they are; give --output elsewhere"
         )
-    folder = next(each for each in path.absolute().parents if os.path.lexists(each))
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{path} cannot be written, for {folder} is no folder that you may write to; give --output")
     if size > (free := shutil.disk_usage(folder).free):
         raise UserError(
             f"the features take {size / 2**30:.1f} GiB, and {folder} has {free / 2**30:.1f} free; give another --output"

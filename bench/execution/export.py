@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from algorithms.encoders import ENCODERS, SMALL_IMAGE, libraries
+from algorithms.encoders import ENCODERS, SMALL_IMAGE, libraries, weights
 from algorithms.images.statistics import Statistics
 from bench.errors import UserError, one_line
 from bench.execution import card, graph, networks, sources
@@ -121,9 +121,8 @@ def _to_timm(of: Pretrained, network: nn.Module, folder: Path) -> None:
         "model_args": arguments,
         "pretrained_cfg": {**seen, **told, "first_conv": first, "classifier": last},
     }
-    tensors = {name: tensor.contiguous().clone() for name, tensor in state.items()}
     (folder / "config.json").unlink(missing_ok=True)
-    write_atomically(folder / card.WEIGHTS, safetensors.torch.save(tensors, {"format": "pt"}))
+    write_atomically(folder / card.WEIGHTS, safetensors.torch.save(weights.copied(network), {"format": "pt"}))
     write_atomically(folder / "config.json", json.dumps(content, indent=1) + "\n")
 
 

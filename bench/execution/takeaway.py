@@ -50,8 +50,7 @@ def leave(folder: Path, trainer: Trainer, about: About) -> None:
     """Write the encoder that `trainer` has trained, and its card, into the folder; nothing where it is there already.
     Raises OSError."""
     judged = trainer.method.judged_encoder
-    # Copies, each by itself: trainings have weights channels-last, and a network may have one tensor by two names.
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in judged.state_dict().items()}
+    state = weights.copied(judged)
     made = _card(trainer, about, weights.fingerprint(state))
     if card.is_whole(folder) and card.same(folder, made):
         return
