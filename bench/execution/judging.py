@@ -22,7 +22,6 @@ from algorithms.evaluation.metrics import (
     KNN_20,
     KNN_200,
     LINEAR,
-    METRICS,
     NUMBERS,
     PURITY_20,
     Metric,
@@ -60,7 +59,7 @@ class Evaluated:
     figures: Mapping[str, float]
     """By the names of `algorithms.evaluation.metrics`, and of their parts."""
     seconds: Mapping[str, float]
-    """That each protocol took."""
+    """That each protocol took; the first that asks for features encodes the images."""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -119,13 +118,12 @@ def evaluate(encoder: str, protocols: Sequence[str] = USUAL, seed: int = 0, **as
     set_determinism(True)
     keep_freed_memory()
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
-    figures: dict[str, float] = {}
+    subject, figures = Subject(network, evaluation, seed), dict[str, float]()
     seconds: dict[str, float] = {}
     for name in dict.fromkeys(protocols):
         print(f"{name} ...", end="", flush=True)
         began = time.perf_counter()
-        measured = protocol(name).figures(Subject(network, evaluation, seed))
+        figures |= protocol(name).figures(subject)
         seconds[name] = time.perf_counter() - began
         print(f" {seconds[name]:.1f} s", flush=True)
-        figures |= {each: value for each, value in measured.items() if each.partition("/")[0] in METRICS}
     return Evaluated(of.name, of.trained_on, of.hash, of.image_size, found.name, found.fingerprint, figures, seconds)

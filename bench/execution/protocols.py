@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from algorithms.evaluation import few, finetune, linear
 from algorithms.evaluation.features import raw_features
@@ -27,10 +29,14 @@ class Subject:
     with_labels: bool = False
     """Whether it is of the baseline with labels: then protocols that train with labels get it untrained."""
 
+    @cached_property
+    def features(self) -> tuple[Tensor, Tensor]:
+        """Of the bank and of the queries, as the encoder gives them; encoded once for all protocols."""
+        return raw_features(self.encoder, self.evaluation.bank), raw_features(self.encoder, self.evaluation.queries)
+
     def solved(self, solve: Callable[..., dict[str, float]]) -> dict[str, float]:
         """What is found of the features alone."""
-        images = (self.evaluation.bank, self.evaluation.queries)
-        return solve(self.evaluation, *(raw_features(self.encoder, each) for each in images))
+        return solve(self.evaluation, *self.features)
 
     def solving(self, seconds: Callable[..., float]) -> float:
         """The seconds of that, beside the encoding."""
@@ -48,6 +54,10 @@ class Protocol(NamedTuple):
     """About what that takes beside the encoding, from a short measurement."""
 
 
+def _knn(subject: Subject) -> dict[str, float]:
+    return subject.evaluation.figures(subject.encoder, *(F.normalize(each, dim=1) for each in subject.features))
+
+
 def _finetune(subject: Subject) -> dict[str, float]:
     asked = subject.encoder, subject.evaluation, subject.seed
     return finetune.figures(*asked, scratch=subject.with_labels, flip=subject.flip)
@@ -58,7 +68,7 @@ def _scratch(subject: Subject) -> dict[str, float]:
 
 
 PROTOCOLS = {
-    "knn": Protocol(lambda subject: subject.evaluation(subject.encoder), lambda subject: 0.0),
+    "knn": Protocol(_knn, lambda subject: 0.0),
     "linear": Protocol(lambda subject: subject.solved(linear.figures), lambda subject: subject.solving(linear.seconds)),
     "few": Protocol(lambda subject: subject.solved(few.figures), lambda subject: subject.solving(few.seconds)),
     "scratch": Protocol(_scratch, lambda subject: few.scratch_seconds(subject.encoder, subject.evaluation)),

@@ -9,7 +9,7 @@ import torch
 from algorithms.encoders import build_encoder
 from algorithms.evaluation.metrics import KNN_200, LINEAR, PURITY_20
 from bench.data import images
-from bench.execution import networks, sources
+from bench.execution import networks, protocols, sources
 from bench.execution.judging import evaluate
 from bench.execution.training import by_labels
 from tests.bench.commands.answering import answer_of, check_refusal
@@ -61,3 +61,15 @@ def test_bad_input_gets_one_line(source, tmp_path):
         status, _, error = answer_of(["evaluate", *words])
         check_refusal(status, error)
         assert said in error
+
+
+def test_images_are_encoded_once_for_all_protocols_that_look_at_features(source, monkeypatch):
+    encoded = []
+
+    def seen(encoder, images, *index, encode=protocols.raw_features):
+        encoded.append(len(images))
+        return encode(encoder, images, *index)
+
+    monkeypatch.setattr(protocols, "raw_features", seen)
+    evaluate(source, ("knn", "linear"), dataset="shapes", image_size=16, limit=200)
+    assert len(encoded) == 2, "of training and of test images"
