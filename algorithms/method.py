@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from algorithms.encoders import EncoderFactory, build_encoder
+from algorithms.encoders import ENCODERS, EncoderFactory, build_encoder
 from algorithms.encoders.encoder import Encoder
 from algorithms.images.augmentation import Augmentation
 from algorithms.images.statistics import IMAGENET, Statistics
@@ -46,7 +46,9 @@ class Method(nn.Module):
     """Base of all methods.
 
     A subclass names its paper and equation, builds its heads, says which `views` of an image it wants and
-    computes `loss` from them. Its constructor takes `(setting, encoder)` and then its hyper-parameters as
+    computes `loss` from them. The paragraphs of its docstring make its page (`bench/guide`): first the idea, then the
+    equation and what else is the paper's, then "Departures: ", what is otherwise than there and why, and "Choose it "
+    for which images, labels and compute. Its constructor takes `(setting, encoder)` and then its hyper-parameters as
     keywords, whose defaults stand in `search_spaces/NAME.yaml`. Everything that training needs later (queues,
     memory banks, centres, assignments, EMA weights) is a parameter or a buffer, so that one `state_dict` resumes
     it exactly. A hyper-parameter that a search touches is a 0-dimensional buffer (`scalar`), so that a compiled
@@ -57,6 +59,9 @@ class Method(nn.Module):
     """The augmented views that `loss` receives, in this order."""
     shared_flip = False
     """Whether all views of an image share one flip and one turn (AMDIM)."""
+    contrasts_with = "nothing"
+    """What a view is told apart from, its negatives: "the batch", "a queue" of earlier images, "a bank" of all, or
+    "nothing"."""
     constant_learning_rate: tuple[str, ...] = ()
     """Attributes (modules) whose learning rate warms up but never decays (SimSiam's predictor)."""
 
@@ -68,7 +73,19 @@ class Method(nn.Module):
     @classmethod
     def build_encoder(cls, encoder: str | EncoderFactory, image_size: int, channels: int = 3) -> Encoder:
         """The encoder for a run that asks for this one. Methods whose premise needs another one override this."""
-        return build_encoder(encoder, image_size, channels)
+        network = build_encoder(encoder, image_size, channels)
+        if encoder in ENCODERS:
+            cls.initialise(network)
+        return network
+
+    @classmethod
+    def brings_encoder(cls) -> bool:
+        """Whether the method has an encoder of its own, whatever the run's is."""
+        return cls.build_encoder.__func__ is not Method.build_encoder.__func__  # type: ignore[attr-defined]
+
+    @classmethod
+    def initialise(cls, encoder: Encoder) -> None:
+        """Let an encoder of ours, just made, begin as the paper's authors have it, where that is otherwise."""
 
     @classmethod
     def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:

@@ -27,6 +27,7 @@ ENCODERS = {
     "regnet_y_tiny": "residual",
     "regnet_y_400mf": "residual",
     "vit_tiny": "transformer",
+    "vit_pico": "transformer",
 }
 """Every encoder by the name that the command line gives it, and the file in this folder that makes it, under that name,
 for images of `image_size` px."""

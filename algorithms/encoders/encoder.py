@@ -92,8 +92,9 @@ def takes(encoder: Encoder, image_size: int, channels: int) -> bool:
 
 
 def patch_side(network: nn.Module) -> int | None:
-    """The side of a network's patches, px, as it says it, or as timm's transformers do; None of others."""
-    embedding = getattr(getattr(network, "patch_embed", None), "patch_size", None)
+    """The side of a network's patches, px, as it says it, or as timm's and torchvision's transformers do; None of
+    others."""
+    embedding = getattr(getattr(network, "patch_embed", network), "patch_size", None)
     side = getattr(network, "patch", embedding[0] if isinstance(embedding, tuple) else embedding)
     return side if isinstance(side, int) else None
 

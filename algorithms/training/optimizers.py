@@ -75,6 +75,13 @@ def learning_rates(
     return (warm * factor).float().to(device), warm.float().to(device)
 
 
+def weight_decays(first: float, last: float | None, steps: int, *, device: torch.device | str = "cpu") -> Tensor:
+    """The weight decay of every step, float32 [steps]: from `first` to `last` on half a cosine; None is no change."""
+    last = first if last is None else last
+    progress = torch.arange(steps, dtype=torch.float64) / max(steps, 1)
+    return (last + (first - last) * (1 + torch.cos(math.pi * progress)) / 2).float().to(device)
+
+
 class Optimizer:
     """Updates parameters in place from their gradients.
 
@@ -117,47 +124,50 @@ class Optimizer:
         return [parameter for group in self.groups for parameter in group.parameters]
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], rate: Tensor, constant_rate: Tensor) -> None:
-        """One update at the learning rates [] `rate`, and `constant_rate` for the groups that never decay."""
+    def step(
+        self, gradients: Sequence[Tensor], rate: Tensor, constant_rate: Tensor, decay: Tensor | None = None
+    ) -> None:
+        """One update at the learning rates [] `rate`, and `constant_rate` for the groups that never decay; with the
+        weight decay [] `decay`, or its own."""
         self.steps += 1
+        decay = self.weight_decay if decay is None else decay
         rest: Iterator[Tensor] = iter(gradients)
         for group in self.groups:
             own = [next(rest) for _ in group.parameters]
             lr = constant_rate if group.constant else rate
             if self.kind in ("adam", "adamw"):
-                self._adam(group, own, lr)
+                self._adam(group, own, lr, decay)
             else:
-                self._sgd(group, own, lr)
+                self._sgd(group, own, lr, decay)
 
-    def _sgd(self, group: Group, gradients: Tensors, rate: Tensor) -> None:
-        direction: Tensors = self._with_decay(group, gradients) if group.decayed else gradients
+    def _sgd(self, group: Group, gradients: Tensors, rate: Tensor, decay: Tensor) -> None:
+        direction: Tensors = self._with_decay(group, gradients, decay) if group.decayed else gradients
         if group.adapted and self.kind != "sgd":
-            direction = torch._foreach_mul(direction, self._trust(group.parameters, gradients, rate))
+            direction = torch._foreach_mul(direction, self._trust(group.parameters, gradients, rate, decay))
         torch._foreach_mul_(group.momentum, each(self.momentum, group.momentum))
         torch._foreach_add_(group.momentum, direction)
         torch._foreach_sub_(group.parameters, torch._foreach_mul(group.momentum, each(rate, group.momentum)))
 
-    def _trust(self, parameters: list[Tensor], gradients: Tensors, rate: Tensor) -> list[Tensor]:
+    def _trust(self, parameters: list[Tensor], gradients: Tensors, rate: Tensor, decay: Tensor) -> list[Tensor]:
         size, slope = (
             torch.stack(torch._foreach_norm(parameters)),
             torch.stack(torch._foreach_norm(gradients)),
         )
-        trust = self.trust_coefficient * size / (slope + self.weight_decay * size).clamp(min=1e-12)
+        trust = self.trust_coefficient * size / (slope + decay * size).clamp(min=1e-12)
         if self.kind == "larc":
             trust = (trust / rate.clamp(min=1e-12)).clamp(max=1)
         # A tensor that is zero, or has no gradient, is moved as by SGD.
         return list(torch.where((size > 0) & (slope > 0), trust, 1.0).unbind())
 
-    def _with_decay(self, group: Group, gradients: Tensors) -> Tensors:
+    def _with_decay(self, group: Group, gradients: Tensors, decay: Tensor) -> Tensors:
         """g + w p."""
-        decay = torch._foreach_mul(group.parameters, each(self.weight_decay, group.parameters))
-        return torch._foreach_add(gradients, decay)
+        return torch._foreach_add(gradients, torch._foreach_mul(group.parameters, each(decay, group.parameters)))
 
-    def _adam(self, group: Group, gradients: Tensors, rate: Tensor) -> None:
+    def _adam(self, group: Group, gradients: Tensors, rate: Tensor, decay: Tensor) -> None:
         if group.decayed and self.kind == "adam":
-            gradients = self._with_decay(group, gradients)
+            gradients = self._with_decay(group, gradients, decay)
         elif group.decayed:
-            torch._foreach_mul_(group.parameters, each(1 - rate * self.weight_decay, group.parameters))
+            torch._foreach_mul_(group.parameters, each(1 - rate * decay, group.parameters))
         torch._foreach_mul_(group.momentum, each(self.momentum, group.momentum))
         torch._foreach_add_(group.momentum, torch._foreach_mul(gradients, each(1 - self.momentum, gradients)))
         torch._foreach_mul_(group.square, each(self.second_momentum, group.square))

@@ -17,7 +17,7 @@ class Recipe:
 
     learning_rate: float
     """For 256 images in a batch: SGD and LARS scale it by batch_size / 256 (Goyal 2017); Adam and AdamW
-    take it as it is."""
+    take it as it is, unless `scale_rate` says otherwise."""
     weight_decay: float
     batch_size: int = 256
     optimizer: str = "sgd"
@@ -27,6 +27,10 @@ class Recipe:
     warmup: float = 0.0
     """Share of the training in which the learning rate rises."""
     schedule: str = "cosine"
+    scale_rate: bool = False
+    """Whether Adam and AdamW scale the learning rate too, as recipes for vision transformers do."""
+    final_weight_decay: float | None = None
+    """To which the weight decay rises on half a cosine (DINO, arXiv 2104.14294, section 3.2); None lets it be."""
     decay_norms: bool = False
     """Whether weight decay holds for biases and norms too, as in PyTorch's optimisers unless told otherwise."""
     gradient_clip: float = 0.0

@@ -22,6 +22,7 @@ from algorithms.training.optimizers import (
     clip_gradients,
     learning_rates,
     parameter_groups,
+    weight_decays,
 )
 from algorithms.training.recipe import AUGMENTATION, RECIPE, Recipe, differing, effective_hyperparameters
 from algorithms.training.report import EpochReport
@@ -104,13 +105,17 @@ class Trainer:
             second_momentum=recipe.second_momentum,
             trust_coefficient=recipe.trust_coefficient,
         )
-        scale = 1 if recipe.optimizer in ("adam", "adamw") else self.batch_size / 256
+        scaled = recipe.scale_rate or recipe.optimizer not in ("adam", "adamw")
+        scale = self.batch_size / 256 if scaled else 1
         self.rates, self.constant_rates = learning_rates(
             recipe.learning_rate * scale,
             epochs * self.steps,
             warmup=recipe.warmup,
             schedule=recipe.schedule,
             device=self.device,
+        )
+        self.decays = weight_decays(
+            recipe.weight_decay, recipe.final_weight_decay, epochs * self.steps, device=self.device
         )
         self.gradient_clip = torch.tensor(recipe.gradient_clip, device=self.device) if recipe.gradient_clip else None
         self.step_number = torch.zeros((), dtype=torch.long, device=self.device)
@@ -210,7 +215,10 @@ class Trainer:
         """The optimiser's step, at the learning rates of this step."""
         # Looked up on the device: an index that is a tensor would be read by the host, which then waits for the step.
         place = self.step_number[None]
-        self.optimizer.step(gradients, self.rates.gather(0, place)[0], self.constant_rates.gather(0, place)[0])
+        rate, constant_rate, decay = (
+            table.gather(0, place)[0] for table in (self.rates, self.constant_rates, self.decays)
+        )
+        self.optimizer.step(gradients, rate, constant_rate, decay)
         self.step_number += 1
 
     def finish(self) -> None:
@@ -234,7 +242,7 @@ class Trainer:
         steps = len(self.rates)
         return [
             *((buffer, len(self.images)) for buffer in self.method.buffers()),
-            *((self.rates, steps), (self.constant_rates, steps)),
+            *((self.rates, steps), (self.constant_rates, steps), (self.decays, steps)),
         ]
 
     @property

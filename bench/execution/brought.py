@@ -13,6 +13,7 @@ from torch import nn
 
 from algorithms import BASELINES, METHODS, WITH_TEACHER, method_class
 from algorithms.encoders import ENCODERS, EncoderFactory
+from algorithms.encoders.encoder import Encoder as Network
 from algorithms.images.statistics import Statistics
 from algorithms.method import Method
 from bench import doors
@@ -47,20 +48,22 @@ def load_method(door: str) -> type[Method]:
     return found
 
 
-def load_spaces(names: Iterable[str], image_size: int, augment: str | None = None) -> dict[str, SearchSpace]:
+def load_spaces(
+    names: Iterable[str], image_size: int, augment: str | None = None, transformer: bool = False
+) -> dict[str, SearchSpace]:
     """Method -> search space, in the order of `names`, of which some may be doors: the space of such a method stands
     beside its file, as `mine.yaml` beside `mine.py`, and says what the method is called. With the preset `augment`, its
-    settings are searched too. Raises UserError."""
+    settings are searched too; on a vision `transformer` recipes are those for one. Raises UserError."""
     spaces: dict[str, SearchSpace] = {}
     classes: dict[str, type[Method]] = {}
     for asked in dict.fromkeys(names):
         if not doors.is_door(asked):
-            spaces[asked] = space.load(asked, image_size)
+            spaces[asked] = space.load(asked, image_size, transformer=transformer)
             classes[asked] = method_class(asked)
             continue
         own = load_method(asked)
         path = doors.file(asked).with_suffix(".yaml")
-        found = space.read(path, own, image_size)
+        found = space.read(path, own, image_size, transformer=transformer)
         if not re.fullmatch(r"[a-z][a-z0-9_]*", found.method):
             raise UserError(f"{path}: a method is called by small letters, digits and _, not {found.method!r}")
         if found.method in METHODS | WITH_TEACHER | BASELINES or found.method in spaces:
@@ -78,11 +81,6 @@ def doors_of(spaces: Iterable[str], names: Iterable[str]) -> dict[str, str]:
     return {name: doors.absolute(asked) for name, asked in pairs if doors.is_door(asked)}
 
 
-def brings_encoder(of: type[Method]) -> bool:
-    """Whether a method has an encoder of its own, whatever the run's is."""
-    return of.build_encoder.__func__ is not Method.build_encoder.__func__  # type: ignore[attr-defined]
-
-
 def warm_spaces(
     spaces: Mapping[str, SearchSpace], methods: Mapping[str, type[Method]], scratch: bool
 ) -> dict[str, SearchSpace]:
@@ -91,7 +89,7 @@ def warm_spaces(
     and for the others as they are."""
     found: dict[str, SearchSpace] = {}
     for name, each in spaces.items():
-        own = brings_encoder(methods[name])
+        own = methods[name].brings_encoder()
         if own or scratch:
             found[name] = each
         if not own:
@@ -180,9 +178,11 @@ def told(settings: TrainingSettings, name: str) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=64)
-def _width(of: type[Method], network: str, image_size: int, channels: int) -> int:
+def looked_at(network: str, image_size: int, channels: int, of: type[Method] = Method) -> Network:
+    """The encoder that a run with the name or door `network` has, or a method in its place, to be looked at and never
+    trained. Raises UserError or ValueError."""
     with torch.device("meta") if network in ENCODERS else contextlib.nullcontext():  # no more is asked of ours
-        return int(of.build_encoder(networks.maker(network), image_size, channels).width)
+        return of.build_encoder(networks.maker(network), image_size, channels)
 
 
 def width(settings: TrainingSettings, name: str, image_size: int) -> int:
@@ -191,6 +191,6 @@ def width(settings: TrainingSettings, name: str, image_size: int) -> int:
     if of := settings.frozen.get(name):
         return of.width
     own = method(settings, name)
-    shared = own if brings_encoder(own) else Method  # all others have the same network, which is made once
+    shared = own if own.brings_encoder() else Method  # all others have the same network, which is made once
     network = settings.encoder_door or settings.encoder
-    return _width(shared, network, image_size, settings.channels)  # type: ignore[arg-type]  # a class can be hashed
+    return looked_at(network, image_size, settings.channels, shared).width  # type: ignore[arg-type]  # a class can be hashed

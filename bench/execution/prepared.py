@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from algorithms.encoders import ENCODERS, build_encoder
-from algorithms.encoders.encoder import smallest_side, takes, whole_patches
+from algorithms.encoders import ENCODERS
+from algorithms.encoders.encoder import Encoder, smallest_side, takes, whole_patches
 from algorithms.parts.precision import device_name
 from bench import doors
 from bench.data import checks, saved
@@ -27,7 +27,7 @@ from bench.execution.pretrained import is_own
 from bench.execution.settings import TrainingSettings
 from bench.files import slug
 from bench.report.text import listed
-from bench.search.space import SearchSpace
+from bench.search.space import OF_CONVOLUTIONS, SearchSpace
 
 ROOT = Path(__file__).resolve().parents[2]
 CROPS = "local_crops"
@@ -85,7 +85,9 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
     if isinstance(configuration, Configuration):
         checks.check_enough(dataset)
     size = dataset.train.size
-    spaces = brought.load_spaces(configuration.methods, size, configuration.augment)
+    network = _network(encoder_door or encoder, size, dataset.train.channels)
+    transformer = network.patch > 1
+    spaces = brought.load_spaces(configuration.methods, size, configuration.augment, transformer)
     methods = brought.doors_of(spaces, configuration.methods)
     called = encoder if encoder in ENCODERS else name_of(encoder)
     begun = "-warm" if configuration.init else ""
@@ -102,6 +104,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         fit=configuration.fit,
         encoder=encoder,
         encoder_door=encoder_door,
+        transformer=transformer,
         device="cuda" if on_gpu else "cpu",
         data=str(data),
         batch_size=configuration.batch_size,
@@ -114,7 +117,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
         sources={name: doors.source(door) for name, door in methods.items()}
         | ({encoder: doors.source(encoder_door)} if encoder_door else {}),
     )
-    check_encoder(settings, spaces)
+    check_encoder(settings, spaces, network)
     if found.init is not None:
         scratch = isinstance(configuration, Configuration) and configuration.scratch
         classes = {name: brought.method(settings, name) for name in spaces}
@@ -137,21 +140,29 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
     return Prepared(dataset, spaces, settings, run_dir, facts, found.weights)
 
 
-def check_encoder(settings: TrainingSettings, methods: Mapping[str, SearchSpace]) -> None:
-    """Tells what is doubtful about the run's encoder: where it sees patches, which methods do not train it, and where
-    it leaves too little of an image. Raises UserError where it cannot be made for one of the methods."""
+def _network(name: str, image_size: int, channels: int) -> Encoder:
+    """The run's encoder, to be looked at. Raises UserError where it cannot be made."""
+    try:
+        return brought.looked_at(name, image_size, channels)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def check_encoder(settings: TrainingSettings, methods: Mapping[str, SearchSpace], network: Encoder) -> None:
+    """Tells what is doubtful about the run's encoder, the `network`: where it is a vision transformer, which recipes
+    are for none; which methods do not train it, and where it leaves too little of an image. Raises UserError where it
+    cannot be made for one of the methods."""
     name, size, ours = settings.encoder, settings.image_size, settings.encoder in ENCODERS
     try:
         for method in methods:
             brought.width(settings, method, size)
-        with torch.device("meta") if ours else contextlib.nullcontext():  # no more is asked of what is known
-            network = build_encoder(brought.run_encoder(settings), size, settings.channels)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if network.patch > 1:
+    foreign = [method for method, space in methods.items() if OF_CONVOLUTIONS in space.recipe.get("adapted", "")]
+    if foreign:
         print(
-            f"note: {name} is a ViT, and the recipes of the search spaces are for convolutional networks: for a ViT "
-            "none is published here, and what is called a published recipe is not one for it"
+            f"note: {name} is a ViT; the recipes of {listed(foreign)} are for convolutional networks, and what is "
+            "called a published recipe is not one for it"
         )
     cropping = [method for method, space in methods.items() if CROPS in space.entries]
     if cropping and not ours and not takes(network, whole_patches(size / 2, network), settings.channels):
@@ -159,7 +170,7 @@ def check_encoder(settings: TrainingSettings, methods: Mapping[str, SearchSpace]
             f"{name} takes images of {size} px alone, and {listed(cropping)} crop smaller ones; leave these out of "
             "--methods, or name another --encoder"
         )
-    others = [method for method in methods if brought.brings_encoder(brought.method(settings, method))]
+    others = [method for method in methods if brought.method(settings, method).brings_encoder()]
     if others and (settings.init is not None or not ours):
         print(
             f"note: {name} gives pooled features, and {listed(others)} cannot do with these; there an encoder that the "

@@ -38,6 +38,8 @@ class TrainingSettings:
     deterministic: bool = False
     encoder_door: str | None = field(default=None, metadata=HERE)
     """The door (`bench.doors`) of an encoder that a user brings."""
+    transformer: bool = field(default=False, metadata=HERE)
+    """Whether the encoder is a vision transformer, whose recipes are others."""
     methods: Mapping[str, str] = field(default_factory=dict, metadata=HERE)
     """The doors of the methods that a user brings, by the names that they have in the run."""
     frozen: Mapping[str, Pretrained] = field(default_factory=dict, metadata=HERE)

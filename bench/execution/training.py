@@ -194,7 +194,7 @@ class Training:
         stage: a winner is confirmed as it won. Raises UserError."""
         dataset = opened(self.settings.data)
         size = dataset.train.size
-        method, given = brought.method(self.settings, job.method), recipe(job, size, self.settings.augment)
+        method, given = brought.method(self.settings, job.method), recipe(job, size, self.settings)
         if most := self.settings.batch_size:
             given = {**given, "batch_size": min(most, given.get("batch_size", Recipe.batch_size))}
         count = len(dataset.train.labels)
@@ -226,7 +226,7 @@ class Training:
             teacher=None if of is None else followed(settings.data, settings.device, of),
             compiled=bool(settings.compile),
         )
-        asked = recipe(job, trainer.method.setting.image_size, settings.augment)
+        asked = recipe(job, trainer.method.setting.image_size, settings)
         trainer.facts["hyperparameters"] = differing(asked, trainer.hyperparameters)
         trainer.facts |= brought.told(settings, job.method)
         return trainer
@@ -338,12 +338,12 @@ def _encoded(trainer: Trainer) -> tuple[Tensor, float]:
     return features, (trainer.clock() - began) / len(part)
 
 
-def recipe(job: Job, image_size: int, augment: str | None = None) -> Mapping[str, Any]:
-    """The hyper-parameters that are asked of the job; a baseline's are those of its search space, with the preset
-    `augment` at its defaults where it has views."""
+def recipe(job: Job, image_size: int, settings: TrainingSettings) -> Mapping[str, Any]:
+    """The hyper-parameters that are asked of the job; a baseline's are those of its search space, with the preset of
+    augmentation at its defaults where it has views."""
     if job.hyperparameters:
         return job.hyperparameters
-    own = load("random" if job.method.startswith(FROZEN) else job.method, image_size)
-    if augment and job.method in WITH_LABELS:
-        own = augmentation.with_preset(own, augment, method_class(job.method), image_size)
+    own = load("random" if job.method.startswith(FROZEN) else job.method, image_size, transformer=settings.transformer)
+    if settings.augment and job.method in WITH_LABELS:
+        own = augmentation.with_preset(own, settings.augment, method_class(job.method), image_size)
     return own.defaults

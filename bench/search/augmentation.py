@@ -8,7 +8,7 @@ from typing import Any
 from algorithms.images.augmentation import OFF, PAPER, SETTINGS, Augmentation
 from algorithms.method import Method
 from bench.errors import UserError
-from bench.search.entries import check_entry, for_size, read_yaml
+from bench.search.entries import check_entry, read_yaml, resolved
 from bench.search.space import FOLDER, SearchSpace
 
 FILE = FOLDER / "augmentation.yaml"
@@ -30,7 +30,7 @@ def load(preset: str, image_size: int, path: Path = FILE) -> dict[str, dict[str,
     for name, entry in found["settings"].items():
         check_entry(f"{where}: {name}", entry)
         _check_setting(f"{where}: {name}", name, entry)
-    return for_size(found["settings"], image_size)
+    return resolved(found["settings"], image_size)
 
 
 def _check_setting(where: str, name: str, entry: dict[str, Any]) -> None:

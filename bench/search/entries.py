@@ -17,6 +17,8 @@ FORMS = (
     {"default", "source", "choices"},
 )
 OPTIONAL = {"published", "small"}
+TRANSFORMER = "vit"
+"""The key of what holds where the encoder is a vision transformer, in place of the rest."""
 LARGEST = 1e12
 """The most that a range may reach: far from where sums and rounding go wrong."""
 NARROWEST = 1e-6
@@ -38,13 +40,18 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"{path} is not YAML{f', line {where.line + 1}' if where else ''}.") from None
 
 
-def for_size(entries: Mapping[str, Mapping[str, Any]], image_size: int) -> dict[str, dict[str, Any]]:
-    """The entries for images of `image_size` px: each with its one default."""
+def resolved(
+    entries: Mapping[str, Mapping[str, Any]], image_size: int, transformer: bool = False
+) -> dict[str, dict[str, Any]]:
+    """The entries for images of `image_size` px and such an encoder: each with its one default."""
     size = "small" if image_size <= SMALL_IMAGE else "default"
-    return {
-        name: {key: entry[key] for key in entry if key != "small"} | {"default": entry.get(size, entry["default"])}
-        for name, entry in entries.items()
-    }
+
+    def one(entry: Mapping[str, Any]) -> dict[str, Any]:
+        of = entry[TRANSFORMER] if transformer and TRANSFORMER in entry else entry
+        kept = {key: value for key, value in of.items() if key not in ("small", TRANSFORMER)}
+        return kept | {"default": of.get(size, of["default"])}
+
+    return {name: one(entry) for name, entry in entries.items()}
 
 
 def is_whole(entry: dict[str, Any]) -> bool:
@@ -54,11 +61,17 @@ def is_whole(entry: dict[str, Any]) -> bool:
 
 def check_entry(where: str, entry: object) -> None:
     """Raises UserError unless `entry` has one of the three forms and Optuna takes what it says: a range that is not
-    empty, or choices that differ, and the defaults among them. A published value may lie outside."""
+    empty, or choices that differ, and the defaults among them. A published value may lie outside. What it has for a
+    vision transformer is such an entry too."""
+    if isinstance(entry, dict) and TRANSFORMER in entry:
+        if isinstance(other := entry[TRANSFORMER], dict) and TRANSFORMER in other:
+            raise UserError(f"{where}: {TRANSFORMER} stands in {TRANSFORMER} again; leave out the inner one.")
+        check_entry(f"{where}: {TRANSFORMER}", other)
+        entry = {key: value for key, value in entry.items() if key != TRANSFORMER}
     if not isinstance(entry, dict) or set(entry) - OPTIONAL not in FORMS:
         raise UserError(
             f"{where} must have default and source, and either nothing more, or low, high and scale, or choices; "
-            "beside them it may have published and small."
+            "beside them it may have published, small and vit."
         )
     for key in ("default", *OPTIONAL.intersection(entry)):
         if not _plain(value := entry[key]):

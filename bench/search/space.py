@@ -2,6 +2,7 @@
 
 `recipe` says whose recipe it is: its `source` and, where the code cannot train it to the letter, how it is `adapted`. A
 hyper-parameter whose default is ours has the source's value as `published`. `small` is the default for small images.
+`vit`, in an entry and in the recipe, holds in place of the rest where the encoder is a vision transformer.
 """
 
 import dataclasses
@@ -20,9 +21,11 @@ from algorithms.images.augmentation import PAPER, SETTINGS
 from algorithms.method import Method
 from algorithms.training.recipe import AUGMENTATION, hyperparameter_names
 from bench.errors import UserError
-from bench.search.entries import check_entry, for_size, is_whole, read_yaml
+from bench.search.entries import TRANSFORMER, check_entry, is_whole, read_yaml, resolved
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
+OF_CONVOLUTIONS = "it is one for convolutional networks: for a vision transformer none is taken from a source"
+"""How a recipe is adapted that has nothing for a vision transformer, where the encoder is one."""
 COMPLEMENT = "one_minus_"
 """A parameter on the scale log1m is searched as its distance from 1, under this prefix, on a log scale."""
 
@@ -140,17 +143,19 @@ class SearchSpace:
         return key if key in self.entries else key.removeprefix(COMPLEMENT)
 
 
-def load(method: str, image_size: int, folder: Path = FOLDER) -> SearchSpace:
-    """The search space of `method` for images of `image_size` px, from `folder`/METHOD.yaml. Raises UserError."""
+def load(method: str, image_size: int, folder: Path = FOLDER, *, transformer: bool = False) -> SearchSpace:
+    """The search space of `method` for images of `image_size` px, from `folder`/METHOD.yaml, where the run's encoder is
+    a vision `transformer` or not. Raises UserError."""
     path = folder / f"{method}.yaml"
-    space = read(path, method_class(method), image_size)
+    space = read(path, method_class(method), image_size, transformer=transformer)
     if space.method != method:
         raise UserError(f"{path} is for {space.method!r}; its file name says '{method}'.")
     return space
 
 
-def read(path: Path, of: type[Method], image_size: int) -> SearchSpace:
-    """The search space at `path` of a method of this class, for images of `image_size` px, checked.
+def read(path: Path, of: type[Method], image_size: int, *, transformer: bool = False) -> SearchSpace:
+    """The search space at `path` of a method of this class, for images of `image_size` px, checked; for a vision
+    `transformer` where the run's encoder is one, unless the method brings its own.
 
     Raises UserError for a file that is not YAML in UTF-8, an unknown or missing hyper-parameter, and an entry that
     `check_entry` refuses.
@@ -162,13 +167,9 @@ def read(path: Path, of: type[Method], image_size: int) -> SearchSpace:
     if not isinstance(content, dict) or set(content) != {"method", "paper", "recipe", "hyperparameters"}:
         raise UserError(f"{path} must have exactly the keys method, paper, recipe and hyperparameters.")
     method = str(content["method"])
-    recipe, entries = content["recipe"], content["hyperparameters"]
-    if (
-        not isinstance(recipe, dict)
-        or not {"source"} <= set(recipe) <= {"source", "adapted"}
-        or not all(isinstance(words, str) and words.strip() for words in recipe.values())
-    ):
-        raise UserError(f"{path}: recipe must have a source and, where it is not to the letter, how it is adapted.")
+    transformer = transformer and not of.brings_encoder()
+    recipe = _recipe(path, content["recipe"], transformer)
+    entries = content["hyperparameters"]
     if not isinstance(entries, dict):
         raise UserError(f"{path}: hyperparameters must be a mapping from names to entries.")
     required, known = hyperparameter_names(of)
@@ -182,5 +183,28 @@ def read(path: Path, of: type[Method], image_size: int) -> SearchSpace:
         check_entry(f"{path}: {name}", entries[name])
     if missing := required - set(entries):
         raise UserError(f"{path} lacks {', '.join(sorted(missing))}.")
-    entries = for_size(entries, image_size)
-    return SearchSpace(method, str(content["paper"]), recipe, entries)
+    return SearchSpace(method, str(content["paper"]), recipe, resolved(entries, image_size, transformer))
+
+
+def _recipe(path: Path, recipe: object, transformer: bool) -> dict[str, str]:
+    """Whose recipe it is, with such an encoder. Raises UserError."""
+
+    def right(one: object) -> bool:
+        return (
+            isinstance(one, dict)
+            and {"source"} <= set(one) <= {"source", "adapted"}
+            and all(isinstance(words, str) and words.strip() for words in one.values())
+        )
+
+    other = recipe.get(TRANSFORMER) if isinstance(recipe, dict) else None
+    found = {key: words for key, words in recipe.items() if key != TRANSFORMER} if isinstance(recipe, dict) else {}
+    if not right(found) or (other is not None and not right(other)):
+        raise UserError(
+            f"{path}: recipe must have a source and, where it is not to the letter, how it is adapted; where it is "
+            "another one for vision transformers, that as vit, with a source as well."
+        )
+    if not transformer:
+        return found
+    if other is not None:
+        return dict(other)
+    return found | {"adapted": "; ".join(filter(None, [OF_CONVOLUTIONS, found.get("adapted")]))}

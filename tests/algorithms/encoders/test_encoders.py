@@ -1,11 +1,14 @@
 """Encoders by name: widths, stems, sizes of images."""
 
+import math
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from algorithms.encoders import ENCODERS, SMALL_IMAGE, build_encoder, check_encoder
 from algorithms.encoders.pooling import GlobalAveragePool
+from algorithms.encoders.transformer import Block, sine_cosine
 
 WIDTHS = {
     "resnet8": 64,
@@ -18,8 +21,10 @@ WIDTHS = {
     "regnet_y_tiny": 64,
     "regnet_y_400mf": 440,
     "vit_tiny": 192,
+    "vit_pico": 64,
 }
-SMALL = ("resnet8", "regnet_y_tiny", "vit_tiny")
+TRANSFORMERS = ("vit_tiny", "vit_pico")
+SMALL = ("resnet8", "regnet_y_tiny", *TRANSFORMERS)
 
 
 def map_before_pooling(encoder: torch.nn.Module, images: torch.Tensor) -> torch.Size:
@@ -44,7 +49,7 @@ def test_an_encoder_gives_one_vector_of_its_width_for_an_image(name, image_size)
     assert features.shape == (2, WIDTHS[name])
     assert encoder.width == WIDTHS[name]
     assert encoder.name == name
-    assert encoder.patch == (1 if name != "vit_tiny" else 4 if image_size == 32 else 16)
+    assert encoder.patch == (1 if name not in TRANSFORMERS else 4 if image_size == 32 else 16)
 
 
 @pytest.mark.parametrize("image_size", [16, 32, 96])
@@ -84,7 +89,7 @@ def test_the_small_stem_costs_what_is_said_of_it(image_size, gflop):
     assert round(counter.get_total_flops() / 1e9, 1) == gflop
 
 
-@pytest.mark.parametrize("name", [name for name in WIDTHS if name != "vit_tiny"])
+@pytest.mark.parametrize("name", [name for name in WIDTHS if name not in TRANSFORMERS])
 def test_a_convolutional_encoder_takes_local_crops_of_another_size(name):
     with torch.device("meta"):
         encoder = build_encoder(name, 32).eval()
@@ -125,6 +130,88 @@ def test_a_vit_uses_its_positions_as_they_are_at_its_own_size():
     with torch.no_grad():
         encoder.positions[:, 3] += 1
     assert not torch.allclose(encoder(images), before)
+
+
+def test_a_vit_gives_all_tokens_and_its_feature_is_that_of_the_class():
+    encoder = build_encoder("vit_pico", 16).eval()
+    images = torch.randn(2, 3, 16, 16)
+    tokens = encoder.tokens(images)
+    assert tokens.shape == (2, 1 + 16, 64)
+    torch.testing.assert_close(encoder(images), tokens[:, 0])
+
+
+def test_a_vit_that_keeps_all_patches_in_another_order_gives_their_tokens_in_that_order():
+    encoder = build_encoder("vit_pico", 16).eval()
+    images, order = torch.randn(2, 3, 16, 16), torch.stack([torch.randperm(16) for _ in range(2)])
+    whole, kept = encoder.tokens(images), encoder.tokens(images, kept=order)
+    torch.testing.assert_close(kept[:, 1:], whole[:, 1:].gather(1, order[..., None].expand(-1, -1, 64)))
+    torch.testing.assert_close(kept[:, 0], whole[:, 0])
+
+
+def test_a_vit_does_not_see_the_patches_that_it_does_not_keep():
+    encoder = build_encoder("vit_pico", 16).eval()
+    images, kept = torch.randn(2, 3, 16, 16), torch.tensor([[0, 1, 2], [0, 1, 2]])
+    other = images.clone()
+    other[:, :, 4:] += 1  # below the first row of patches
+    torch.testing.assert_close(encoder.tokens(images, kept=kept), encoder.tokens(other, kept=kept))
+
+
+def test_a_masked_patch_shows_a_vit_nothing_but_where_it_is():
+    encoder = build_encoder("vit_pico", 16).eval()
+    images, masked = torch.randn(2, 3, 16, 16), torch.zeros(2, 16, dtype=torch.bool)
+    masked[:, 5] = True
+    other = images.clone()
+    other[:, :, 4:8, 4:8] += 1
+    seen = [encoder.tokens(each, masked=masked, mask=torch.randn(64, generator=torch.Generator().manual_seed(0)))
+            for each in (images, other)]  # fmt: skip
+    torch.testing.assert_close(*seen)
+    assert not torch.allclose(encoder.tokens(images), encoder.tokens(other))
+
+
+def test_dropped_paths_leave_the_tokens_as_they_were_and_scale_what_is_kept():
+    torch.manual_seed(0)
+    block = Block(8, 2).train()
+    tokens = torch.randn(4000, 3, 8)
+    whole = block(tokens)
+    block.drop_path = 0.25
+    found = block(tokens)
+    unchanged = (found == tokens).all(dim=(1, 2)).float().mean()
+    assert unchanged == pytest.approx(0.25**2, abs=0.02)
+    torch.testing.assert_close((found - tokens).mean(0), (whole - tokens).mean(0), atol=0.05, rtol=0)
+
+
+def test_paths_are_dropped_more_often_the_deeper_the_block_and_never_in_eval_mode():
+    encoder = build_encoder("vit_pico", 16)
+    encoder.drop_paths(0.1)
+    rates = [block.drop_path for block in encoder.blocks.layers]
+    assert rates == pytest.approx([0.0, 0.02, 0.04, 0.06, 0.08, 0.1])
+    images = torch.randn(2, 3, 16, 16)
+    encoder.eval()
+    torch.testing.assert_close(encoder(images), encoder(images), atol=0, rtol=0)
+
+
+def test_sine_cosine_positions_are_those_of_moco_v3_and_tell_all_patches_apart():
+    places = sine_cosine(3, 8)
+    assert places.shape == (1, 10, 8)
+    assert not places[0, 0].any()
+    row, column = 2, 1
+    angles = [column, column * 10_000**-0.5, row, row * 10_000**-0.5]
+    expected = [f(a) for pair in (angles[:2], angles[2:]) for f in (math.sin, math.cos) for a in pair]
+    torch.testing.assert_close(places[0, 1 + row * 3 + column], torch.tensor(expected))
+    assert torch.cdist(places[0], places[0]).fill_diagonal_(1).min() > 0.1
+
+
+def test_a_vit_that_begins_as_mae_keeps_its_positions_and_has_the_uniform_weights_of_glorot():
+    encoder = build_encoder("vit_pico", 16)
+    encoder.begin_as_mae()
+    assert not encoder.positions.requires_grad
+    torch.testing.assert_close(encoder.positions, sine_cosine(4, 64), atol=0, rtol=0)
+    for weight, bound in (
+        (encoder.blocks.layers[0].self_attn.in_proj_weight, (6 / 128) ** 0.5),
+        (encoder.blocks.layers[3].linear1.weight, (6 / (64 + 256)) ** 0.5),
+        (encoder.patches.weight, (6 / (64 + 48)) ** 0.5),
+    ):
+        assert 0.95 * bound < weight.abs().max() <= bound
 
 
 def test_the_same_seed_builds_the_same_encoder():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from algorithms.training.optimizers import Optimizer, clip_gradients, learning_rates, parameter_groups
+from algorithms.training.optimizers import Optimizer, clip_gradients, learning_rates, parameter_groups, weight_decays
 
 
 def network() -> nn.Module:
@@ -53,6 +53,27 @@ def assert_same(first: nn.Module, second: nn.Module):
 
 
 RATES = [0.1, 0.2, 0.15, 0.05]
+
+
+def test_weight_decay_rises_on_half_a_cosine_or_stays():
+    torch.testing.assert_close(weight_decays(0.1, None, 3), torch.full((3,), 0.1))
+    rising = weight_decays(0.04, 0.4, 100)
+    assert rising[0] == pytest.approx(0.04)
+    assert rising[50] == pytest.approx(0.22)
+    assert rising[-1] == pytest.approx(0.4, abs=1e-3)
+    assert (rising.diff() > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["sgd", "lars", "larc", "adam", "adamw"])
+def test_a_weight_decay_of_the_step_takes_the_place_of_the_optimizers_own(kind: str):
+    weights = []
+    for own, of_step in ((0.3, None), (0.1, torch.tensor(0.3))):
+        model = network()
+        optimizer = Optimizer(parameter_groups(model), kind, weight_decay=own)
+        rate = torch.tensor(0.1)
+        optimizer.step(gradients_of(model, optimizer.parameters(), 0), rate, rate, of_step)
+        weights.append(model)
+    assert_same(*weights)
 
 
 def test_adamw_is_pytorchs_with_biases_and_norms_undecayed():

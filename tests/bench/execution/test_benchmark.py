@@ -300,10 +300,10 @@ def test_a_run_continues_with_the_compile_setting_it_began_with_and_with_no_othe
 
 
 @pytest.mark.parametrize(("encoder", "notes"), [("vit_tiny", 1), ("resnet8", 0)])
-def test_that_no_recipe_is_published_here_for_a_vit_is_said_once_before_the_run(begun, tmp_path, capfd, encoder, notes):
+def test_which_recipes_are_for_no_vit_is_said_once_before_the_run(begun, tmp_path, capfd, encoder, notes):
     benchmark.run(small(tmp_path, encoder=encoder, dry_run=True))
     told = capfd.readouterr().out
-    assert told.count("note: vit_tiny is a ViT, and the recipes") == notes
+    assert told.count("note: vit_tiny is a ViT; the recipes of simclr") == notes
     assert not notes or told.index("note: vit_tiny") < told.index("Plan:")
 
 

@@ -14,7 +14,7 @@ from algorithms.training.recipe import hyperparameter_names
 from bench.errors import UserError
 from bench.search.entries import check_entry
 from bench.search.methods import check_methods
-from bench.search.space import SearchSpace, load
+from bench.search.space import FOLDER, OF_CONVOLUTIONS, SearchSpace, load
 
 
 @pytest.mark.parametrize("name", [*METHODS, *WITH_TEACHER, *BASELINES])
@@ -323,3 +323,60 @@ def test_an_unknown_method_is_answered_with_the_nearest_names():
     with pytest.raises(UserError, match=r"'simclrr'.*simclr"):
         check_methods(["byol", "simclrr"])
     assert check_methods(["byol", "swav", "byol"]) == ["byol", "swav"]
+
+
+def with_a_vit(tmp_path, **changes) -> dict:
+    """SimCLR's file with a recipe and a learning rate for vision transformers."""
+    content = yaml.safe_load((FOLDER / "simclr.yaml").read_text())
+    content["recipe"]["vit"] = {"source": "elsewhere"}
+    content["hyperparameters"]["learning_rate"]["vit"] = {
+        "default": 1.5e-4, "small": 3.0e-4, "source": "elsewhere", "low": 1.0e-5, "high": 1.0e-2, "scale": "log"
+    } | changes  # fmt: skip
+    (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
+    return content
+
+
+def test_a_vision_transformer_has_its_own_recipe_where_the_file_has_one(tmp_path):
+    with_a_vit(tmp_path)
+    plain, large, small = (
+        load("simclr", size, tmp_path, transformer=transformer)
+        for size, transformer in ((32, False), (224, True), (32, True))
+    )
+    assert plain.hash == load("simclr", 32).hash
+    assert (plain.defaults["learning_rate"], large.defaults["learning_rate"], small.defaults["learning_rate"]) == (
+        0.12,
+        1.5e-4,
+        3e-4,
+    )
+    assert large.recipe == {"source": "elsewhere"}
+    assert large.entries["learning_rate"]["low"] == 1e-5
+    assert large.defaults["temperature"] == plain.defaults["temperature"]
+    assert len({plain.hash, large.hash, small.hash}) == 3
+
+
+def test_a_recipe_for_convolutional_networks_is_called_adapted_on_a_vision_transformer():
+    assert OF_CONVOLUTIONS in load("simclr", 32, transformer=True).recipe["adapted"]
+    assert OF_CONVOLUTIONS not in load("simclr", 32).recipe["adapted"]
+
+
+def test_a_method_that_brings_its_encoder_has_one_recipe():
+    assert load("amdim", 32, transformer=True) == load("amdim", 32)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"default": 1.0}, {"vit": {"default": 1.0, "source": "again"}}, {"scale": "cubic"}, {"source": 3, "low": 1}],
+)
+def test_a_faulty_entry_for_vision_transformers_is_refused_whatever_the_encoder(tmp_path, changes):
+    with_a_vit(tmp_path, **changes)
+    with pytest.raises(UserError, match="learning_rate: vit"):
+        load("simclr", 32, tmp_path)
+
+
+@pytest.mark.parametrize("vit", [{}, {"source": ""}, "elsewhere", {"source": "a", "vit": {"source": "b"}}])
+def test_a_recipe_for_vision_transformers_without_a_source_is_refused(tmp_path, vit):
+    content = with_a_vit(tmp_path)
+    content["recipe"]["vit"] = vit
+    (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match="recipe must have a source"):
+        load("simclr", 32, tmp_path)
