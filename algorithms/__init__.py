@@ -26,6 +26,17 @@ METHODS = {
 }
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
 
+SEED = tuple(METHODS)[:16]
+"""Those that this project was first asked for."""
+
+GROUPS = {
+    "all": tuple(METHODS),
+    "seed": SEED,
+    "modern": tuple(name for name in METHODS if name not in SEED),
+    "fast": ("simclr", "simclrv2", "swav", "moco", "barlow", "sela", "simsiam"),
+}
+"""Names for several methods: `fast` are those of which a training step takes no more arithmetic than SimCLR's."""
+
 WITH_TEACHER = {"distill": "Distillation"}
 """Methods that are there where a teacher is given, as those of `METHODS`."""
 

@@ -10,11 +10,10 @@ import click
 from algorithms import METHODS, WITH_TEACHER
 from algorithms.encoders import ENCODERS
 from algorithms.evaluation.metrics import PROTOCOLS
-from bench import doors
 from bench.data.known import NAMES
 from bench.errors import UserError
 from bench.execution.configuration import FITS, PRESETS, WHOLE, check_share
-from bench.search.methods import check_methods
+from bench.search.methods import named
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 ENCODER = (
@@ -56,16 +55,6 @@ def share(value: str) -> float:
         return check_share(float(value))
     except (ValueError, UserError):
         raise click.BadParameter(f"{value!r} is not a share of a GPU from 0.01 up to 1") from None
-
-
-def methods(value: str, teacher: bool = False) -> tuple[str, ...]:
-    """The methods that a text names: `all`, or names and doors with commas between them. Those that follow a teacher
-    are among all where there is one. Raises UserError."""
-    if value == "all":
-        return tuple(METHODS | WITH_TEACHER) if teacher else tuple(METHODS)
-    asked = value.split(",")
-    check_methods(name for name in asked if not doors.is_door(name))
-    return tuple(dict.fromkeys(asked))
 
 
 def option(
@@ -170,7 +159,7 @@ def one_method(command: Callable[..., Any]) -> Callable[..., Any]:
     """The argument METHOD, which becomes `methods`."""
 
     def read(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
-        asked = methods(value)
+        asked = named(value)
         if len(asked) > 1:
             raise UserError(f"{context.info_name} takes one method, not {value!r}")
         return asked

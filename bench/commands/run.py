@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from algorithms import METHODS, WITH_TEACHER
-from bench.commands.options import SETTINGS, evaluations, flag, folder, methods, number, of_trainings, option, share
+from algorithms import GROUPS, METHODS, WITH_TEACHER
+from bench.commands.options import SETTINGS, evaluations, flag, folder, number, of_trainings, option, share
 from bench.errors import UserError
 from bench.execution.configuration import Configuration
 from bench.search.budget import Budget
+from bench.search.methods import named
 
 MOVED = {"--train": "train", "--profile": "profile"}
 """Options of earlier versions -> the subcommands that took their place."""
@@ -24,9 +25,10 @@ MOVED = {"--train": "train", "--profile": "profile"}
 )
 @option(
     "--methods",
-    "Names with commas between them, or 'all' (default); your own as package.module:Class or file.py:Class, with a "
-    "search space beside it.",
-    known=("all", *METHODS, *WITH_TEACHER),
+    "Names with commas between them, or groups: all (default), seed (the first sixteen), modern (those since), fast "
+    "(cheap per epoch); all,-seer takes one out; your own as package.module:Class or file.py:Class, with a search "
+    "space beside it.",
+    known=(*GROUPS, *METHODS, *WITH_TEACHER),
     default="all",
 )
 @option("--budget", "Device time of all trials: 8gpu-hours, 90gpu-minutes, 20cpu-minutes.")
@@ -89,7 +91,7 @@ def command(context: click.Context, /, budget: str | None, update_readme: bool, 
             raise UserError(f"{moved} has become a command of its own; type: ssl-bench {subcommand} {method} ...")
     if budget is None:
         raise UserError("--budget is needed, such as 8gpu-hours or 20cpu-minutes; --help lists the options")
-    asked["methods"] = methods(asked["methods"], teacher=asked["teacher"] is not None)
+    asked["methods"] = named(asked["methods"], teacher=asked["teacher"] is not None)
     readme = Path("README.md").resolve() if update_readme else None
     protocols = asked.pop("evaluate")
     configuration = Configuration(budget=Budget.parse(budget), readme=readme, protocols=protocols, **asked)

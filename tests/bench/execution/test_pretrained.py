@@ -309,13 +309,6 @@ def test_a_student_follows_a_teacher_that_stands_beside_it_as_a_frozen_row(own):
     assert not any(name.startswith("teacher.") for name in trainer.state_dict()["method"])
 
 
-def test_all_methods_have_the_one_with_a_teacher_among_them_where_there_is_one():
-    from bench.commands.options import methods
-
-    assert "distill" not in methods("all")
-    assert methods("all", teacher=True) == (*methods("all"), "distill")
-
-
 def test_what_a_reference_was_trained_on_is_told_before_the_run(own, capfd):
     benchmark.prepare(configured(reference=("mine.py:pretrained", "mine.py:silent")))
     told = capfd.readouterr().out
