@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self
 
 from optuna.distributions import BaseDistribution
 
+from algorithms import GROUPS
 from bench import doors
 from bench.errors import UserError
 from bench.search.budget import Budget
@@ -160,9 +161,11 @@ def check_identity(fold: Fold, experiment: Experiment, budget: Budget, run_dir: 
             if isinstance(before, dict) and isinstance(now, dict):
                 name = next(n for n in {**before, **now} if before.get(n) != now.get(n))
                 key, before, now = f"{key} of {name}", before.get(name), now.get(name)
+            group = next((g for g, names in GROUPS.items() if key == "methods" and list(names) == before), None)
             raise UserError(
                 f"{run_dir} holds a run with {key} {_short(before)}, not {_short(now)}; "
-                "use --fresh to begin it anew or --run-dir for another place"
+                f"use {f'--methods {group} to go on with it, ' * bool(group)}--fresh to begin it anew or --run-dir for "
+                "another place"
             )
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from algorithms import GROUPS
 from bench.errors import UserError
 from bench.search.budget import Budget
 from bench.search.ledger import Ledger
@@ -25,6 +26,14 @@ def test_another_experiment_in_the_same_folder_is_refused_and_the_difference_nam
     with pytest.raises(UserError, match="--fresh") as error:
         make(experiment(**change), Budget.parse("10cpu-minutes"), slots=2, run_dir=tmp_path)
     assert named in str(error.value)
+
+
+def test_a_run_of_the_methods_of_an_earlier_version_is_told_how_it_goes_on(calibrated, tmp_path):
+    before, now = ({name: Space(name) for name in GROUPS[group]} for group in ("seed", "all"))
+    start(tmp_path, make(experiment(spaces=before), Budget.parse("90cpu-minutes"), slots=2))
+    with pytest.raises(UserError, match="use --methods seed to go on with it, --fresh"):
+        make(experiment(spaces=now), Budget.parse("90cpu-minutes"), slots=2, run_dir=tmp_path)
+    make(experiment(spaces=before), Budget.parse("90cpu-minutes"), slots=2, run_dir=tmp_path)
 
 
 def test_a_run_counts_time_of_one_device_only(calibrated, tmp_path):
