@@ -23,6 +23,8 @@ METHODS = {
     "sela": "SeLa",
     "dino": "DINO",
     "simsiam": "SimSiam",
+    "vicreg": "VICReg",
+    "nnclr": "NNCLR",
 }
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
 
