@@ -25,6 +25,8 @@ METHODS = {
     "simsiam": "SimSiam",
     "vicreg": "VICReg",
     "nnclr": "NNCLR",
+    "dcl": "DCL",
+    "fastsiam": "FastSiam",
 }
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
 
