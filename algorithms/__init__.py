@@ -23,6 +23,10 @@ METHODS = {
     "sela": "SeLa",
     "dino": "DINO",
     "simsiam": "SimSiam",
+    "vicreg": "VICReg",
+    "nnclr": "NNCLR",
+    "dcl": "DCL",
+    "fastsiam": "FastSiam",
 }
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
 
