@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the names are known without PyTorch
     from algorithms.method import Method
 
-METHODS = {
+_SEED = {
     "byol": "BYOL",
     "relic": "ReLIC",
     "simclr": "SimCLR",
@@ -23,23 +23,25 @@ METHODS = {
     "sela": "SeLa",
     "dino": "DINO",
     "simsiam": "SimSiam",
+}
+_MODERN = {
     "vicreg": "VICReg",
     "nnclr": "NNCLR",
     "dcl": "DCL",
     "fastsiam": "FastSiam",
+    "lejepa": "LeJEPA",
 }
+METHODS = _SEED | _MODERN
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
-
-SEED = tuple(METHODS)[:16]
-"""Those that this project was first asked for."""
 
 GROUPS = {
     "all": tuple(METHODS),
-    "seed": SEED,
-    "modern": tuple(name for name in METHODS if name not in SEED),
+    "seed": tuple(_SEED),
+    "modern": tuple(_MODERN),
     "fast": ("simclr", "simclrv2", "swav", "moco", "barlow", "sela", "simsiam"),
 }
-"""Names for several methods: `fast` are those of which a training step takes no more arithmetic than SimCLR's."""
+"""Names for several methods: `seed` are those that this project was first asked for, `modern` those since, `fast` those
+of which a training step takes no more arithmetic than SimCLR's."""
 
 WITH_TEACHER = {"distill": "Distillation"}
 """Methods that are there where a teacher is given, as those of `METHODS`."""

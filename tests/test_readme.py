@@ -238,7 +238,7 @@ def test_a_method_of_ones_own_is_trained_by_its_name(checkout: Path):
     (checkout / "algorithms" / "mymethod.py").write_text("\n".join([*imports, "", block(METHOD)]))
     (checkout / "search_spaces" / "mymethod.yaml").write_text(block(SPACE))
     table = checkout / "algorithms" / "__init__.py"
-    table.write_text(table.read_text().replace("METHODS = {", 'METHODS = {\n    "mymethod": "MyMethod",', 1))
+    table.write_text(table.read_text().replace("_MODERN = {", '_MODERN = {\n    "mymethod": "MyMethod",', 1))
     words = ["--dataset", "shapes", "--limit", "64", "--image-size", "8", "--epochs", "1"]
     told = python(checkout, "-c", SSL_BENCH, "train", "mymethod", *words, "--run-dir", str(checkout / "mine"))
     assert "epoch 1 of 1" in told

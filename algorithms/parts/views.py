@@ -104,22 +104,37 @@ def dino_views(setting: Setting, encoder: Encoder, local_crops: int) -> tuple[Vi
     )
 
 
+def lejepa_views(setting: Setting, encoder: Encoder, global_crops: int, local_crops: int) -> tuple[View, ...]:
+    """LeJEPA's crops, all with the same colours (rbalestr-lab/lejepa, README.md; MINIMAL.md, without local crops, on
+    Imagenette). On small images a local crop shows 0.08 of it or more, as in `swav_views`."""
+    view = colour_view(setting, jitter=(0.4, 0.4, 0.2, 0.1), solarize=0.2)
+    return multi_crop(
+        setting,
+        encoder,
+        (view,) * global_crops,
+        (view,) * local_crops,
+        alone=(0.08, 1.0),
+        whole=(0.3, 1.0),
+        part=(0.08 if is_small(setting) else 0.05, 0.3),
+    )
+
+
 def multi_crop(
     setting: Setting,
     encoder: Encoder,
-    pair: tuple[View, View],
+    large: tuple[View, ...],
     local: tuple[View, ...],
     *,
     alone: tuple[float, float],
     whole: tuple[float, float],
     part: tuple[float, float],
 ) -> tuple[View, ...]:
-    """`pair` with crops of scale `whole`, or `alone` where there is no `local` view; then `local` with crops of scale
+    """`large` with crops of scale `whole`, or `alone` where there is no `local` view; then `local` with crops of scale
     `part`. A local view's side is 96 px of 224 (SwAV, section 5.1), of small images 18 px of 32 (solo-learn's
     cifar-multicrop recipe); on a ViT the nearest whole number of patches."""
     share = 18 / 32 if is_small(setting) else 96 / 224
     side = whole_patches(setting.image_size * share, encoder)
-    globals_ = [replace(view, scale=whole if local else alone) for view in pair]
+    globals_ = [replace(view, scale=whole if local else alone) for view in large]
     return (*globals_, *(replace(view, size=side, scale=part) for view in local))
 
 
