@@ -24,6 +24,7 @@ METHODS = {
     "dino": "DINO",
     "simsiam": "SimSiam",
     "lejepa": "LeJEPA",
+    "deepclusterv2": "DeepClusterV2",
 }
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
 
