@@ -30,6 +30,7 @@ _MODERN = {
     "dcl": "DCL",
     "fastsiam": "FastSiam",
     "lejepa": "LeJEPA",
+    "deepclusterv2": "DeepClusterV2",
 }
 METHODS = _SEED | _MODERN
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
