@@ -23,6 +23,7 @@ METHODS = {
     "sela": "SeLa",
     "dino": "DINO",
     "simsiam": "SimSiam",
+    "mae": "MAE",
 }
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
 
