@@ -24,6 +24,7 @@ METHODS = {
     "dino": "DINO",
     "simsiam": "SimSiam",
     "mae": "MAE",
+    "ibot": "IBOT",
 }
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
 
