@@ -23,6 +23,8 @@ _SEED = {
     "sela": "SeLa",
     "dino": "DINO",
     "simsiam": "SimSiam",
+    "mae": "MAE",
+    "ibot": "IBOT",
 }
 _MODERN = {
     "vicreg": "VICReg",

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from algorithms.encoders import EncoderFactory
 from algorithms.encoders.encoder import Encoder, as_encoder
+from algorithms.encoders.transformer import VisionTransformer
 from algorithms.images.augmentation import Augmentation
 from algorithms.method import Method, Setting
 from algorithms.parts.views import colour_view
@@ -25,14 +26,17 @@ class RandomInitialisation(Method):
 
 
 class Supervised(Method):
-    """The ceiling: the same encoder trained with labels by cross-entropy on crops and flips, for as many epochs."""
+    """The ceiling: the same encoder trained with labels by cross-entropy on crops and flips, for as many epochs. A ViT
+    drops paths."""
 
     labels: Tensor
 
-    def __init__(self, setting: Setting, encoder: Encoder):
+    def __init__(self, setting: Setting, encoder: Encoder, *, drop_path: float = 0.0):
         super().__init__(setting, encoder)
         if setting.labels is None:
             raise ValueError("The supervised baseline needs labels.")
+        if isinstance(encoder, VisionTransformer):
+            encoder.drop_paths(drop_path)
         self.register_buffer("labels", setting.labels, persistent=False)
         self.classifier = nn.Linear(encoder.width, int(setting.labels.max()) + 1)
         self.views = (colour_view(setting, scale=(0.5, 1.0), jitter=(0.0,) * 4, grayscale=0.0, blur=0.0),)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.encoders.encoder import Encoder
+from algorithms.encoders.transformer import VisionTransformer
 from algorithms.method import Method, Setting
 from algorithms.parts.heads import Prototypes, by_size, mlp, narrowed
 from algorithms.parts.losses import cross_view_entropy
@@ -22,8 +23,9 @@ class DINO(Method):
     The centre c follows the mean of the teacher's outputs (eq. 4), after the loss. t_t < t_s sharpens; it is constant,
     as it is by default in the authors' code. The teacher is an average of the student whose momentum rises to 1 on a
     cosine. The last layer is weight-normalised with gain 1 on normalised inputs, which makes its rows prototypes; it is
-    fixed in the first `frozen_share` of the training (`early_phase`). The head has three layers, for small images two,
-    and batch norm, as in lightly's recipe for CIFAR-10; the paper's has three and none."""
+    fixed in the first `frozen_share` of the training (`early_phase`). On a ViT the head has three layers and no batch
+    norm, as the paper's, and the student alone drops paths; else it has batch norm and, for small images, two layers,
+    as in lightly's recipe for CIFAR-10."""
 
     temperature: Tensor
     teacher_temperature: Tensor
@@ -47,6 +49,7 @@ class DINO(Method):
         projector_width: int,
         local_crops: int,
         frozen_share: float,
+        drop_path: float = 0.0,
     ):
         if not teacher_temperature < temperature:
             raise ValueError(
@@ -59,10 +62,13 @@ class DINO(Method):
         self.scalar("ema_momentum", ema_momentum)
         self.scalar("centre_momentum", centre_momentum)
         self.scalar("frozen_share", early_phase(frozen_share, setting.steps))
-        hidden = [projector_hidden] * (1 if is_small(setting) else 2)
-        head = mlp([encoder.width, *hidden, projector_width], activation=nn.GELU)
+        vit = encoder.patch > 1
+        hidden = [projector_hidden] * (1 if is_small(setting) and not vit else 2)
+        head = mlp([encoder.width, *hidden, projector_width], batch_norm=not vit, activation=nn.GELU)
         self.student = nn.Sequential(encoder, head, Prototypes(projector_width, prototypes))
         self.teacher = averaged_copy(self.student)
+        if isinstance(encoder, VisionTransformer):
+            encoder.drop_paths(drop_path)
         self.register_buffer("centre", torch.zeros(prototypes))
         self.register_buffer("frozen", torch.tensor(frozen_share > 0))
         self.views = dino_views(setting, encoder, local_crops)

@@ -55,6 +55,12 @@ class MoCoV3(Method):
         self.views = mocov3_views(setting, encoder)
 
     @classmethod
+    def initialise(cls, encoder: Encoder) -> None:
+        """Fixed sine-cosine positions and Glorot's weights for a ViT (facebookresearch/moco-v3, vits.py)."""
+        if isinstance(encoder, VisionTransformer):
+            encoder.begin_as_mae()
+
+    @classmethod
     def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         return narrowed(hyperparameters, width, "projector_hidden", "projector_width", "predictor_hidden")
 

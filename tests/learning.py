@@ -35,6 +35,7 @@ from scipy.stats import ttest_ind
 from torch import nn
 
 from algorithms import METHODS, method_class
+from algorithms.encoders import build_encoder
 from algorithms.evaluation import linear
 from algorithms.evaluation.features import raw_features
 from algorithms.evaluation.knn import Evaluation
@@ -89,10 +90,11 @@ def learn(name: str, encoder: str, epochs: int, seed: int, changed: dict) -> dic
     """Train the method `name`, its recipe `changed`, and judge it before and after: a row of the table, of `prepare`'s
     images."""
     began = time.process_time()
+    transformer = build_encoder(encoder, evaluation.bank.image_size).patch > 1
     trainer = Trainer(
         method_class(name),
         evaluation.bank,
-        search_space.load(name, evaluation.bank.image_size).defaults | changed,
+        search_space.load(name, evaluation.bank.image_size, transformer=transformer).defaults | changed,
         epochs=epochs,
         encoder=encoder,
         seed=seed,

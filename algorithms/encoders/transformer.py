@@ -1,13 +1,13 @@
 """Vision transformers."""
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.encoders import SMALL_IMAGE
+from algorithms.encoders import ENCODERS, SMALL_IMAGE, EncoderFactory, build_encoder, check_encoder
 from algorithms.encoders.encoder import Encoder
 
 
@@ -93,15 +93,22 @@ class VisionTransformer(Encoder):
     def begin_as_mae(self) -> None:
         """Fixed sine-cosine positions and Glorot's uniform weights, as MAE's and MoCo v3's authors begin."""
         self.positions.copy_(sine_cosine(self.side, self.width)).requires_grad_(False)
-        for module in self.blocks.modules():
-            if isinstance(module, nn.MultiheadAttention):
-                for part in module.in_proj_weight.chunk(3):
-                    nn.init.xavier_uniform_(part)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
+        begin_by_glorot(self.blocks)
         nn.init.xavier_uniform_(self.patches.weight.flatten(1))
         if self.patches.bias is not None:
             nn.init.zeros_(self.patches.bias)
+
+
+@torch.no_grad()
+def begin_by_glorot(network: nn.Module) -> None:
+    """Draw the weights of all linear layers of `network` by Glorot's uniform law; their biases are zero."""
+    for module in network.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            for part in module.in_proj_weight.chunk(3):
+                nn.init.xavier_uniform_(part)
+        elif isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
 
 
 def sine_cosine(side: int, width: int) -> Tensor:
@@ -113,6 +120,15 @@ def sine_cosine(side: int, width: int) -> Tensor:
     angles = [place.flatten()[:, None] * frequencies for place in (columns, rows)]
     places = torch.cat([turned for angle in angles for turned in (angle.sin(), angle.cos())], 1)
     return torch.cat([torch.zeros(1, width), places.float()])[None]
+
+
+def own_transformer(encoder: str | EncoderFactory, image_size: int, channels: int = 3) -> VisionTransformer:
+    """The run's `encoder` where it is called by name and is a vision transformer of ours, else a tiny one, in place of
+    `resnet8` the smaller: for a method that needs more of an encoder than its features (MAE, iBOT)."""
+    check_encoder(encoder)
+    ours = isinstance(encoder, str) and ENCODERS.get(encoder) == "transformer"
+    name = encoder if ours else "vit_pico" if encoder == "resnet8" else "vit_tiny"
+    return cast(VisionTransformer, build_encoder(name, image_size, channels))
 
 
 vit_tiny = partial(VisionTransformer, width=192, depth=12, heads=3)

@@ -73,3 +73,14 @@ def sinkhorn(scores: Tensor, epsilon: Tensor | float, iterations: int) -> Tensor
         q = q / q.sum(0, keepdim=True)
         q = q / q.sum(1, keepdim=True).clamp(min=torch.finfo(q.dtype).tiny)
     return q
+
+
+@full_precision
+def koleo(features: Tensor) -> Tensor:
+    """KoLeo (Sablayrolles 2019, arXiv 1806.03198, eq. 2; DINOv2, arXiv 2304.07193, section 4): minus the mean log of
+    the distance of each row of `features` [B, D], normalised here, to the nearest other row, []."""
+    z = F.normalize(features, dim=1)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    nearest = (z @ z.T).detach().masked_fill(itself, -2.0).argmax(1)
+    # The small number keeps the gradient finite where two rows are the same.
+    return -(F.pairwise_distance(z, z[nearest], eps=1e-8) + 1e-8).log().mean()
