@@ -23,8 +23,6 @@ _SEED = {
     "sela": "SeLa",
     "dino": "DINO",
     "simsiam": "SimSiam",
-    "mae": "MAE",
-    "ibot": "IBOT",
 }
 _MODERN = {
     "vicreg": "VICReg",
@@ -33,6 +31,8 @@ _MODERN = {
     "fastsiam": "FastSiam",
     "lejepa": "LeJEPA",
     "deepclusterv2": "DeepClusterV2",
+    "mae": "MAE",
+    "ibot": "IBOT",
 }
 METHODS = _SEED | _MODERN
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""

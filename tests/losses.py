@@ -1,4 +1,4 @@
-"""Are the losses those of others? Ours beside lightly's and stable-pretraining's, of the same random numbers, in one run.
+"""Are the losses those of others? Ours beside lightly's and stable-pretraining's, of the same numbers, in one run.
 
     pip install -e '.[peers]' stable-pretraining
     python -m tests.losses

@@ -51,7 +51,7 @@ def resolved(
         kept = {key: value for key, value in of.items() if key not in ("small", TRANSFORMER)}
         return kept | {"default": of.get(size, of["default"])}
 
-    return {name: one(entry) for name, entry in entries.items()}
+    return {name: one(entry) for name, entry in entries.items() if transformer or entry.keys() != {TRANSFORMER}}
 
 
 def is_whole(entry: dict[str, Any]) -> bool:
@@ -62,11 +62,13 @@ def is_whole(entry: dict[str, Any]) -> bool:
 def check_entry(where: str, entry: object) -> None:
     """Raises UserError unless `entry` has one of the three forms and Optuna takes what it says: a range that is not
     empty, or choices that differ, and the defaults among them. A published value may lie outside. What it has for a
-    vision transformer is such an entry too."""
+    vision transformer is such an entry too, and may be all that it has: then it is there for one alone."""
     if isinstance(entry, dict) and TRANSFORMER in entry:
         if isinstance(other := entry[TRANSFORMER], dict) and TRANSFORMER in other:
             raise UserError(f"{where}: {TRANSFORMER} stands in {TRANSFORMER} again; leave out the inner one.")
         check_entry(f"{where}: {TRANSFORMER}", other)
+        if len(entry) == 1:
+            return
         entry = {key: value for key, value in entry.items() if key != TRANSFORMER}
     if not isinstance(entry, dict) or set(entry) - OPTIONAL not in FORMS:
         raise UserError(

@@ -380,3 +380,23 @@ def test_a_recipe_for_vision_transformers_without_a_source_is_refused(tmp_path, 
     (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(UserError, match="recipe must have a source"):
         load("simclr", 32, tmp_path)
+
+
+def test_an_entry_for_vision_transformers_alone_is_there_for_these_alone(tmp_path):
+    content = with_a_vit(tmp_path)
+    content["hyperparameters"]["scale_rate"] = {"vit": {"default": True, "source": "elsewhere"}}
+    (tmp_path / "simclr.yaml").write_text(yaml.safe_dump(content))
+    assert load("simclr", 32, tmp_path).hash == load("simclr", 32).hash
+    assert load("simclr", 32, tmp_path, transformer=True).defaults["scale_rate"] is True
+
+
+@pytest.mark.parametrize("name", ["dino", "mocov3", "lejepa"])
+def test_recipes_for_vision_transformers_leave_runs_of_other_encoders_as_they_are(tmp_path, name):
+    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    alone = {name: entry for name, entry in content["hyperparameters"].items() if entry.keys() != {"vit"}}
+    content["hyperparameters"] = {
+        name: {key: value for key, value in entry.items() if key != "vit"} for name, entry in alone.items()
+    }
+    assert content["recipe"].pop("vit")
+    (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    assert load(name, 32, tmp_path).hash == load(name, 32).hash != load(name, 32, transformer=True).hash
