@@ -25,6 +25,7 @@ METHODS = {
     "simsiam": "SimSiam",
     "lejepa": "LeJEPA",
     "deepclusterv2": "DeepClusterV2",
+    "ressl": "ReSSL",
 }
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
 
