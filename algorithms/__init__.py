@@ -33,6 +33,7 @@ _MODERN = {
     "deepclusterv2": "DeepClusterV2",
     "mae": "MAE",
     "ibot": "IBOT",
+    "ressl": "ReSSL",
 }
 METHODS = _SEED | _MODERN
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
