@@ -197,3 +197,26 @@ def test_it_trains_a_vit_on_crops_of_both_sizes():
     loss.backward()
     assert torch.isfinite(loss)
     assert method.encoder.positions.grad.any()
+
+
+def test_on_a_vit_the_head_has_three_layers_and_no_batch_norm():
+    head = dino("vit_pico").student[1]
+    assert [layer.weight.shape for layer in head if isinstance(layer, nn.Linear)] == [(16, 64), (16, 16), (8, 16)]
+    assert not any(isinstance(layer, nn.BatchNorm1d) for layer in head)
+
+
+def test_a_vits_student_drops_paths_and_its_teacher_does_not():
+    method = dino("vit_pico", drop_path=0.2)
+    assert [block.drop_path for block in method.encoder.blocks.layers] == pytest.approx([0.04 * d for d in range(6)])
+    assert not any(block.drop_path for block in method.judged_encoder.blocks.layers)
+    image = torch.randn(1, 3, 16, 16).expand(64, -1, -1, -1)
+    assert not torch.allclose(method.encoder(image)[0], method.encoder(image)[1:])
+    torch.testing.assert_close(method.teacher(image)[:1].expand(64, -1), method.teacher(image))
+
+
+def test_a_vit_has_the_authors_recipe():
+    # facebookresearch/dino main_dino.py
+    found = load("dino", 224, transformer=True).published
+    wanted = {"optimizer": "adamw", "learning_rate": 5e-4, "scale_rate": True, "weight_decay": 0.04}
+    wanted |= {"final_weight_decay": 0.4, "warmup": 0.1, "drop_path": 0.1, "ema_momentum": 0.996, "gradient_clip": 3.0}
+    assert found.items() >= (wanted | {"teacher_temperature": 0.04, "frozen_share": 0.01, "decay_norms": False}).items()

@@ -7,6 +7,7 @@ import torch
 from torch.autograd import gradcheck
 
 from algorithms.encoders import build_encoder
+from algorithms.encoders.transformer import sine_cosine
 from algorithms.method import Setting
 from algorithms.mocov3 import MoCoV3
 from algorithms.parts.losses import info_nce
@@ -98,3 +99,19 @@ def test_a_vit_keeps_its_random_patch_projection_and_has_a_deeper_projector():
     assert not any(parameter.requires_grad for parameter in method.encoder.patches.parameters())
     assert method.encoder.positions.grad is not None
     assert sum(isinstance(layer, torch.nn.Linear) for layer in method.online[1]) == 3
+
+
+def test_a_vit_begins_as_the_authors_with_positions_that_stay():
+    encoder = MoCoV3.build_encoder("vit_pico", 16)
+    torch.testing.assert_close(encoder.positions.data, sine_cosine(4, 64))
+    assert not encoder.positions.requires_grad
+    plain = build_encoder("vit_pico", 16)
+    assert MoCoV3.build_encoder(lambda image_size: plain, 16).positions.requires_grad  # what is given is left alone
+
+
+def test_a_vit_has_the_authors_recipe():
+    # facebookresearch/moco-v3 CONFIG.md, ViT-Small
+    wanted = {"optimizer": "adamw", "learning_rate": 1.5e-4, "scale_rate": True, "weight_decay": 0.1}
+    found = load("mocov3", 224, transformer=True).published
+    assert found.items() >= (wanted | {"temperature": 0.2, "ema_momentum": 0.99}).items()
+    assert found["warmup"] == pytest.approx(40 / 300, abs=1e-3)
