@@ -30,8 +30,8 @@ class DCL(SimCLR):
     Departures: the paper's weighting of positive pairs by a von Mises-Fisher density (DCLW) is left out: it is
     worse than DCL in every row of lightly's tables.
 
-    Choose it as you would SimCLR, where memory holds small batches only. In lightly's tables it is better than SimCLR on
-    ImageNet, with 256 images a batch, and alike on CIFAR-10, with 128 and with 512."""
+    Choose it as you would SimCLR, where memory holds small batches only. In lightly's tables it is better than SimCLR
+    on ImageNet, with 256 images a batch, and alike on CIFAR-10, with 128 and with 512."""
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         first, second = self.projector(self.encoder(torch.cat(views))).chunk(2)

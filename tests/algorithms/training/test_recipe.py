@@ -19,8 +19,8 @@ def test_heads_are_at_most_eight_times_as_wide_as_the_encoder(name: str):
     given |= {name: width for name, width in wide.items() if name in given}
     found = effective_hyperparameters(method_class(name), given, width=64, images=10**6)
     expected = wide.keys() & given.keys()
-    # SimSiam's predictor is a bottleneck.
-    assert {found[each] for each in expected} <= ({8 * 64, 4 * 64} if name == "simsiam" else {8 * 64})
+    # The predictors of SimSiam and FastSiam are bottlenecks.
+    assert {found[each] for each in expected} <= ({8 * 64, 4 * 64} if name in ("simsiam", "fastsiam") else {8 * 64})
 
 
 class Cropped(Method):
