@@ -11,7 +11,7 @@ from algorithms.encoders.encoder import Encoder
 from algorithms.encoders.transformer import Block, VisionTransformer, begin_by_glorot, own_transformer, sine_cosine
 from algorithms.method import Method, Setting
 from algorithms.parts.precision import full_precision
-from algorithms.parts.views import colour_view, is_small
+from algorithms.parts.views import colour_view
 
 HEAD_WIDTH = 32
 """Features of an attention head of the decoder, as in the authors' (512 in 16 heads)."""
@@ -24,10 +24,11 @@ class MAE(Method):
     The encoder, a ViT, sees the patches that are kept alone (section 3). A light decoder gets what it says of them,
     one learnt token in every hidden patch's place, and fixed sine-cosine positions; it predicts the hidden patches'
     pixels. L = the mean over hidden patches i of |d_i - n(x_i)|^2 / P, where n takes out the mean and the deviation of
-    the P numbers of a patch ("Reconstruction target"). Each image has a random mask of its own. Crops and flips are the
-    only augmentation (table 1e).
+    the P numbers of a patch ("Reconstruction target"). Each image has a random mask of its own. Crops, of a fifth
+    of the image or more, and flips are the only augmentation (table 1e; main_pretrain.py).
 
-    Departures: the decoder is at most as wide as the encoder; the paper's has 512 features beside 1024.
+    Departures: the decoder is at most as wide as the encoder, where the paper's has 512 features beside 1024; for small
+    images it has one block, where the paper's has eight.
 
     Choose it for long trainings of a larger ViT on many images, to be fine-tuned afterwards. Its features are hard to
     use as they are: nearest neighbours and linear probes rank it below methods that compare views."""
@@ -54,9 +55,7 @@ class MAE(Method):
         self.pixels = nn.Linear(width, encoder.patches.in_channels * encoder.patch**2)
         for part in (self.embedding, self.decoder, self.pixels):
             begin_by_glorot(part)
-        # The authors' (main_pretrain.py); small images: solo-learn scripts/pretrain/cifar/augmentations.
-        scale = (0.08 if is_small(setting) else 0.2, 1.0)
-        self.views = (colour_view(setting, scale=scale, jitter=(0.0,) * 4, grayscale=0.0, blur=0.0),)
+        self.views = (colour_view(setting, scale=(0.2, 1.0), jitter=(0.0,) * 4, grayscale=0.0, blur=0.0),)
 
     @classmethod
     def build_encoder(cls, encoder: str | EncoderFactory, image_size: int, channels: int = 3) -> Encoder:
