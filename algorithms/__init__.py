@@ -26,6 +26,9 @@ METHODS = {
 }
 """Every method by the name that the command line gives it; `NAME` stands in `algorithms/NAME.py`."""
 
+GROUPS = {"all": tuple(METHODS), "seed": tuple(METHODS)[:16]}
+"""Methods by the name under which several are asked for at once."""
+
 WITH_TEACHER = {"distill": "Distillation"}
 """Methods that are there where a teacher is given, as those of `METHODS`."""
 
