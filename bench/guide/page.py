@@ -25,7 +25,7 @@ from bench.report.results import Results
 from bench.report.rows import Row
 from bench.report.run import each_session, spaces
 from bench.report.sections.method.importance import BOOTSTRAPS, ENOUGH
-from bench.report.text import DASH, count, listed, markdown_text, value_text, with_interval
+from bench.report.text import DASH, capital, count, listed, markdown_text, value_text, with_interval
 from bench.search.space import load
 
 UP = "../.."
@@ -153,7 +153,7 @@ def _run(run: str, results: Results, row: Row) -> Iterator[str]:
     when = "" if began is None or began != began else f", {began:%Y-%m-%d}"
     yield (
         f"**In a benchmark.** [{run}]({UP}/reports/{run}/table.md){when}{f', commit {commit}' if commit else ''}: "
-        f"{markdown_text(notes.title(results))}. {markdown_text(results.judged.test_heading)}, mean ± half of the 95 % "
+        f"{markdown_text(notes.title(results))}. {capital(markdown_text(results.judged.test_heading))}, mean ± half of the 95 % "
         "interval over seeds:"
     )
     tuned = "the recipe won" if row.won else with_interval(row.gain, "+")
