@@ -69,10 +69,19 @@ def multiscale_nce(sources: Tensor, targets: Tensor, clip: Tensor | float) -> tu
 
 
 class AMDIM(Method):
-    """Section 3.4: the global feature of one view predicts the local features of the other (1 -> 5 and 1 -> 7), and
-    one local feature, at a random place, predicts those at all places (5 -> 5); the sum of the three losses, mean
-    over both directions, and `score_weight` times the squared scores."""
+    """What is said of the whole of one view is to tell apart, among the places of many other images, the places of the
+    other view: global and local features of an image have information in common. It needs an encoder of which no place
+    has seen the whole image, and has one of its own.
 
+    Section 3.4: the global feature of one view predicts the local features of the other (1 -> 5 and 1 -> 7), and one
+    local feature, at a random place, predicts those at all places (5 -> 5); the sum of the three losses
+    (`multiscale_nce`: eq. 2 with the scores of section 3.2), mean over both directions, and `score_weight` times the
+    squared scores.
+
+    Choose it where its own encoder will do and short trainings on small images are all there is: it learns much within
+    few epochs. What it leaves is that encoder, which no library loads."""
+
+    contrasts_with = "the batch"
     shared_flip = True
     encoder: AMDIMEncoder
     score_clip: Tensor

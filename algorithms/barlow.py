@@ -23,11 +23,22 @@ def barlow_twins(first: Tensor, second: Tensor, redundancy_weight: Tensor | floa
 
 
 class BarlowTwins(Method):
-    """`barlow_twins` of the projections of two views, times `loss_scale`, which stands in for the small learning
-    rates of the authors' LARS.
+    """The projections of two views are compared feature by feature, not image by image. Over the batch each feature is
+    to agree with itself across the views and to be uncorrelated with all others: the first makes views alike, the
+    second keeps the network from saying the same of all images. No negatives, no teacher, no predictor.
 
-    The first sum of eq. 1 has D terms, the second about D^2: the balance between them is lambda D, `redundancy`, for a
-    projector of any width D (the paper's 0.0051 at 8192: 42)."""
+    Eq. 1 (`barlow_twins`), C (eq. 2) the correlation over the batch of the standardised projections:
+
+        L = sum_i (1 - C_ii)^2 + lambda sum_i sum_{j != i} C_ij^2
+
+    The first sum has D terms, the second about D^2: the balance between them is lambda D, `redundancy`, for a
+    projector of any width D (the paper's 0.0051 at 8192: 42).
+
+    Departures: the loss is multiplied by `loss_scale`, which stands in for the small learning rates of the authors'
+    LARS.
+
+    Choose it for short trainings and moderate batches: it learns early and cannot collapse. Its wide projector is most
+    of what it trains, and gains less from very long trainings than methods with a teacher."""
 
     redundancy_weight: Tensor
     loss_scale: Tensor

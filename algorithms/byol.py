@@ -15,10 +15,19 @@ from algorithms.parts.views import asymmetric_views
 
 
 class BYOL(Method):
-    """Eq. 2: L = |q(z) / |q(z)| - z' / |z'||^2 = 2 - 2 cos(q(z), z'), summed over both orders of the two views.
+    """A network predicts, from one view of an image, what an average of its own earlier states says of the other view.
+    There are no negatives: that the answer is not the same for all images is owed to the predictor, to batch norm and
+    to the slowness of the average.
+
+    Eq. 2, summed over both orders of the two views:
+
+        L = |q(z) / |q(z)| - z' / |z'||^2 = 2 - 2 cos(q(z), z')
 
     z is the online projection, q the predictor, z' the projection of the other view by the target, whose weights
-    follow the online ones: xi <- tau xi + (1 - tau) theta, tau rising to 1 on a cosine (section 3.3)."""
+    follow the online ones: xi <- tau xi + (1 - tau) theta, tau rising to 1 on a cosine (section 3.3).
+
+    Choose it for long trainings, of hundreds of epochs, and where images are so alike that negatives would be false
+    ones. In short trainings it is behind others, and it must be watched for collapse where batches are very small."""
 
     ema_momentum: Tensor
 

@@ -1,6 +1,5 @@
 """CPC: van den Oord, Li and Vinyals 2018, arXiv 1807.03748, with the loss and the layer norm of CPC v2: Henaff et al.
-2019, arXiv 1905.09272. Of CPC v2 it lacks the predictions from below and from the sides, and the colours that are
-dropped from each patch by itself; the augmentation is AMDIM's, as in Lightning Bolts."""
+2019, arXiv 1905.09272."""
 
 from typing import Any
 
@@ -72,9 +71,20 @@ def predictive_nce(predicted: Tensor, targets: Tensor, offset: int, scale: Tenso
 
 
 class CPC(Method):
-    """The sum over k of `predictive_nce` of W_k c_r for row r + k (CPC v2, section 3.1): c_r is a context that has seen
-    the rows up to r. Rows less than 3 below share pixels with it and are not predicted."""
+    """From the upper rows of an image's patches the network predicts the rows further below, and is to find the true
+    patch among those of all images of the batch. It needs an encoder that sees each patch as if it were alone, and has
+    one of its own.
 
+    The sum over k of `predictive_nce` of W_k c_r for row r + k (CPC v2, section 3.1 and eq. 1): c_r is a context that
+    has seen the rows up to r. Rows less than 3 below share pixels with it and are not predicted.
+
+    Departures: of CPC v2 it lacks the predictions from below and from the sides, and the colours that are dropped from
+    each patch by itself; the augmentation is AMDIM's, as in Lightning Bolts.
+
+    Choose it where order in the image matters and one view must do; for most images later methods reach more with the
+    same compute, with an encoder of your choice."""
+
+    contrasts_with = "the batch"
     encoder: CPCEncoder
     logit_scale: Tensor
 

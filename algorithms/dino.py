@@ -17,15 +17,27 @@ from algorithms.parts.views import dino_views, is_small
 
 
 class DINO(Method):
-    """Eq. 3: L = the sum of H(P_t(x), P_s(x')) over the two global views x and all other crops x' of an image
-    (here the mean), P_s = softmax(student / t_s) (eq. 1) and P_t = softmax((teacher - c) / t_t) (algorithm 1).
+    """A student is to say of any crop of an image what its teacher, an average of the student, says of a large crop: a
+    distribution over many outputs that mean nothing by themselves. The teacher is centred, so that no output wins
+    always, and sharpened, so that not all are equal. There are no negatives and no predictor.
+
+    Eq. 3, over the two global views x and all other crops x' of an image (here the mean), P_s by eq. 1, P_t by
+    algorithm 1:
+
+        L = sum H(P_t(x), P_s(x')),  P_s = softmax(student / t_s),  P_t = softmax((teacher - c) / t_t)
 
     The centre c follows the mean of the teacher's outputs (eq. 4), after the loss. t_t < t_s sharpens; it is constant,
     as it is by default in the authors' code. The teacher is an average of the student whose momentum rises to 1 on a
-    cosine. The last layer is weight-normalised with gain 1 on normalised inputs, which makes its rows prototypes; it is
-    fixed in the first `frozen_share` of the training (`early_phase`). On a ViT the head has three layers and no batch
-    norm, as the paper's, and the student alone drops paths; else it has batch norm and, for small images, two layers,
-    as in lightly's recipe for CIFAR-10."""
+    cosine. The last layer is weight-normalised with gain 1 on normalised inputs, which makes its rows prototypes; it
+    is fixed in the first `frozen_share` of the training (`early_phase`).
+
+    On a ViT the head has three layers and no batch norm, and the student alone drops paths.
+
+    Departures: on other encoders the head has batch norm and, for small images, two layers, as in lightly's recipe for
+    CIFAR-10.
+
+    Choose it for vision transformers on large images with multi-crop and long trainings, above all where features are
+    used as they are, by nearest neighbours. On small residual networks others reach the same sooner."""
 
     temperature: Tensor
     teacher_temperature: Tensor

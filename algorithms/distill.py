@@ -1,4 +1,4 @@
-"""Distillation from a frozen teacher: SEED, Fang, Wang, Wang, Zhang, Yang and Liu 2021, arXiv 2101.04731."""
+"""SEED: Fang, Wang, Wang, Zhang, Yang and Liu 2021, arXiv 2101.04731: distillation from a frozen teacher."""
 
 from dataclasses import replace
 from typing import Any
@@ -30,12 +30,22 @@ def similarity_entropy(
 
 
 class Distillation(Method):
-    """Eq. 5 (`similarity_entropy`): over anchors, which are the teacher's features of the image itself and of others,
-    the student's similarities follow the teacher's. A projector takes the student's features to the teacher's width.
+    """A small network learns to see images as a large, frozen one does: what the teacher finds alike, the student is to
+    find alike, by the similarities of an image to many others. It needs no labels, and no views as strong as other
+    methods do.
 
-    The teacher, which may be many times as large as the student, has seen every training image once, whole and
-    un-augmented: the student follows these features from one augmented view. The anchors are the features of the
-    batch's images and of others drawn at random, in place of the paper's queue. Raises ValueError without a teacher."""
+    Eq. 5 (`similarity_entropy`), over anchors d_j, which are the teacher's features of the image itself and of others:
+
+        L = -sum_j p(teacher)_j log p(student)_j,  p(z) = softmax_j(z.d_j / t)
+
+    A projector takes the student's features to the teacher's width. Raises ValueError without a teacher.
+
+    Departures: the teacher, which may be many times as large as the student, has seen every training image once, whole
+    and un-augmented: the student follows these features from one augmented view. The anchors are the features of the
+    batch's images and of others drawn at random, in place of the paper's queue.
+
+    Choose it where a pretrained network knows images like yours but is too large to use: it reaches more in less time
+    than training from scratch. Where that network fits, use it as it is."""
 
     temperature: Tensor
     teacher_temperature: Tensor

@@ -15,15 +15,26 @@ from algorithms.parts.views import moco_views
 
 
 class MoCo(Method):
-    """Eq. 1: L = -log exp(q.k+ / t) / (exp(q.k+ / t) + sum over the queue of exp(q.k / t)), the sum without the keys
-    of the query's own image, of which the queue has some where images are few.
+    """A view is to be alike to the other view of its image, and unlike a long queue of views of earlier images. The
+    queue needs keys that change slowly: a second encoder makes them, which is a moving average of the first. So the
+    number of negatives does not depend on the batch.
 
-    Keys come from the momentum encoder (eq. 2: theta_k <- m theta_k + (1 - m) theta_q). Batch statistics would tell
-    a query which key shares its batch (section 3.3, shuffling BN): both encoders normalise by parts of the batch,
-    and the keys' batch is shuffled, so that a key and its query share no part. With `symmetric`, either view is
-    query and key in turn, at twice the cost, the losses added and both views' keys queued, as in the authors' CIFAR
-    notebook; the paper's loss is not."""
+    Eq. 1, q the query, k+ the other view's key, the sum over the queue without the keys of the query's own image:
 
+        L = -log( exp(q.k+ / t) / (exp(q.k+ / t) + sum_k exp(q.k / t)) )
+
+    Keys come from the momentum encoder (eq. 2: theta_k <- m theta_k + (1 - m) theta_q). Batch statistics would tell a
+    query which key shares its batch (section 3.3, shuffling BN): both encoders normalise by parts of the batch, and
+    the keys' batch is shuffled, so that a key and its query share no part.
+
+    Departures: a query's own image, of which the queue has keys where images are few, is none of its negatives. With
+    `symmetric`, either view is query and key in turn, at twice the cost, the losses added and both views' keys queued,
+    as in the authors' CIFAR notebook; the paper's loss is not.
+
+    Choose it where memory allows only small batches, or compute is short: its step is the cheapest of the methods with
+    negatives and two views. The queue wants several times as many images as it is long."""
+
+    contrasts_with = "a queue"
     temperature: Tensor
     ema_momentum: Tensor
 

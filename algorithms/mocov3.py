@@ -16,14 +16,25 @@ from algorithms.parts.views import mocov3_views
 
 
 class MoCoV3(Method):
-    """Algorithm 1: L = ctr(q1, k2) + ctr(q2, k1), ctr(q, k) = 2 t InfoNCE(q, k), eq. 1, whose negatives are the
-    other keys of the batch.
+    """Either view is to predict the other one's key, among the keys of the batch. The keys come from a moving average
+    of the network, and a predictor stands between: contrast as in SimCLR, teacher and predictor as in BYOL. It was made
+    to train vision transformers without their instabilities.
 
-    q passes encoder, projector and predictor; k the averages of encoder and projector, whose momentum rises to 1
-    on a cosine. Every linear layer is followed by batch norm, the last ones' without scale and shift; the last one of
-    the predictor only with `predictor_norm` or on a ViT, as in the authors' code, whose residual networks go without.
-    The projector has two layers, on a ViT three, and a ViT keeps its random patch projection (section 4.2)."""
+    Algorithm 1, the negatives of InfoNCE (eq. 1) being the other keys of the batch:
 
+        L = ctr(q1, k2) + ctr(q2, k1),  ctr(q, k) = 2 t InfoNCE(q, k)
+
+    q passes encoder, projector and predictor; k the averages of encoder and projector, whose momentum rises to 1 on a
+    cosine. Every linear layer is followed by batch norm, the last ones' without scale and shift. The projector has two
+    layers, on a ViT three, and a ViT keeps its random patch projection (section 4.2).
+
+    Departures: on a residual network the predictor's last layer has batch norm only with `predictor_norm`, which is
+    our default; the authors' residual networks go without, and their ViTs always have it.
+
+    Choose it for vision transformers, and for residual networks where the heads' memory and a teacher's time can be
+    paid: it learns early and keeps gaining."""
+
+    contrasts_with = "the batch"
     temperature: Tensor
     ema_momentum: Tensor
 

@@ -57,13 +57,24 @@ def cut(view: Tensor, grid: int, patch: int) -> Tensor:
 
 
 class PIRL(Method):
-    """Eq. 6: L = lambda NCE(m_I, g(v_It)) + (1 - lambda) NCE(m_I, f(v_I)), lambda being `jigsaw_weight`.
+    """An image and a jigsaw of its patches, shuffled, are both to be alike to what a memory holds of the image, and
+    unlike what it holds of others. The network learns features that say what an image is, whatever was done to it.
+
+    Eq. 6, lambda being `jigsaw_weight`, NCE (`noise_contrastive`) that of eq. 4-5:
+
+        L = lambda NCE(m_I, g(v_It)) + (1 - lambda) NCE(m_I, f(v_I))
 
     m_I is the image's vector in a memory bank, f a linear head on the encoding of the image. The jigsaw It is the
     image's patches, each encoded by itself; g projects each, concatenates them in a random order and projects again.
     The bank follows f(v_I) after the loss (section 3.2). Negatives are drawn from the bank, the same for the whole
-    batch."""
+    batch.
 
+    Departures: the bank begins with embeddings, where the paper's vectors are random at first.
+
+    Choose it where what counts in an image is its parts rather than its colours, and one vector an image fits in
+    memory. Batches may be small. Each image must be seen several times before the bank is worth much."""
+
+    contrasts_with = "a bank"
     temperature: Tensor
     bank_momentum: Tensor
     jigsaw_weight: Tensor

@@ -43,10 +43,24 @@ def relic(
 
 
 class ReLIC(Method):
-    """`relic` of the outputs of encoder and critic. The keys h come from a target network (section 2.3), whose
-    weights follow the online ones as BYOL's do, its momentum rising to 1 on a cosine. No gradient reaches the
-    keys; both arguments of the divergence pass theirs on to the queries."""
+    """Contrast as in SimCLR, and a second demand: how a view compares with all other images must not depend on how it
+    was augmented. The divergence between the two views' comparisons is added to the loss. Keys come from an average of
+    the network, as in BYOL.
 
+    The objective of section 2.3 (`relic`), over both orders (a, b), (b, a) of the views, alpha `invariance_weight`:
+
+        -log p_ab(i | x_i) + alpha KL(p_ab(. | x_i), p_ba(. | x_i)),  p_ab(j | x_i) ~ exp(cos(f(x_i^a), h(x_j^b)) / t)
+
+    The keys h come from a target network (section 2.3), whose weights follow the online ones as BYOL's do, its
+    momentum rising to 1 on a cosine. No gradient reaches the keys; both arguments of the divergence pass theirs on to
+    the queries.
+
+    Departures: no code of the authors is public, so the recipe is that of another's; the critic has batch norm.
+
+    Choose it in place of SimCLR where a third more time for a step can be paid and augmentations are strong; its
+    weight of the divergence wants to be searched."""
+
+    contrasts_with = "the batch"
     temperature: Tensor
     invariance_weight: Tensor
     ema_momentum: Tensor

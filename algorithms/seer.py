@@ -6,13 +6,18 @@ from algorithms.swav import SwAV
 
 
 class SEER(SwAV):
-    """SwAV at scale (section 3): a RegNetY trunk, ten Sinkhorn iterations, no queue; the search space holds the
-    numbers. Trunk and head are those of the authors' RegNetY of 400 MFLOP (VISSL), the head with two layers and batch
-    norm; the paper's, on 256 GFLOP, has three and none. There activations are recomputed in the backward pass: that
-    saves memory, which this trunk need not, and changes no result.
+    """SwAV at scale: a large RegNet, trained on a stream of images that nobody has picked or cleaned. The method is
+    SwAV's; the point of the paper is that it still works there.
 
-    The paper sees each image of an unlimited, unlabelled stream once. Here the stream is the training set
-    (STL-10's unlabelled images included), passed over as often as there are epochs."""
+    The loss is SwAV's (eq. 1-2 there), with ten Sinkhorn iterations and no queue (section 3).
+
+    Departures: trunk and head are those of the authors' RegNetY of 400 MFLOP (VISSL), the head with two layers and
+    batch norm; the paper's, on 256 GFLOP, has three and none. There activations are recomputed in the backward pass:
+    that saves memory, which this trunk need not, and changes no result. The paper sees each image of an unlimited,
+    unlabelled stream once. Here the stream is the training set (STL-10's unlabelled images included), passed over as
+    often as there are epochs.
+
+    Choose it where you want a RegNetY: it is SwAV with that encoder, so its row compares encoder and method at once."""
 
     @classmethod
     def build_encoder(cls, encoder: str | EncoderFactory, image_size: int, channels: int = 3) -> Encoder:

@@ -43,9 +43,19 @@ def due(epoch: int, epochs: int, head: int, heads: int, relabelings: int) -> boo
 
 
 class SeLa(Method):
-    """Eq. 2: cross-entropy with one label an image, of each of several heads (section 3.3); the labels are the
-    network's own, spread equally over the clusters of the whole data set (`equal_labels`), and balanced and random
-    at first. Labels are found from un-augmented images by the network in eval mode."""
+    """The network is trained as a classifier on labels that it has made itself. Now and then all images are labelled
+    anew by what the network says of them, with the demand that all labels are equally frequent, or one label would be
+    given to all.
+
+    Eq. 2: cross-entropy with one label an image, of each of several heads (section 3.3); the labels are the network's
+    own, spread equally over the clusters of the whole data set (`equal_labels`: section 3.1, eq. 6-7), and balanced
+    and random at first.
+
+    Departures: labels are found from un-augmented images by the network in eval mode; the authors' CIFAR code takes
+    augmented ones in train mode.
+
+    Choose it where compute is scarcest, for one view makes its step the cheapest, and classes are about equally
+    frequent. It learns from random labels at first, so that short trainings come to little."""
 
     labels: Tensor
 

@@ -13,10 +13,21 @@ from algorithms.parts.views import simclr_views
 
 
 class SimCLR(Method):
-    """Algorithm 1: l(i, j) = -log exp(s_ij / t) / sum_{k != i} exp(s_ik / t) over the 2N views of a batch, s the
-    cosine of projections, t the temperature. The projector has two layers, the first as wide as the encoder, each
-    with batch norm. Both views pass the networks as one batch, as in the authors' code."""
+    """Two random views of an image are to be alike, and unlike the views of all other images of the batch. Everything
+    that is not needed for that, the projector hides from the encoder. There is no teacher and no memory: the batch has
+    to be large enough to hold negatives worth having.
 
+    Algorithm 1, eq. 1, over the 2N views of a batch, s the cosine of projections, t the temperature:
+
+        l(i, j) = -log( exp(s_ij / t) / sum_{k != i} exp(s_ik / t) )
+
+    The projector has two layers, the first as wide as the encoder, each with batch norm. Both views pass the networks
+    as one batch, as in the authors' code.
+
+    Choose it first: it is simple and cheap, learns early, and hardly fails. With long trainings or small batches,
+    methods with a teacher or a queue come to more."""
+
+    contrasts_with = "the batch"
     layers = 2
     """Of the projector."""
 

@@ -12,9 +12,19 @@ from algorithms.parts.views import colour_view, is_small
 
 
 class SimSiam(Method):
-    """Eq. 4: L = D(p1, stop(z2)) / 2 + D(p2, stop(z1)) / 2 with D the negative cosine, p = h(z), and z the
-    projection by the very same weights. The projector has three layers (section 3), for small images two
-    (appendix D), and the predictor's learning rate does not decay (section 4.2)."""
+    """BYOL without its teacher: a predictor on one view is to say what the very same network says of the other one, and
+    no gradient passes through that other one. This stop of the gradient alone keeps the network from saying the same of
+    all images.
+
+    Eq. 4, D the negative cosine, p = h(z) the prediction, z the projection:
+
+        L = D(p1, stop(z2)) / 2 + D(p2, stop(z1)) / 2
+
+    The projector has three layers (section 3), for small images two (appendix D), and the predictor's learning rate
+    does not decay (section 4.2).
+
+    Choose it where neither a teacher nor large batches fit, and the training is long. It is slow to begin: at 200
+    epochs of CIFAR-10 others published it far behind, at 800 among the best."""
 
     constant_learning_rate = ("predictor",)
 

@@ -15,12 +15,22 @@ from algorithms.parts.views import swav_views
 
 
 class SwAV(Method):
-    """Eq. 1-2, swapped prediction: L = l(z_t, q_s) + l(z_s, q_t), l(z, q) = -sum_k q_k log softmax(z.c_k / t).
+    """Images are sorted into clusters while the network learns: each view gets a soft assignment to prototypes, spread
+    equally over all of them, and the other view is to predict it. Comparing assignments in place of features needs no
+    negatives, and lets many small crops of an image learn at little cost (multi-crop).
 
-    The codes q of the two global views come from Sinkhorn-Knopp on their own scores (eq. 3-4) and are predicted
-    from every other crop (eq. 6, multi-crop; here the mean of its terms). A queue of earlier embeddings, one for
-    each global view, joins the batch when codes are computed (section 4.1); prototypes stay fixed in the first
-    `frozen_share` of the training (`early_phase`)."""
+    Eq. 1-2, swapped prediction, q the codes, c the prototypes:
+
+        L = l(z_t, q_s) + l(z_s, q_t),  l(z, q) = -sum_k q_k log softmax(z.c_k / t)
+
+    The codes q of the two global views come from Sinkhorn-Knopp on their own scores (eq. 3-4) and are predicted from
+    every other crop (eq. 6, multi-crop; here the mean of its terms). A queue of earlier embeddings, one for each
+    global view, joins the batch when codes are computed (section 4.1); prototypes stay fixed in the first
+    `frozen_share` of the training (`early_phase`).
+
+    Choose it where classes are many and images are large, with multi-crop; on small images without it, where it costs
+    what SimCLR does. It wants more prototypes than classes, and a batch, or a queue, that is not far below their
+    number."""
 
     temperature: Tensor
     epsilon: Tensor

@@ -23,10 +23,19 @@ BELOW = {
     "bench.search": {"algorithms", *FLOOR},
     "bench.data": {"algorithms", "bench.search", *FLOOR},
     "bench.report": {"algorithms", "bench.search", *FLOOR},
+    "bench.guide": {"algorithms", "bench.search", "bench.report", *FLOOR},
     "bench.execution": {"algorithms", "bench.search", "bench.data", "bench.report", *FLOOR},
     "bench.tabular": {"algorithms", "bench.search", "bench.data", *FLOOR},
     "bench.commands": {
-        *("algorithms", "bench.search", "bench.data", "bench.report", "bench.execution", "bench.tabular"),
+        *(
+            "algorithms",
+            "bench.search",
+            "bench.data",
+            "bench.report",
+            "bench.guide",
+            "bench.execution",
+            "bench.tabular",
+        ),
         *FLOOR,
     },
 }

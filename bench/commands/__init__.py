@@ -1,5 +1,5 @@
 """The command line.
 
 The script         `main`, `options`
-Subcommands        `run`, `train`, `evaluate`, `embed`, `export`, `profile`, `report`, `anchors`, `simulate`
+Subcommands        `run`, `train`, `evaluate`, `embed`, `export`, `profile`, `report`, `anchors`, `methods`, `simulate`
 """
