@@ -65,6 +65,11 @@ class MAE(Method):
         return network
 
     @classmethod
+    def unaffected_by(cls, image_size: int) -> frozenset[str]:
+        # There is no second view, which would be solarised.
+        return frozenset({"solarize_probability"})
+
+    @classmethod
     def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
         return hyperparameters | {"decoder_width": min(hyperparameters["decoder_width"], width)}
 
