@@ -33,6 +33,8 @@ class MAE(Method):
     Choose it for long trainings of a larger ViT on many images, to be fine-tuned afterwards. Its features are hard to
     use as they are: nearest neighbours and linear probes rank it below methods that compare views."""
 
+    positions: Tensor
+
     def __init__(
         self, setting: Setting, encoder: Encoder, *, mask_ratio: float, decoder_width: int, decoder_depth: int
     ):
