@@ -1,6 +1,7 @@
 """iBOT: Zhou, Wei, Wang, Shen, Xie, Yuille and Kong 2021, arXiv 2111.07832."""
 
 import math
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -93,7 +94,7 @@ class IBOT(DINO):
         return own_transformer(encoder, image_size, channels)
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
-        encoder, head, prototypes = self.student
+        encoder, head, prototypes = cast(Any, self.student)
         whole = torch.cat(views[:2])
         masked = block_masks(len(whole), self.side, whole.device)
         # As many places of each view as are hidden at most, the hidden ones first: shapes are always the same.
@@ -104,7 +105,7 @@ class IBOT(DINO):
         student = prototypes(head(classes), frozen=self.frozen)
         student_patches = prototypes(head(at(tokens[:, 1:], place)), frozen=self.frozen)
         with torch.no_grad():
-            encoder, head, prototypes = self.teacher
+            encoder, head, prototypes = cast(Any, self.teacher)
             tokens = encoder.tokens(whole)
             everything = torch.ones(len(whole), dtype=torch.bool, device=whole.device)
             targets = self.targets(prototypes(head(tokens[:, 0])), everything, self.centre)
@@ -153,7 +154,8 @@ def block_masks(count: int, side: int, device: torch.device) -> Tensor:
         for start, length in ((top, height), (left, width))
     )
     chosen = torch.rand(count, device=device).argsort() < (count + 1) // 2
-    return (rows[:, :, None] & columns[:, None, :]).flatten(1) & chosen[:, None]
+    masked: Tensor = (rows[:, :, None] & columns[:, None, :]).flatten(1) & chosen[:, None]
+    return masked
 
 
 @full_precision

@@ -33,6 +33,8 @@ class MAE(Method):
     Choose it for long trainings of a larger ViT on many images, to be fine-tuned afterwards. Its features are hard to
     use as they are: nearest neighbours and linear probes rank it below methods that compare views."""
 
+    positions: Tensor
+
     def __init__(
         self, setting: Setting, encoder: Encoder, *, mask_ratio: float, decoder_width: int, decoder_depth: int
     ):
@@ -63,6 +65,11 @@ class MAE(Method):
         network = own_transformer(encoder, image_size, channels)
         network.begin_as_mae()
         return network
+
+    @classmethod
+    def unaffected_by(cls, image_size: int) -> frozenset[str]:
+        # There is no second view, which would be solarised.
+        return frozenset({"solarize_probability"})
 
     @classmethod
     def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
