@@ -37,7 +37,7 @@ class BarlowTwins(Method):
     Departures: the loss is multiplied by `loss_scale`, which stands in for the small learning rates of the authors'
     LARS.
 
-    Choose it for short trainings and moderate batches: it learns early and cannot collapse. Its wide projector is most
+    Choose it for short trainings and moderate batches: it learns early and hardly collapses. Its wide projector is most
     of what it trains, and gains less from very long trainings than methods with a teacher."""
 
     redundancy_weight: Tensor

@@ -54,7 +54,7 @@ class SeLa(Method):
     Departures: labels are found from un-augmented images by the network in eval mode; the authors' CIFAR code takes
     augmented ones in train mode.
 
-    Choose it where compute is scarcest, for one view makes its step the cheapest, and classes are about equally
+    Choose it where compute is scarcest, for one view halves the cost of its step, and classes are about equally
     frequent. It learns from random labels at first, so that short trainings come to little."""
 
     labels: Tensor

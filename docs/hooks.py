@@ -1,5 +1,5 @@
-"""What MkDocs does for the site besides: pages that stand outside docs/, a page in the menu for each method, and links that
-lead to no page, which become words."""
+"""What MkDocs does for the site besides: pages that stand outside docs/, each method in the menu, and links to no page,
+which become words."""
 
 import posixpath
 import re

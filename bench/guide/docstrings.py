@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-import re
 import textwrap
 from dataclasses import dataclass
 from functools import cache
@@ -64,5 +63,8 @@ def code(name: str) -> str:
     for holder in holders:  # from below, so that lines keep their numbers
         first = holder.body[0]
         if len(holder.body) > 1 and ast.get_docstring(holder) is not None and first.end_lineno:
-            del lines[first.lineno - 1 : first.end_lineno]
-    return re.sub(r":\n\n+(    )", r":\n\1", "\n".join(lines)).strip() + "\n"
+            last = first.end_lineno
+            while last < len(lines) and not lines[last]:
+                last += 1
+            del lines[first.lineno - 1 : last]
+    return "\n".join(lines).strip() + "\n"

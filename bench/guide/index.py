@@ -22,7 +22,7 @@ def index() -> str:
             [
                 "# The methods",
                 "What each tells images apart from, what it needs and costs, what it reached here, when to choose it. "
-                "The name leads to a page of each: the idea, the equation, the code, the recipe, and what was measured.",
+                "The name leads to a page of each: its idea, equation, code, recipe, and what was measured.",
                 table(heads, [_row(name) for name in NAMES], "llrllllrrrrrl"),
                 "## How to read it",
                 _reading(),

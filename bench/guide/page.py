@@ -153,8 +153,8 @@ def _run(run: str, results: Results, row: Row) -> Iterator[str]:
     when = "" if began is None or began != began else f", {began:%Y-%m-%d}"
     yield (
         f"**In a benchmark.** [{run}]({UP}/reports/{run}/table.md){when}{f', commit {commit}' if commit else ''}: "
-        f"{markdown_text(notes.title(results))}. {capital(markdown_text(results.judged.test_heading))}, mean ± half of the 95 % "
-        "interval over seeds:"
+        f"{markdown_text(notes.title(results))}. {capital(markdown_text(results.judged.test_heading))}, "
+        "mean ± half of the 95 % interval over seeds:"
     )
     tuned = "the recipe won" if row.won else with_interval(row.gain, "+")
     yield table(
