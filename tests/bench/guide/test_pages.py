@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from algorithms import GROUPS, METHODS, method_class
 from bench.guide.built import MEGABYTE, built, relative
 from bench.guide.evidence import RUNS, learned
 from bench.guide.markdown import cell, paragraph, prose
@@ -39,6 +40,12 @@ def test_a_second_encoder_is_counted_as_a_teacher_and_a_half_training_as_half():
     # a pass forward and backward is three times one forward: 2 x 3 against 2 x 3 + 2
     assert relative("byol") == pytest.approx(8 / 6, rel=0.02)
     assert relative("sela") == pytest.approx(1 / 2, rel=0.02)
+
+
+@pytest.mark.slow
+def test_the_fast_methods_are_those_whose_step_costs_no_more_than_simclrs_with_the_runs_encoder():
+    brought = {name for name in METHODS if method_class(name).brings_encoder()}
+    assert set(GROUPS["fast"]) == {name for name in METHODS if name not in brought and relative(name) <= 1.05}
 
 
 def test_memory_is_that_of_the_queue_the_bank_and_the_labels():
