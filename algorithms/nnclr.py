@@ -32,7 +32,7 @@ class NNCLR(Method):
     projections of the first views, before those of the batch join it (eq. 2). No gradient reaches a neighbour. The
     projector has three layers, each with batch norm.
 
-    Departures: an image is not its own neighbour, of which the paper says nothing: where images are few, the
+    Departures: an image is not its own neighbour, which it may be in solo-learn and lightly: where images are few, the
     queue holds an earlier embedding of nearly every image, which would often be the nearest.
 
     Choose it where the images of a class are many and alike, and crops of one image say too little. The queue must have

@@ -139,7 +139,7 @@ def read(path: Path) -> list[dict]:
 
 def write(path: Path, rows: list[dict]) -> None:
     text = io.StringIO()
-    table = csv.DictWriter(text, rows[0])
+    table = csv.DictWriter(text, dict.fromkeys(name for row in rows for name in row))
     table.writeheader()
     table.writerows(rows)
     write_atomically(path, text.getvalue())
@@ -154,7 +154,8 @@ def by_method(rows: list[dict]) -> dict[str, list[dict]]:
 
 
 def values(rows: list[dict], column: str) -> list[float]:
-    return [float(row[column]) for row in rows]
+    """Of the rows that have one."""
+    return [float(row[column]) for row in rows if row.get(column)]
 
 
 def mean(rows: list[dict], column: str) -> float:
@@ -202,7 +203,7 @@ def markdown(rows: list[dict], others: list[dict]) -> str:
             f"{100 * gain(some, 'knn_before'):+.1f}",
             f"{100 * gain(some, 'knn_pixels'):+.1f}",
             with_spread(some, "linear_after"),
-            f"{100 * gain(some, 'linear_before', 'linear'):+.1f}",
+            f"{100 * gain(some, 'linear_before', 'linear'):+.1f}" if values(some, "linear_after") else "—",
             some[0]["trained_encoder"],
             f"{int(some[0]['encoder_parameters']):,}",
             f"{mean(some, 'feature_std'):.2f}",
@@ -218,6 +219,8 @@ def markdown(rows: list[dict], others: list[dict]) -> str:
 def with_spread(rows: list[dict], column: str) -> str:
     """The mean accuracy in a column, and its standard deviation over the seeds."""
     accuracies = [100 * value for value in values(rows, column)]
+    if not accuracies:
+        return "—"
     spread = f" ± {statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
     return f"{statistics.fmean(accuracies):.1f}{spread}"
 
