@@ -21,7 +21,7 @@ LEARNING = "python -m tests.learning --data PATH_TO_CIFAR10"
 
 @dataclass(frozen=True)
 class Learned:
-    """A method's rows of reports/learning/results.csv: kNN, as fractions, a value a seed."""
+    """A method's rows of reports/learning/results.csv: kNN and the linear probe, as fractions, a value a seed."""
 
     encoder: str
     images: int
@@ -34,15 +34,13 @@ class Learned:
     after: list[float]
     pixels: list[float]
     """Of raw pixels."""
+    linear_before: list[float]
+    linear_after: list[float]
+    """Empty where there was no linear probe."""
 
     @property
     def accuracy(self) -> float:
         return statistics.fmean(self.after)
-
-    @property
-    def deviation(self) -> float | None:
-        """Standard deviation over seeds; None of one."""
-        return statistics.stdev(self.after) if len(self.after) > 1 else None
 
     @property
     def gain(self) -> float:
@@ -54,10 +52,17 @@ class Learned:
         return self.accuracy - statistics.fmean(self.pixels)
 
 
+def with_spread(accuracies: list[float]) -> str:
+    """The mean of accuracies, fractions, in %, and their standard deviation where there are several."""
+    spread = f" ± {100 * statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
+    return f"{100 * statistics.fmean(accuracies):.1f}{spread}"
+
+
 @cache
 def _learning() -> pd.DataFrame:
     path = REPORTS / "learning" / "results.csv"
-    return pd.read_csv(path) if path.exists() else pd.DataFrame({"method": []})
+    found = pd.read_csv(path) if path.exists() else pd.DataFrame({"method": []})
+    return found.reindex(columns=found.columns.union(["linear_before", "linear_after"]))
 
 
 def learned(name: str) -> Learned | None:
@@ -77,6 +82,8 @@ def learned(name: str) -> Learned | None:
         before=found.knn_before.tolist(),
         after=found.knn_after.tolist(),
         pixels=found.knn_pixels.tolist(),
+        linear_before=found.linear_before.dropna().tolist(),
+        linear_after=found.linear_after.dropna().tolist(),
     )
 
 

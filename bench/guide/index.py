@@ -5,7 +5,7 @@ import textwrap
 from algorithms import METHODS, WITH_TEACHER, method_class
 from bench.guide import docstrings, recipe
 from bench.guide.built import ENCODER, IMAGE_SIZE, IMAGES, YARDSTICK, built, megabytes, relative
-from bench.guide.evidence import LEARNING, learned
+from bench.guide.evidence import LEARNING, learned, with_spread
 from bench.guide.markdown import cell, table
 from bench.guide.page import groups, multi_crop, teacher
 from bench.report.text import DASH, markdown_text, value_text
@@ -35,7 +35,6 @@ def index() -> str:
 def _row(name: str) -> list[str]:
     said, made, found = docstrings.described(name), built(name), learned(name)
     batch = recipe.published(name, "batch_size")
-    spread = "" if found is None or found.deviation is None else f" ± {100 * found.deviation:.1f}"
     return [
         f"[{markdown_text(said.title)}]({name}.md)",
         f"`{name}`",
@@ -48,7 +47,7 @@ def _row(name: str) -> list[str]:
         DASH if batch is None else value_text(batch),
         f"{megabytes(name):.1f}",
         f"{relative(name):.2f}" + (" †" if made.own_encoder else ""),
-        DASH if found is None else f"{100 * found.accuracy:.1f}{spread}" + (" †" if made.own_encoder else ""),
+        DASH if found is None else with_spread(found.after) + (" †" if made.own_encoder else ""),
         cell(said.choice) or DASH,
     ]
 

@@ -17,7 +17,7 @@ from bench.guide.built import (
     relative,
     relative_on_its_own,
 )
-from bench.guide.evidence import LEARNING, Learned, learned, published, runs
+from bench.guide.evidence import LEARNING, Learned, learned, published, runs, with_spread
 from bench.guide.importance import importances_of
 from bench.guide.markdown import cell, linked, paragraph, prose, table
 from bench.report import notes
@@ -131,18 +131,19 @@ def _learned(found: Learned) -> Iterator[str]:
         f"images of CIFAR-10 at {found.image_size} px with the default recipe, mean ± standard deviation over "
         f"{count(len(found.after), 'seed')}, on {found.test_images:,} test images ({found.device}):"
     )
-    spread = "" if found.deviation is None else f" ± {100 * found.deviation:.1f}"
+    probe = (with_spread(found.linear_before), with_spread(found.linear_after)) if found.linear_after else (DASH, DASH)
     yield table(
-        ["before training, %", "after, %", "gain", "above raw pixels"],
+        ["before training, %", "after, %", "gain", "above raw pixels", "linear probe before, %", "after, %"],
         [
             [
                 f"{100 * (found.accuracy - found.gain):.1f}",
-                f"{100 * found.accuracy:.1f}{spread}",
+                with_spread(found.after),
                 f"{100 * found.gain:+.1f}",
                 f"{100 * found.above_pixels:+.1f}",
+                *probe,
             ]
         ],
-        "rrrr",
+        "rrrrrr",
     )
     yield f"By `{LEARNING}`; [all methods]({UP}/reports/learning/table.md)."
 

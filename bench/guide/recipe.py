@@ -84,7 +84,11 @@ def table_rows(name: str) -> tuple[list[str], list[list[str]]]:
 
 
 def _row(name: str, entry: dict[str, Any]) -> list[str]:
-    default, small, other = entry["default"], entry.get("small", entry["default"]), entry.get(TRANSFORMER)
+    other = entry.get(TRANSFORMER)
+    if other is not None and len(entry) == 1:
+        words = [f"vision transformer: {text}" for text in (_searched(other), cell(other["source"]))]
+        return [f"`{name}`", "none", "none", "", value_text(other["default"]), *words]
+    default, small = entry["default"], entry.get("small", entry["default"])
     differs = other is not None and other["default"] != default
     return [
         f"`{name}`",
