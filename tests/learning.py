@@ -5,8 +5,8 @@ beside that of raw pixels.
     python -m tests.learning --data ../shared/data/cifar10
 
 Every method must end at least 5 points above its own random initialisation by kNN, and at least ten of them above raw
-pixels; the command exits with 1 where they do not. A result is kept as soon as it is there: the command goes on where it
-was stopped. It takes one to three hours on two cores.
+pixels; the command exits with 1 where they do not. A result is kept as soon as it is there: the command goes on where
+it was stopped. It takes one to three hours on two cores.
 
     python -m tests.learning --data ../shared/data/cifar10 --out after --against reports/learning
 
