@@ -2,12 +2,14 @@
 
 import ast
 import inspect
+import re
 import textwrap
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from algorithms import METHODS, WITH_TEACHER, method_class
+from bench.report.text import DASH
 
 DEPARTURES, CHOICE = "Departures: ", "Choose it "
 """How two kinds of paragraphs begin."""
@@ -39,6 +41,12 @@ def described(name: str) -> Described:
     choice = " ".join(text for text in others if text.startswith(CHOICE))
     equations = tuple(text for text in others if not text.startswith((DEPARTURES, CHOICE)))
     return Described(title, authors.rstrip("."), idea, equations, departures, choice)
+
+
+def year(name: str) -> str:
+    """In which the paper appeared."""
+    found = re.search(r"\b(19|20)\d\d\b", described(name).authors)
+    return found[0] if found else DASH
 
 
 def builds_on(name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from algorithms import METHODS, WITH_TEACHER, method_class
+from algorithms import GROUPS, METHODS, WITH_TEACHER, method_class
 from bench.guide import docstrings, recipe
 from bench.guide.built import ENCODER, IMAGE_SIZE, IMAGES, YARDSTICK, built, megabytes, relative
 from bench.guide.evidence import LEARNING, learned, with_spread
@@ -15,17 +15,21 @@ NAMES = (*METHODS, *WITH_TEACHER)
 
 def index() -> str:
     """All methods in one table, and how to read it."""
-    heads = ["method", "name", "year", "groups", "told apart from", "teacher", "multi-crop", "views", "batch"]
-    heads += ["memory, MB", "cost", "accuracy, %", "when to choose it"]
+    heads = ["method", "name", "year", "told apart from", "teacher", "multi-crop", "views", "batch", "memory, MB"]
+    heads += ["cost", "accuracy, %"]
     return (
         "\n\n".join(
             [
                 "# The methods",
-                "What each tells images apart from, what it needs and costs, what it reached here, when to choose it. "
-                "The name leads to a page of each: its idea, equation, code, recipe, and what was measured.",
-                table(heads, [_row(name) for name in NAMES], "llrllllrrrrrl"),
-                "## How to read it",
+                "What each tells images apart from, what it needs and costs, and what it reached here. The name leads "
+                "to a page of each: its idea, equation, code, recipe, and what was measured.",
+                table(heads, [_row(name) for name in NAMES], "llrlllrrrrr"),
                 _reading(),
+                "## When to choose which",
+                "\n".join(f"- **{_link(name)}**: {cell(docstrings.described(name).choice) or DASH}" for name in NAMES),
+                "## Groups",
+                "What `--methods` takes in place of names:",
+                "\n".join(f"- `{group}`: {', '.join(map(_link, members))}." for group, members in GROUPS.items()),
             ]
         )
         + "\n"
@@ -33,13 +37,12 @@ def index() -> str:
 
 
 def _row(name: str) -> list[str]:
-    said, made, found = docstrings.described(name), built(name), learned(name)
+    made, found = built(name), learned(name)
     batch = recipe.published(name, "batch_size")
     return [
-        f"[{markdown_text(said.title)}]({name}.md)",
+        _link(name),
         f"`{name}`",
-        recipe.year(name),
-        ", ".join(groups(name)) or DASH,
+        docstrings.year(name),
         method_class(name).contrasts_with,
         teacher(name),
         multi_crop(name),
@@ -48,14 +51,16 @@ def _row(name: str) -> list[str]:
         f"{megabytes(name):.1f}",
         f"{relative(name):.2f}" + (" †" if made.own_encoder else ""),
         DASH if found is None else with_spread(found.after) + (" †" if made.own_encoder else ""),
-        cell(said.choice) or DASH,
     ]
+
+
+def _link(name: str) -> str:
+    return f"[{markdown_text(docstrings.described(name).title)}]({name}.md)"
 
 
 def _reading() -> str:
     setting = next((found for name in NAMES if (found := learned(name))), None)
     lines = [
-        "**Groups**: what `--methods` takes in place of names.",
         "**Told apart from**: what a view is pushed away from, its negatives: other images of the batch, a queue of "
         "earlier ones, a bank of all. A method that needs many of them needs large batches or memory.",
         "**Teacher**: whether the network follows an average of itself, at another forward pass and a copy in memory.",

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from bench.guide.markdown import cell, prose
-from bench.report.text import DASH, value_text
+from bench.report.text import value_text
 from bench.search.entries import TRANSFORMER, read_yaml
 from bench.search.space import FOLDER
 
@@ -26,17 +26,6 @@ def space(name: str) -> dict[str, Any]:
     """The search space of a method as its file has it."""
     found: dict[str, Any] = read_yaml(FOLDER / f"{name}.yaml")
     return found
-
-
-def paper(name: str) -> str:
-    """The paper, by arXiv number or address."""
-    return str(space(name)["paper"])
-
-
-def year(name: str) -> str:
-    """In which the paper appeared, by its arXiv number; a dash where it has none."""
-    number = paper(name)
-    return f"20{number[:2]}" if number[:4].isdecimal() and number[4:5] == "." else DASH
 
 
 def published(name: str, hyperparameter: str) -> Any:
