@@ -36,7 +36,8 @@ class IBOT(DINO):
     KoLeo, -mean log of a feature's distance to the nearest in its batch, may spread the student's class tokens.
 
     Departures: a mask is one rectangle, where the authors unite several; the teacher's temperature is constant and the
-    same for both kinds of tokens; the centre of patches is that of the hidden ones, as in DINOv2.
+    same for both kinds of tokens; the centre of patches is that of the hidden ones, as in DINOv2; there are no more
+    prototypes than images.
 
     Choose it for a ViT on many images and long trainings, above all where patches are to be used, as in segmentation.
     On few small images, DINO alone costs less and may well be as good."""
@@ -92,6 +93,12 @@ class IBOT(DINO):
     def build_encoder(cls, encoder: str | EncoderFactory, image_size: int, channels: int = 3) -> Encoder:
         """The run's where that is a vision transformer of ours; else a tiny one, in place of `resnet8` a smaller."""
         return own_transformer(encoder, image_size, channels)
+
+    @classmethod
+    def effective(cls, hyperparameters: dict[str, Any], *, width: int, images: int, batch_size: int) -> dict[str, Any]:
+        # They are scored for each hidden patch, which beside small images would be most of a step.
+        found = super().effective(hyperparameters, width=width, images=images, batch_size=batch_size)
+        return found | {"prototypes": min(found["prototypes"], images)}
 
     def loss(self, views: list[Tensor], index: Tensor) -> Tensor:
         encoder, head, prototypes = cast(Any, self.student)

@@ -12,6 +12,8 @@ from algorithms.encoders.transformer import VisionTransformer
 from algorithms.ibot import IBOT, block_masks, masked_entropy, most_masked
 from algorithms.method import Setting
 from algorithms.parts.losses import koleo
+from algorithms.training.recipe import effective_hyperparameters
+from bench.search.space import load
 
 SETTING = Setting(images=64, image_size=32, batch_size=4, epochs=4)
 GIVEN = {
@@ -237,3 +239,10 @@ def test_the_teacher_and_its_head_are_dinos_and_are_judged():
     before = [parameter.clone() for parameter in method.teacher.parameters()]
     method.after_step(torch.tensor(0.5))
     assert any(not torch.equal(a, b) for a, b in zip(before, method.teacher.parameters(), strict=True))
+
+
+def test_there_are_no_more_prototypes_than_images():
+    asked = load("ibot", 32).defaults
+    cut = effective_hyperparameters(IBOT, asked, width=64, images=300)
+    assert cut["prototypes"] == 300
+    assert effective_hyperparameters(IBOT, asked, width=64, images=50_000)["prototypes"] == asked["prototypes"]
