@@ -46,6 +46,7 @@ from algorithms.training.trainer import Trainer
 from bench.data import images
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.guide.evidence import with_spread
 from bench.search import space as search_space
 from bench.search.methods import check_methods
 
@@ -197,10 +198,10 @@ def markdown(rows: list[dict], others: list[dict]) -> str:
         cells = [
             method,
             f"{100 * mean(some, 'knn_before'):.1f}",
-            with_spread(some, "knn_after"),
+            with_spread(values(some, "knn_after")),
             f"{100 * gain(some, 'knn_before'):+.1f}",
             f"{100 * gain(some, 'knn_pixels'):+.1f}",
-            with_spread(some, "linear_after"),
+            with_spread(values(some, "linear_after")),
             f"{100 * gain(some, 'linear_before', 'linear'):+.1f}" if values(some, "linear_after") else "—",
             some[0]["trained_encoder"],
             f"{int(some[0]['encoder_parameters']):,}",
@@ -212,15 +213,6 @@ def markdown(rows: list[dict], others: list[dict]) -> str:
             cells += [difference(some, there), f"{mean(there, 'seconds'):.0f}"] if there else ["—", "—"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def with_spread(rows: list[dict], column: str) -> str:
-    """The mean accuracy in a column, and its standard deviation over the seeds."""
-    accuracies = [100 * value for value in values(rows, column)]
-    if not accuracies:
-        return "—"
-    spread = f" ± {statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
-    return f"{statistics.fmean(accuracies):.1f}{spread}"
 
 
 def verdict(rows: list[dict]) -> list[str]:

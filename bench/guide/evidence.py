@@ -10,6 +10,7 @@ import pandas as pd
 from bench.report import anchors, results
 from bench.report.results import Results
 from bench.report.rows import Row, rows
+from bench.report.text import DASH
 
 PROJECT = Path(__file__).resolve().parents[2]
 REPORTS = PROJECT / "reports"
@@ -53,7 +54,9 @@ class Learned:
 
 
 def with_spread(accuracies: list[float]) -> str:
-    """The mean of accuracies, fractions, in %, and their standard deviation where there are several."""
+    """The mean of accuracies, fractions, in %, and their standard deviation where there are several; a dash of none."""
+    if not accuracies:
+        return DASH
     spread = f" ± {100 * statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
     return f"{100 * statistics.fmean(accuracies):.1f}{spread}"
 

@@ -131,7 +131,6 @@ def _learned(found: Learned) -> Iterator[str]:
         f"images of CIFAR-10 at {found.image_size} px with the default recipe, mean ± standard deviation over "
         f"{count(len(found.after), 'seed')}, on {found.test_images:,} test images ({found.device}):"
     )
-    probe = (with_spread(found.linear_before), with_spread(found.linear_after)) if found.linear_after else (DASH, DASH)
     yield table(
         ["before training, %", "after, %", "gain", "above raw pixels", "linear probe before, %", "after, %"],
         [
@@ -140,7 +139,8 @@ def _learned(found: Learned) -> Iterator[str]:
                 with_spread(found.after),
                 f"{100 * found.gain:+.1f}",
                 f"{100 * found.above_pixels:+.1f}",
-                *probe,
+                with_spread(found.linear_before),
+                with_spread(found.linear_after),
             ]
         ],
         "rrrrrr",
