@@ -130,7 +130,7 @@ class Confirmations:
 
     def _recipe_alone(self, method: str) -> bool:
         """Whether the published recipe is all that is trained: nothing is searched, or the method was given up."""
-        return self._plan.experiment.recipes_only or method in self._fold.given_up
+        return self._plan.recipe_alone(method) or method in self._fold.given_up
 
     def _costs(self, method: str, epoch: int = 0) -> dict[str, float]:
         """Device-seconds of confirming each configuration with one seed, after this epoch, by stage."""

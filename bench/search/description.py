@@ -47,7 +47,13 @@ def describe(plan: Plan, spent: float = 0.0, labelled: int = ENOUGH, grouped: bo
     if experiment.recipes_only:
         lines += ["", "Published recipes alone: nothing is searched. With a --searcher the same run goes on."]
         return "\n".join(lines)
-    two = [method for method in experiment.spaces if plan.recipes(method) > 1]
+    if alone := [method for method in experiment.spaces if plan.recipe_alone(method)]:
+        needed = plan.budget_for(max(map(plan.searching_share, alone)))
+        told = f"Their share has no room for a search, so the published recipe alone is confirmed: {', '.join(alone)}."
+        lines += ["", told + (f" With --budget {needed} all are searched." if needed else "")]
+    if fewer := [method for method in alone if plan.share < plan.recipe_share(method)]:
+        lines.append(f"Nor has it room for all of {experiment.seeds} seeds: {', '.join(fewer)}.")
+    two = [method for method in experiment.spaces if plan.recipes(method) > 1 and method not in alone]
     if two:
         lines += ["", f"Trial 0 is the published recipe; trial 1 is ours, where ours is another one: {', '.join(two)}."]
     if short := [method for method in two if plan.configurations(method) < 3]:

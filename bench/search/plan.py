@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, Self
 
 from bench.search import plugins
-from bench.search.budget import Budget
+from bench.search.budget import MOST_SECONDS, Budget
 from bench.search.experiment import Experiment, Searchable
 from bench.search.methods import FROZEN
 
@@ -181,7 +181,7 @@ class Plan:
     def configurations(self, method: str) -> int:
         """How many of them time is kept back for to be confirmed: 2, for winner and published recipe; 3 where there is
         room for our recipe too; 1, the published recipe, where nothing is searched."""
-        if self.experiment.recipes_only:
+        if self.recipe_alone(method):
             return 1
         room = BOTH_RECIPES_PART * self.share
         return 3 if self.recipes(method) > 1 and self.confirming(method, 3) <= room else 2
@@ -189,7 +189,7 @@ class Plan:
     def confirming(self, method: str, configurations: int | None = None) -> float:
         """Device-seconds of confirming so many configurations with every seed, the published recipe among them; the
         least that there are where nothing is said."""
-        configurations = configurations or (1 if self.experiment.recipes_only else 2)
+        configurations = configurations or self._least_configurations(method)
         whole = configurations - 1 + self.pace(method)
         return whole * self.experiment.seeds * self.cost(method, "confirm", 0, self.epochs)
 
@@ -207,8 +207,9 @@ class Plan:
 
     def judging_all(self, protocol: str) -> float:
         """Device-seconds in which a protocol judges all that the least confirming leaves, and the baselines."""
-        trainings = (1 if self.experiment.recipes_only else 2) * self.experiment.seeds
-        methods = sum(self.judging(method, trainings, [protocol]) for method in self.experiment.spaces)
+        seeds = self.experiment.seeds
+        trainings = {method: seeds * self._least_configurations(method) for method in self.experiment.spaces}
+        methods = sum(self.judging(method, count, [protocol]) for method, count in trainings.items())
         return methods + sum(self.judging(name, seeds, [protocol]) for name, (_, seeds) in self.baselines.items())
 
     def reserve(self, method: str) -> float:
@@ -217,20 +218,40 @@ class Plan:
         return self.confirming(method, configurations) + self.judging(method, configurations * self.experiment.seeds)
 
     def least_share(self) -> float:
-        """The share with which every method can make a trial of each recipe, and confirm one and the published; where
-        nothing is searched, with which it can confirm the published one."""
-        judged = (1 if self.experiment.recipes_only else 2) * self.experiment.seeds
-        return max(self.trying(m) + self.confirming(m) + self.judging(m, judged) for m in self.experiment.spaces)
+        """The share with which more than half of the methods can confirm their published recipe; the others have as many
+        seeds as theirs has room for."""
+        shares = sorted(map(self.recipe_share, self.experiment.spaces))
+        return shares[len(shares) // 2]
+
+    def recipe_share(self, method: str) -> float:
+        """The share with which a method can confirm its published recipe."""
+        return self.confirming(method, 1) + self.judging(method, self.experiment.seeds)
+
+    def searching_share(self, method: str) -> float:
+        """The share with which a method can make a trial of each recipe, and confirm one and the published."""
+        return self.trying(method) + self.confirming(method, 2) + self.judging(method, 2 * self.experiment.seeds)
+
+    def recipe_alone(self, method: str) -> bool:
+        """Whether the published recipe is all that is trained: nothing is to be searched, or the share has no room for
+        it."""
+        return self.experiment.recipes_only or self.share < self.searching_share(method)
+
+    def budget_for(self, share: float) -> Budget | None:
+        """The budget with which each method has about such a share; None where that is more than anyone has."""
+        seconds = 1.05 * (share * len(self.experiment.spaces) + self.allowance + self.calibration_seconds)
+        budget = Budget(self.budget.device, seconds).rounded_up()
+        return budget if budget.seconds <= MOST_SECONDS else None
+
+    def _least_configurations(self, method: str) -> int:
+        return 1 if self.recipe_alone(method) else 2
 
     def trying(self, method: str) -> float:
         """Device-seconds of one search trial of each recipe."""
-        if self.experiment.recipes_only:
-            return 0.0
         return (self.recipes(method) - 1 + self.pace(method)) * self.training(method)
 
     def trials(self, method: str) -> float:
         """About how many search trials fit, at the mean cost of a trial when the scheduler prunes as it should."""
-        if self.experiment.recipes_only:
+        if self.recipe_alone(method):
             return 0.0
         parts = list(pairwise([0, *self.milestones, self.epochs]))
         # So that a third comes to the last epoch, and as many of those that come to a milestone go on as to another.

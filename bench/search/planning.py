@@ -12,7 +12,7 @@ from typing import Any, Self
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.search import plugins
-from bench.search.budget import MOST_SECONDS, Budget, trials_per_device
+from bench.search.budget import Budget, trials_per_device
 from bench.search.events import read_own_events
 from bench.search.experiment import Experiment, check_identity
 from bench.search.fold import Fold, fold_events
@@ -128,30 +128,29 @@ def _affordable(plan: Plan, optional: bool) -> Plan:
     little of it to train."""
     if not optional:
         return plan
-    protocols: tuple[str, ...] = ()
+    chosen = dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, protocols=()))
     dear = {}
     for protocol in plan.experiment.protocols:
-        with_it = dataclasses.replace(plan.experiment, protocols=(*protocols, protocol))
+        with_it = dataclasses.replace(plan.experiment, protocols=(*chosen.experiment.protocols, protocol))
         candidate, cost = dataclasses.replace(plan, experiment=with_it), plan.judging_all(protocol)
-        if cost <= DEAR * plan.budget.seconds and candidate.share >= candidate.least_share():
-            protocols = with_it.protocols
+        searched = [method for method in plan.experiment.spaces if not chosen.recipe_alone(method)]
+        fits = candidate.share >= candidate.least_share() and not any(map(candidate.recipe_alone, searched))
+        if cost <= DEAR * plan.budget.seconds and fits:
+            chosen = candidate
         else:
             dear[protocol] = cost
-    return dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, protocols=protocols), dear=dear)
+    return dataclasses.replace(chosen, dear=dear)
 
 
 def _check_share(plan: Plan) -> None:
-    """Raises UserError, which says which budget would do, where a share is too small for what every method has."""
+    """Raises UserError, which says which budget would do, where a share is too small for the published recipes of most methods."""
     budget, experiment = plan.budget, plan.experiment
     if plan.share < plan.least_share():
-        needed = plan.least_share() * len(experiment.spaces) + plan.allowance + plan.calibration_seconds
-        enough = Budget(budget.device, needed * 1.05).rounded_up()
-        would_do = (
-            f"--budget {enough} would do" if enough.seconds <= MOST_SECONDS else "fewer --epochs or --seeds would do"
-        )
+        enough = plan.budget_for(plan.least_share())
+        would_do = f"--budget {enough} would do" if enough else "fewer --epochs or --seeds would do"
         raise UserError(
-            f"a budget of {budget} is too small for one trial of each method at {plan.epochs} epochs, confirmed "
-            f"with {experiment.seeds} seeds; {would_do}"
+            f"a budget of {budget} is too small for the published recipes of most methods at {plan.epochs} epochs, "
+            f"confirmed with {experiment.seeds} seeds; {would_do}"
         )
 
 

@@ -141,7 +141,7 @@ class Search:
                     return trial
         chosen = []
         for method in sorted(self.spaces, key=self.shares.used.__getitem__):
-            if self.plan.experiment.recipes_only:
+            if self.plan.recipe_alone(method):
                 self.winners.take(self.proposals.published(method))
             elif not self.winners.chosen(method):
                 if trial := self._pick_to_choose(method):

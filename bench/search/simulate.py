@@ -222,7 +222,7 @@ def plan_for(
     while high / low > 1.001:
         middle = math.sqrt(low * high)
         plan = with_budget(middle)
-        if plan.share > plan.least_share() and sum(plan.trials(m) for m in calibration) > trials:
+        if not any(map(plan.recipe_alone, calibration)) and sum(plan.trials(m) for m in calibration) > trials:
             high = middle
         else:
             low = middle

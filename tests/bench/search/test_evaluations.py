@@ -122,7 +122,9 @@ def test_what_judging_takes_is_kept_back_of_every_share_and_of_what_baselines_ha
     seeds = plan.experiment.seeds
     assert plan.allowance == pytest.approx(without.allowance + 2 * seeds * 1.0)  # of random; pixels has no encoder
     assert plan.reserve("method00") == pytest.approx(without.reserve("method00") + 2 * 2 * seeds * 1.0)
-    assert plan.least_share() == pytest.approx(without.least_share() + 2 * 2 * seeds * 1.0)
+    for share, trainings in (("recipe_share", seeds), ("searching_share", 2 * seeds)):
+        taken = getattr(plan, share)("method00") - getattr(without, share)("method00")
+        assert taken == pytest.approx(2 * trainings * 1.0)
     rooms = [Search(each, MemoryLedger(), clock=lambda: 0.0).shares for each in (plan, without)]
     taken = rooms[1].room("method00", racing=True) - rooms[0].room("method00", racing=True)
     assert taken == pytest.approx(2 * 2 * seeds * 1.0 + rooms[1].share - rooms[0].share)

@@ -34,11 +34,14 @@ def test_our_recipe_is_confirmed_beside_winner_and_published_one_where_search_ha
     calibration = {"m": Costs(epoch, evaluation)}
     plan = Plan(asked, Budget("gpu", budget), 1, 1.0, epochs, calibration, 0.0, 1.0)
     each = seeds * (epochs * epoch + evaluation)
-    assert plan.configurations("m") == (3 if two and 3 * each <= plan.share / 2 else 2)
-    assert plan.reserve("m") == pytest.approx(plan.configurations("m") * each)
     training = plan.training("m")
-    assert plan.least_share() == pytest.approx((2 if two else 1) * training + 2 * each)
-    assert plan.trials("m") >= (2 if two else 1)
+    assert plan.least_share() == plan.recipe_share("m") == pytest.approx(each)
+    assert plan.searching_share("m") == pytest.approx((2 if two else 1) * training + 2 * each)
+    alone = plan.share < plan.searching_share("m")
+    assert plan.recipe_alone("m") == alone
+    assert plan.configurations("m") == (1 if alone else 3 if two and 3 * each <= plan.share / 2 else 2)
+    assert plan.reserve("m") == pytest.approx(plan.configurations("m") * each)
+    assert plan.trials("m") >= (0 if alone else 2 if two else 1)
 
 
 def test_what_beginning_a_trial_takes_is_part_of_its_first_epoch():
