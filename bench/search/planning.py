@@ -143,7 +143,8 @@ def _affordable(plan: Plan, optional: bool) -> Plan:
 
 
 def _check_share(plan: Plan) -> None:
-    """Raises UserError, which says which budget would do, where a share is too small for the published recipes of most methods."""
+    """Raises UserError, which says which budget would do, where a share is too small for the published recipes of most
+    methods."""
     budget, experiment = plan.budget, plan.experiment
     if plan.share < plan.least_share():
         enough = plan.budget_for(plan.least_share())

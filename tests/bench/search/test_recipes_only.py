@@ -99,9 +99,11 @@ def dear(plan, times, budget):
 
 @given(st.floats(0.03, 1.5), st.integers(1, 3), st.sampled_from([None, 0.2]), st.integers(0, 99))
 @slow
-def test_a_method_too_dear_for_a_search_has_its_recipe_alone_and_the_others_are_searched(budget, slots, published, seed):
+def test_a_method_too_dear_for_a_search_has_its_recipe_alone_and_the_others_are_searched(
+    budget, slots, published, seed
+):
     plan, curve = small(methods=3, slots=slots, trials=60, published=published, seed=seed)
-    plan, method = dear(plan, 8.0, budget)
+    plan, _ = dear(plan, 8.0, budget)
     costs = {name: plan.calibration[name].epoch for name in plan.spaces}
     fold, _ = simulate(plan, lambda job, epoch: (curve(job, epoch)[0], costs[job.method]))
     assert fold.charged <= plan.budget.seconds
