@@ -218,8 +218,8 @@ class Plan:
         return self.confirming(method, configurations) + self.judging(method, configurations * self.experiment.seeds)
 
     def least_share(self) -> float:
-        """The share with which more than half of the methods can confirm their published recipe; others have as many seeds
-        as there is room for."""
+        """The share with which more than half of the methods can confirm their published recipe; others have what
+        seeds there is room for."""
         shares = sorted(map(self.recipe_share, self.experiment.spaces))
         return shares[len(shares) // 2]
 
