@@ -26,7 +26,7 @@ from bench.report.run import (
 )
 from bench.report.text import amount, extent, listed, markdown_text, network_text, one_line, value_text
 from bench.report.trials import encoder_text, fitted, frozen, recipe_trial
-from bench.report.verdict import verdict
+from bench.report.verdict import Verdict
 from bench.search.description import DOUBTED
 
 CHOOSING = (
@@ -135,7 +135,7 @@ def title(results: Results) -> str:
     return "; ".join(one_line(part, 200) for part in parts)
 
 
-def footer(results: Results, made: list[Row]) -> Iterator[Note]:
+def footer(results: Results, made: list[Row], said: Verdict | None) -> Iterator[Note]:
     """What a reader must know beside the numbers."""
     run, trials = results.run, results.trainings
     facts = run.get("facts") or {}
@@ -151,7 +151,7 @@ def footer(results: Results, made: list[Row]) -> Iterator[Note]:
         yield Note("†", f"another encoder than the run's, so its row compares method and encoder at once: {own}")
     if told := from_elsewhere(made):
         yield Note(FROM_ELSEWHERE, told)
-    if said := verdict(made, results):
+    if said:
         yield Note("Verdict", said.how)
     if len(trials):
         yield Note("Encoder", _encoder(trials, run))

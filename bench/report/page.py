@@ -3,6 +3,7 @@
 import html
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jinja2
@@ -17,6 +18,7 @@ from bench.report.results import Results
 from bench.report.rows import Row
 from bench.report.run import Run
 from bench.report.text import one_line
+from bench.report.verdict import Verdict, verdict
 from bench.search.methods import WARM, base
 
 ORDER = (
@@ -59,6 +61,10 @@ class Page:
     results: Results
     rows: list[Row]
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        return verdict(self.rows, self.results)
 
     @property
     def trials(self) -> pd.DataFrame:

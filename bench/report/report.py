@@ -33,7 +33,6 @@ from bench.report.sections import (
     timeline,
 )
 from bench.report.text import capital, one_line
-from bench.report.verdict import verdict
 
 SECTIONS: tuple[tuple[str, str, Callable[[Page], Markup | None]], ...] = (
     ("Results", "results", results_table.section),
@@ -91,7 +90,7 @@ def render(found: Results) -> str:
         title=f"Self-supervised methods on {one_line(dataset)}",
         subtitle=_subtitle(page),
         notices=_notices(page),
-        verdict=said.text if (said := verdict(page.rows, found)) else "",
+        verdict=page.verdict.points if page.verdict else [],
         cards=cards(page),
         sections=sections,
         figures=Markup(figures),

@@ -80,25 +80,28 @@ class OverDraws(Estimate):
         return OverDraws.of(told, self.by_draws)
 
 
-def _half_width(samples: list[list[float]]) -> float:
-    """Half of the 95 % interval of a sum or difference of the samples' means; 0 of nothing random."""
+def _half_width(samples: list[list[float]], comparisons: int = 1) -> float:
+    """Half of the 95 % interval of a sum or difference of the samples' means, which so many such intervals hold at once
+    (Bonferroni); 0 of nothing random."""
     parts = [(statistics.variance(values) / len(values), len(values)) for values in samples]
     total = sum(variance for variance, _ in parts)
     if total == 0:
         return 0.0
     # Welch and Satterthwaite's degrees of freedom, by shares, so that no square of a small variance is lost
     freedom = 1 / sum((variance / total) ** 2 / (count - 1) for variance, count in parts)
-    return float(stdtrit(freedom, 0.975)) * math.sqrt(total)
+    return float(stdtrit(freedom, 1 - 0.025 / comparisons)) * math.sqrt(total)
 
 
-def half_width_of_difference(one: Estimate, other: Estimate, certain: Collection[Estimate] = ()) -> float | None:
+def half_width_of_difference(
+    one: Estimate, other: Estimate, certain: Collection[Estimate] = (), comparisons: int = 1
+) -> float | None:
     """Half of the 95 % interval of the difference of two means by Welch's t, the one's seeds being other than the
-    other's; None where that cannot be told from one seed. Of what is `certain` nothing is random: it has one number,
-    and the interval is that of the other's mean."""
+    other's, which holds for so many `comparisons` at once; None where that cannot be told from one seed. Of what is
+    `certain` nothing is random: it has one number, and the interval is that of the other's mean."""
     spread = [estimate for estimate in (one, other) if not any(estimate is each for each in certain)]
     if any(len(estimate.values) < 2 for estimate in spread):
         return None
-    return _half_width([list(estimate.values.values()) for estimate in spread])
+    return _half_width([list(estimate.values.values()) for estimate in spread], comparisons)
 
 
 def probability_of_rank_1(accuracies: Mapping[str, Iterable[float]]) -> dict[str, float]:

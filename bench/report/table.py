@@ -39,11 +39,13 @@ def markdown(results: Results) -> str:
             for row in made
         ),
     ]
-    notes = [
-        f"- {note.label}: {markdown_text(note.text) if note.plain else note.text}" for note in footer(results, made)
-    ]
     said = verdict(made, results)
-    head = [f"**{markdown_text(title(results))}**", "", *([markdown_text(said.text), ""] if said else [])]
+    notes = [
+        f"- {note.label}: {markdown_text(note.text) if note.plain else note.text}"
+        for note in footer(results, made, said)
+    ]
+    answers = [f"- **{point.question}** {markdown_text(point.text)}" for point in said.points] if said else []
+    head = [f"**{markdown_text(title(results))}**", "", *answers, *([""] if answers else [])]
     few = efficiency(made, results)
     return "\n".join([*head, *lines, "", *(_few(few) if few else []), *notes]) + "\n"
 
@@ -105,7 +107,9 @@ def terminal(results: Results) -> str:
     if few := efficiency(made, results):
         notes = [*filter(None, map(few.told, few.best())), *notes]
     notes = [textwrap.fill(one_line(note, 1000), 100, subsequent_indent="  ") for note in notes]
-    head = [*textwrap.wrap(said.text, 100), ""] if said else []
+    answers = [f"{point.question} {one_line(point.text, 4000)}" for point in said.points] if said else []
+    head = [line for answer in answers for line in textwrap.wrap(answer, 100, subsequent_indent="  ")]
+    head += [""] if head else []
     return "\n".join([*head, *aligned, *notes]) + "\n"
 
 

@@ -11,7 +11,9 @@ from bench.report.page import Page
 
 def section(page: Page) -> Markup:
     notes = [
-        note for note in footer(page.results, page.rows) if note.label not in (ABOUT_THE_DATA, FROM_ELSEWHERE)
+        note
+        for note in footer(page.results, page.rows, page.verdict)
+        if note.label not in (ABOUT_THE_DATA, FROM_ELSEWHERE)
     ]  # these stand at the head of the page, and below its table
     return page.render("protocol.html", entries=[(note.label, _unmarked(note)) for note in notes])
 

@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.report.page import small, text
+from bench.report.ranges import end, scaled
 from bench.report.text import value_text
-
-EDGE = 0.05
-"""A best value within this share of its range from an end is flagged: the range may be too narrow."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +42,6 @@ def axis(name: str, entry: Mapping[str, Any], values: Iterable[Any]) -> Axis:
     return Axis(label, lie, scaled(entry, entry["low"]), scaled(entry, entry["high"]), *ticks(entry))
 
 
-def scaled(entry: Mapping[str, Any], value: float) -> float:
-    """Where a value lies on its axis: itself, its logarithm, or the falling logarithm of its distance from 1."""
-    scale = entry.get("scale", "linear")
-    value = float(value)
-    if scale == "log":
-        return float(np.log10(max(value, 1e-300)))
-    if scale == "log1m":
-        return float(-np.log10(max(1 - value, 1e-300)))
-    return value
-
-
 def ticks(entry: Mapping[str, Any]) -> tuple[list[float], list[str]]:
     """About four round values of a range: where they lie on its axis, and how they read."""
     low, high = scaled(entry, entry["low"]), scaled(entry, entry["high"])
@@ -71,16 +58,5 @@ def ticks(entry: Mapping[str, Any]) -> tuple[list[float], list[str]]:
 
 def edge(entry: Mapping[str, Any], value: Any) -> str:
     """What to say of a best value that sits at an end of its range; empty if it does not."""
-    if "choices" in entry:
-        choices = entry["choices"]
-        numeric = all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices)
-        if not numeric or len(choices) < 3 or value not in (min(choices), max(choices)):
-            return ""
-        return f"at the {'lower' if value == min(choices) else 'upper'} end of its range"
-    if "low" not in entry:
-        return ""
-    low, high = scaled(entry, entry["low"]), scaled(entry, entry["high"])
-    share = (scaled(entry, value) - low) / (high - low)
-    if EDGE < share < 1 - EDGE:
-        return ""
-    return f"at the {'lower' if share <= EDGE else 'upper'} end of its range"
+    found = end(entry, value)
+    return f"at the {found} end of its range" if found else ""

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bench.report import report, results, table
+from bench.report.kinds import DISTILLED, FROZEN, SCRATCH, SUPERVISED, WARM, by_kind, kind_of
 from bench.report.rows import rows
 from bench.report.statistics import Estimate
 from bench.report.text import markdown_text, with_interval
-from bench.report.verdict import DISTILLED, FROZEN, SCRATCH, SUPERVISED, WARM, kind_of, verdict
 from tests.bench import synthetic_run
 from tests.bench.report import runs
 from tests.bench.report.pages import HOSTILE, Checker
@@ -48,7 +48,7 @@ def test_every_row_but_raw_pixels_and_a_random_initialisation_is_of_a_kind(made)
 
 def test_the_winner_is_named_with_what_it_is_and_the_others_with_their_distance(every, made):
     accuracies = {NETWORK: [0.71], "simclr-warm": [0.685, 0.69, 0.695], "simclr": [0.39, 0.4, 0.41]}
-    assert verdict(measured(made, accuracies), every).text == (
+    assert by_kind(measured(made, accuracies), every).text == (
         "A frozen resnet18.a1_in1k (ImageNet-1k, 224 px) won with 71.00 % test kNN: 2.00 ± 1.24 points above the "
         "warm-started simclr-warm (69.00 ± 1.24 %; from resnet18.a1_in1k) and 31.00 ± 2.48 above training from scratch "
         "with simclr (40.00 ± 2.48 %). So, at this budget, use that network as it is."
@@ -57,7 +57,7 @@ def test_the_winner_is_named_with_what_it_is_and_the_others_with_their_distance(
 
 def test_what_cannot_be_told_apart_is_said_so(every, made):
     accuracies = {"distill": [0.68, 0.69, 0.70], NETWORK: [0.68], "supervised": [0.39, 0.4, 0.41]}
-    assert verdict(measured(made, accuracies), every).text == (
+    assert by_kind(measured(made, accuracies), every).text == (
         "The student distill (69.00 ± 2.48 %; taught by lite0.py:pretrained) and a frozen resnet18.a1_in1k (68.00 %; "
         "ImageNet-1k, 224 px) cannot be told apart: the first leads by 1.00 ± 2.48 points. The first is 29.00 ± 2.27 "
         "points above supervised training from scratch (40.00 ± 2.48 %). The frozen network needs no training."
@@ -65,12 +65,12 @@ def test_what_cannot_be_told_apart_is_said_so(every, made):
 
 
 def test_of_one_seed_nothing_is_concluded(every, made):
-    told = verdict(measured(made, {"simclr": [0.9], "supervised": [0.1]}), every).text
+    told = by_kind(measured(made, {"simclr": [0.9], "supervised": [0.1]}), every).text
     assert "cannot be told apart: the first leads by 80.00 points (one seed has no interval). More seeds" in told
 
 
 def test_of_a_frozen_network_that_does_not_say_so_what_it_was_trained_on_is_not_said(every, made):
-    told = verdict(measured(made, {OTHER: [0.9], "supervised": [0.1, 0.11]}), every).text
+    told = by_kind(measured(made, {OTHER: [0.9], "supervised": [0.1, 0.11]}), every).text
     assert told.startswith("A frozen lite0.py:pretrained (on what it was trained is not said, 32 px) won with 90.00 %")
 
 
@@ -78,9 +78,9 @@ def test_of_a_frozen_network_that_does_not_say_so_what_it_was_trained_on_is_not_
 def test_a_lead_that_few_test_images_may_make_is_doubted(images, doubted, every, made):
     facts = every.run["facts"] | {"images": {"train": 5, "test": images}}
     run = results.Results(every.trials, every.epochs, every.run | {"facts": facts})
-    found = verdict(measured(made, {"simclr": [0.500, 0.501], "supervised": [0.46]}), run)
+    found = by_kind(measured(made, {"simclr": [0.500, 0.501], "supervised": [0.46]}), run)
     assert "cannot be told apart" in found.text
-    found = verdict(measured(made, {"simclr": [0.500, 0.501], NETWORK: [0.46]}), run)
+    found = by_kind(measured(made, {"simclr": [0.500, 0.501], NETWORK: [0.46]}), run)
     assert ("So small a lead may be that of these test images alone." in found.text) == doubted
     assert ("So, at this budget, train on the images alone." in found.text) != doubted
     assert ("with these 400 that of the first has a standard error of 2.50 points" in found.how) == (images == 400)
@@ -90,20 +90,20 @@ def test_for_a_kind_stands_what_was_best_in_the_search_and_of_frozen_networks_on
     accuracies = {"simclr": [0.5, 0.51], "byol": [0.6, 0.61], NETWORK: [0.2], OTHER: [0.3]}
     changed = measured(made, accuracies)
     changed[0] = dataclasses.replace(changed[0], search_accuracy=0.99)
-    found = verdict(changed, every)
+    found = by_kind(changed, every)
     assert "simclr" in found.text
     assert "byol" not in found.text
     assert "a frozen lite0" in found.text
     assert "best in the search (leave-one-out), not on the test images, for frozen networks" in found.how
     changed[0] = dataclasses.replace(changed[0], search_accuracy=None)
-    found = verdict(changed, every)
+    found = by_kind(changed, every)
     assert "byol" in found.text
     assert "the more methods a kind has" in found.how
 
 
 def test_few_labels_choose_by_the_test_images_since_their_searches_compare_no_methods():
     run = runs.loaded(*synthetic_run.rows(**synthetic_run.EVERY_KIND, labelled=50))
-    assert "the more methods a kind has" in verdict(rows(run), run).how
+    assert "the more methods a kind has" in by_kind(rows(run), run).how
 
 
 def test_a_row_with_a_failed_seed_or_an_encoder_of_its_own_stands_for_nothing(every, made):
@@ -111,7 +111,7 @@ def test_a_row_with_a_failed_seed_or_an_encoder_of_its_own_stands_for_nothing(ev
     whole = measured(made, accuracies)
     for change in ({"failed_seeds": frozenset({3})}, {"own_encoder": "another"}):
         changed = [dataclasses.replace(whole[0], search_accuracy=0.99, **change), *whole[1:]]
-        told = verdict(changed, every).text
+        told = by_kind(changed, every).text
         assert "scratch with byol won" in told
         assert "with simclr" not in told.partition("Beside these")[0]
 
@@ -119,20 +119,20 @@ def test_a_row_with_a_failed_seed_or_an_encoder_of_its_own_stands_for_nothing(ev
 def test_a_better_one_with_an_encoder_of_its_own_is_named_beside_the_winner(every, made):
     rows = measured(made, {"simclr": [0.8, 0.81], "byol": [0.6, 0.61], "supervised": [0.1, 0.11]})
     rows[0] = dataclasses.replace(rows[0], own_encoder="another", title="simclr †")
-    told = verdict(rows, every).text
+    told = by_kind(rows, every).text
     assert told.endswith(" train on the images alone. Beside these, simclr † has 80.50 ± 6.35 % with another encoder.")
     rows[0] = dataclasses.replace(rows[0], accuracy=Estimate({1: 0.3}))
-    assert "simclr" not in verdict(rows, every).text
+    assert "simclr" not in by_kind(rows, every).text
 
 
 def test_there_is_none_of_one_kind_alone_nor_before_all_are_tested_nor_without_labels(every, made):
-    assert verdict([], every) is None
-    assert verdict([made["simclr"], made["byol"], made["pixels"]], every) is None
+    assert by_kind([], every) is None
+    assert by_kind([made["simclr"], made["byol"], made["pixels"]], every) is None
     awaited = dataclasses.replace(made["simclr-warm"], accuracy=None, awaited=True)
-    assert verdict([made["simclr"], made["supervised"]], every)
-    assert verdict([made["simclr"], made["supervised"], awaited], every) is None
+    assert by_kind([made["simclr"], made["supervised"]], every)
+    assert by_kind([made["simclr"], made["supervised"], awaited], every) is None
     unlabelled = runs.loaded(*synthetic_run.rows(**synthetic_run.EVERY_KIND, labelled=0))
-    assert verdict(rows(unlabelled), unlabelled) is None
+    assert by_kind(rows(unlabelled), unlabelled) is None
 
 
 def expected(one, other, frozen):
@@ -151,7 +151,7 @@ SEEDS = st.lists(st.integers(0, 1000).map(lambda value: value / 1000), min_size=
 def test_it_names_no_winner_whose_interval_has_0_in_it_and_no_figure_that_is_not_of_the_rows(every, made, accuracies):
     given = {method: accuracies[method] for method in KINDS if method in accuracies}  # of equals the first leads
     changed = measured(made, {method: values[:1] if method == NETWORK else values for method, values in given.items()})
-    found = verdict(changed, every)
+    found = by_kind(changed, every)
     if len(accuracies) < 2:
         assert found is None
         return
@@ -180,7 +180,7 @@ def test_it_names_no_winner_whose_interval_has_0_in_it_and_no_figure_that_is_not
 
 
 def test_it_stands_at_the_head_of_every_output_and_nowhere_else(every, tmp_path):
-    said = verdict(rows(every), every)
+    said = by_kind(rows(every), every)
     markdown = table.markdown(every)
     assert markdown.splitlines()[2] == markdown_text(said.text)
     assert markdown.count(" won with ") == 1
