@@ -37,7 +37,8 @@ def _more_compute(results: Results) -> str:
     if not seconds:
         return ""
     budget = _budget(results, 2 * seconds)
-    return f"Search longer, as another method led at half of the compute: the same command with --budget {budget} continues this run."
+    longer = f"the same command with --budget {budget} continues this run"
+    return f"Search longer, as another method led at half of the compute: {longer}."
 
 
 def _more_seeds(best: Sequence[Row], found: Comparison, results: Results) -> str:

@@ -13,12 +13,13 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
+from bench.report.comparisons import Comparison
 from bench.report.judged import Judged
 from bench.report.results import Results
 from bench.report.rows import Row
 from bench.report.run import Run
 from bench.report.text import one_line
-from bench.report.verdict import Verdict, verdict
+from bench.report.verdict import Verdict, comparison, verdict
 from bench.search.methods import WARM, base
 
 ORDER = (
@@ -61,6 +62,10 @@ class Page:
     results: Results
     rows: list[Row]
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        return comparison(self.rows)
 
     @cached_property
     def verdict(self) -> Verdict | None:

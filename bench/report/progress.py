@@ -73,7 +73,8 @@ class Standing:
     def by_compute(cls, curves: Mapping[str, pd.DataFrame]) -> Self:
         """At `PARTS` of the compute of the longest search."""
         most = max((float(curve.device_seconds.iloc[-1]) for curve in curves.values() if len(curve)), default=0.0)
-        return cls(best_at(curves, [part * most for part in PARTS]).set_axis(PARTS, axis=1))
+        at = {part: best_at(curves, [part * most]).squeeze(axis=1) for part in PARTS}
+        return cls(pd.DataFrame(at if curves else [], columns=PARTS))
 
     @classmethod
     def by_epoch(cls, trials: pd.DataFrame, epochs: pd.DataFrame, figure: str) -> Self:

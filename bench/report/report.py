@@ -24,6 +24,7 @@ from bench.report.sections import (
     augmentation,
     classes,
     compute,
+    differences,
     failures,
     labels,
     methods,
@@ -37,6 +38,7 @@ from bench.report.text import capital, one_line
 SECTIONS: tuple[tuple[str, str, Callable[[Page], Markup | None]], ...] = (
     ("Results", "results", results_table.section),
     ("Accuracy", "accuracy", accuracy.section),
+    ("Differences", "differences", differences.section),
     (WORTH, "labels", labels.section),
     ("Class by class", "classes", classes.section),
     ("Compute", "compute", compute.section),

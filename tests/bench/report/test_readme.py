@@ -23,7 +23,9 @@ def test_the_readme_gets_the_table_between_its_markers_and_nothing_else_changes(
     path = readme(tmp_path)
     assert publish(run, path)
     text = path.read_text()
-    assert text.startswith("# Title\n<!-- table:begin -->\n\n**made-up numbers; resnet18; 20 epochs**\n\nSupervised")
+    assert text.startswith(
+        "# Title\n<!-- table:begin -->\n\n**made-up numbers; resnet18; 20 epochs**\n\n- **Worth it?** Supervised"
+    )
     assert text.endswith("\n\n<!-- table:end -->\nafter")
     assert "old" not in text.split("<!-- table:begin -->")[1][:20]
 
