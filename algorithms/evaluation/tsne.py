@@ -52,7 +52,7 @@ def principal(rows: Tensor) -> Tensor:
 
 
 def _affinities(square: Tensor) -> Tensor:
-    """P [N, N] of squared distances [N, N]: symmetric, its sum 1; each row's kernel is as wide as its perplexity asks."""
+    """P [N, N] of squared distances [N, N]: symmetric, its sum 1; a row's kernel is as wide as the perplexity asks."""
     count = len(square)
     wanted = math.log(min(PERPLEXITY, (count - 1) / 3))
     others = ~torch.eye(count, dtype=torch.bool, device=square.device)

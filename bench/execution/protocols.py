@@ -41,9 +41,7 @@ class Subject:
     @cached_property
     def inspection(self) -> Inspection | None:
         """None where its features are not finite."""
-        return inspection.inspect(
-            self.encoder, self.evaluation, self.features if self.evaluation.classes else None
-        )
+        return inspection.inspect(self.encoder, self.evaluation, self.features if self.evaluation.classes else None)
 
     def solved(self, solve: Callable[..., dict[str, float]]) -> dict[str, float]:
         """What is found of the features alone."""

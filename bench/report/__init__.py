@@ -1,7 +1,7 @@
 """What a run leaves to read.
 
-Parquet            `results`, `run`, `trials`, `judged`
-What it says       `statistics`, `rows`, `columns`, `labels`, `verdict`, `notes`, `text`
+Parquet            `results`, `run`, `trials`, `judged`; `inspections`, files beside them
+What it says       `statistics`, `rows`, `columns`, `labels`, `verdict`, `diagnosis`, `notes`, `text`
 The table          `table`, `readme`
 The page           `report`, `page`, `cards`, and a file a section in `sections/`
 Beside others      `anchors`

@@ -136,7 +136,9 @@ def sheet(parts: Iterable[NDArray[np.uint8]]) -> tuple[int, int, bytes]:
 def _small(parts: Iterable[NDArray[np.uint8]]) -> Iterator[Image.Image]:
     for part in parts:
         for pixels in part:
-            image = Image.fromarray(pixels[0] if len(pixels) < 3 else np.ascontiguousarray(pixels[:3].transpose(1, 2, 0)))
+            image = Image.fromarray(
+                pixels[0] if len(pixels) < 3 else np.ascontiguousarray(pixels[:3].transpose(1, 2, 0))
+            )
             side = min(SIDE, image.width)
             yield image.resize((side, side), Image.Resampling.BOX).convert("RGB")
 

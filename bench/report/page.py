@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
+from bench.report.inspections import Inspections
 from bench.report.judged import Judged
 from bench.report.results import Results
 from bench.report.rows import Row
@@ -58,6 +59,8 @@ class Page:
 
     results: Results
     rows: list[Row]
+    inspections: Inspections | None = None
+    """What the run left to look at, beside its tables."""
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
