@@ -229,18 +229,33 @@ def _uniform(method: str, settings: Mapping[str, Any], losses: pd.Series) -> str
     """Whether the loss has stood where nothing is told apart, in all of its epochs but the first."""
     if len(losses) < 2:
         return None
-    prototypes = settings.get("prototypes") if method in OF_PROTOTYPES else None
-    batch = settings.get("batch_size") if method in ("simclr", "simclrv2") else None
-    queue = settings.get("queue_length") if method in ("moco", "mocov2", "nnclr") else None
-    for choices, of in ((prototypes, "prototypes"), (2 * batch - 1 if batch else None, "images"), (queue, "images")):
-        if isinstance(choices, int) and choices > 2:
-            at = math.log(choices)
-            if ((losses.iloc[1:] - at).abs() < UNIFORM * at).all():
-                return (
-                    f"The loss stood at {losses.iloc[-1]:.4g}, and ln({choices:,}) is {at:.4g}: all {of} are as likely "
-                    "as each other."
-                )
-    return None
+    choices, times, of = _choices(method, settings)
+    if choices < 3:
+        return None
+    at = times * math.log(choices)
+    if not ((losses.iloc[1:] - at).abs() < UNIFORM * at).all():
+        return None
+    logarithm = f"{times} ln({choices:,})" if times > 1 else f"ln({choices:,})"
+    return (
+        f"The loss stood at {losses.iloc[-1]:.4g}, and {logarithm} is {at:.4g}: all {of} were as likely as each other."
+    )
+
+
+def _choices(method: str, settings: Mapping[str, Any]) -> tuple[int, int, str]:
+    """Among how many a method's loss, a cross-entropy, has to find the right one; how many such losses are added up;
+    and what they are. 0 where the loss is of another kind."""
+
+    def whole(name: str) -> int:
+        value = settings.get(name)
+        return value if type(value) is int else 0
+
+    if method in ("swav", "seer", "dino", "sela", "deepclusterv2"):
+        return whole("prototypes"), 1, "prototypes"
+    if method in ("simclr", "simclrv2"):
+        return 2 * whole("batch_size") - 1, 1, "images"
+    if method in ("moco", "mocov2"):
+        return 1 + whole("queue_length"), 2 if settings.get("symmetric") is True else 1, "images"
+    return (whole("batch_size"), 1, "images") if method == "nnclr" else (0, 1, "")
 
 
 def _advice(kind: str, method: str, settings: Mapping[str, Any]) -> tuple[Advice, ...]:
