@@ -157,7 +157,7 @@ class Baselines(NamedTuple):
         complete = trials[trials.state == "complete"]
         untrained = number(complete[complete.method == "random"][judged.test].mean()) if judged.ranks else None
         ends = results.epochs.dropna(subset=[RANKME.name]).sort_values("epoch").groupby("uid")[RANKME.name].last()
-        ranks = complete.assign(rank=complete.uid.map(ends)).groupby("method")["rank"].median()
+        ranks = complete.assign(rank=complete.uid.map(ends.to_dict()).astype(float)).groupby("method")["rank"].median()
         return {method: cls(untrained, number(ranks.get(method))) for method in trials.method.unique()}
 
 

@@ -197,3 +197,5 @@ def test_a_run_without_trouble_says_so():
     for each in trials:
         each["state"] = "complete"
     assert groups(loaded(trials, told, run)) == []
+    assert groups(loaded(trials, [], run)) == []
+    assert groups(loaded([], [], run)) == []
