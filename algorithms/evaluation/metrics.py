@@ -101,6 +101,12 @@ FINETUNE = {
 }
 """The whole encoder, trained on with so many labels; of the supervised baseline: from scratch."""
 
+TRUSTWORTHINESS = Metric(
+    "trustworthiness", "trustworthiness of the map", "%", images=("test",), protocol="inspect", shown=False
+)
+"""How far neighbours on the map of test images are neighbours by the features
+(`algorithms.evaluation.tsne.trustworthiness`)."""
+
 
 def _all() -> Iterator[Metric]:
     for metric in (KNN_200, KNN_20):
@@ -109,6 +115,7 @@ def _all() -> Iterator[Metric]:
     for family in (FEW_KNN, FEW_LINEAR, FEW_SCRATCH, FINETUNE):
         for metric in family.values():
             yield from (metric, metric.balanced)
+    yield TRUSTWORTHINESS
 
 
 METRICS = {metric.name: metric for metric in _all()}

@@ -16,6 +16,7 @@ from bench.execution.attempt_folder import AttemptFolder
 from bench.execution.factory import Trainer, Trainers
 from bench.execution.failures import failure_of, spoils_the_process
 from bench.execution.process import clean_process
+from bench.files import write_atomically
 from bench.search.job import CHOOSING, Assignment, Failure
 
 current: "Attempt | None" = None
@@ -82,6 +83,7 @@ class Attempt:
     def _told(self, reports: list[EpochReport], facts: Mapping[str, Any] | None) -> Answer:
         if reports and reports[-1].epoch == self.job.epochs and self._keep_encoder():
             facts = {**self._facts, "encoder_file": True}
+        self._keep_files()
         return Answer(reports, facts, self._warning or getattr(self._trainer, "notice", None))
 
     def _keep_encoder(self) -> bool:
@@ -96,6 +98,12 @@ class Attempt:
             checkpoint.write(path, state)
             return True
         return False
+
+    def _keep_files(self) -> None:
+        """What a judgement has for the report, before its figures are told."""
+        for name, content in getattr(self._trainer, "files", {}).items():
+            with self._warning_of((self.run_dir / name).parent):
+                write_atomically(self.run_dir / name, content)
 
     @contextlib.contextmanager
     def _warning_of(self, folder: Path) -> Iterator[None]:

@@ -30,7 +30,7 @@ from bench.execution.calibration import calibrate
 from bench.execution.configuration import Configuration, TrainingConfiguration
 from bench.execution.executor import Executor
 from bench.execution.prepared import Prepared, commit, prepare, removed_if_new
-from bench.execution.protocols import wants_labels
+from bench.execution.protocols import needing_labels, wants_labels
 from bench.execution.settings import TrainingSettings
 from bench.execution.tune import RayTune
 from bench.machine import cores
@@ -71,8 +71,8 @@ def run(configuration: Configuration, command: str | None = None, executor: Exec
     slots = count_slots(configuration.budget.device, configuration.rate, configuration.address)
     prepared = prepare(configuration)
     readme, run_dir = configuration.readme, prepared.run_dir
-    if configuration.protocols and not prepared.labelled:
-        raise UserError(wants_labels(configuration.protocols[0]))
+    if not prepared.labelled and (wanting := needing_labels(configuration.protocols or ())):
+        raise UserError(wants_labels(wanting[0]))
     if readme:  # before anything is trained
         readmes.check_place(readme, prepared.settings.dataset, prepared.settings.encoder, prepared.labelled > 0)
     with removed_if_new(Path(prepared.settings.data)) as keep:
@@ -150,7 +150,7 @@ def make_plan(configuration: Configuration, prepared: Prepared, slots: int) -> P
         seed=configuration.seed,
         searcher=doors.absolute(configuration.searcher),
         scheduler=doors.absolute(configuration.scheduler),
-        protocols=_protocols(configuration) if prepared.labelled else (),
+        protocols=_protocols(configuration, prepared),
         learnt=learnt,
     )
     made = planning.make(
@@ -184,11 +184,12 @@ def _own_baselines(prepared: Prepared) -> Iterator[str]:
             yield name
 
 
-def _protocols(configuration: Configuration) -> tuple[str, ...]:
+def _protocols(configuration: Configuration, prepared: Prepared) -> tuple[str, ...]:
     """What judges encoders beside the kNN that ends every training; what few labels are worth without an encoder
-    belongs to `few`."""
+    belongs to `few`. Without labels, those that need none."""
     asked = PROTOCOLS if configuration.protocols is None else configuration.protocols
     wanted = {*asked, *(["scratch"] if "few" in asked else [])} - {"knn"}
+    wanted -= set() if prepared.labelled else set(needing_labels(wanted))
     return tuple(name for name in PROTOCOLS if name in wanted)
 
 

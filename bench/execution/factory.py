@@ -14,8 +14,8 @@ from bench.search.job import Job
 class Trainer(Protocol):
     """An iterator of epoch reports that can be stopped at any of them, saved and resumed.
 
-    It may have `facts` (plain values that are the same in every epoch, for the record) and `notice` (what the user
-    should know although the training goes on).
+    It may have `facts` (plain values that are the same in every epoch, for the record), `notice` (what the user should
+    know although the training goes on) and `files` (contents by their paths in the run's folder, to be kept there).
     """
 
     def __iter__(self) -> Iterator[EpochReport]: ...

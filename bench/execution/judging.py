@@ -98,6 +98,8 @@ def evaluate(encoder: str, protocols: Sequence[str] = USUAL, seed: int = 0, **as
         protocol(name)
         if name == "scratch":
             raise UserError("'scratch' judges no encoder: it is the baseline that a run has beside few labels")
+        if name == "inspect":
+            raise UserError("'inspect' is for the page of a run; leave it out")
     sources.check(encoder)
     configuration = TrainingConfiguration(methods=(), seed=seed, **asked)
     dataset = configuration.dataset

@@ -130,6 +130,12 @@ def by_labels(dataset: Dataset, device: str, images: ImageStore | None = None) -
     return Evaluation(bank, train.labels.to(device), queries, test.labels.to(device), len(dataset.classes))
 
 
+def without_labels(images: ImageStore) -> Evaluation:
+    """Images that were held out, where none has a label: what looks at them alone."""
+    nothing = torch.full((len(images),), -1, device=images.device)
+    return Evaluation(images, nothing, images, nothing, 0)
+
+
 def evaluation_of(job: Job, settings: TrainingSettings) -> Judges:
     """What judges the job: the training images where a run chooses by it, each by the others, else the test images.
 
@@ -238,7 +244,7 @@ class Training:
         trainer, subject = self._subject(job, name)
         if not (subject.with_labels and name in FROM_SCRATCH):
             subject.encoder.load_state_dict(encoder)
-        return Judgement(trainer, subject, name)
+        return Judgement(trainer, subject, name, job.of or "")
 
     def judging_seconds(self, job: Job, protocols: Iterable[str]) -> dict[str, float]:
         """About what each of the protocols takes that judge what the job leaves, with the encoding."""
@@ -252,7 +258,9 @@ class Training:
     def _subject(self, job: Job, name: str) -> tuple[Trainer, Subject]:
         trainer, evaluation = self.build(job), evaluation_of(job, self.settings)
         if not isinstance(evaluation, Evaluation):
-            raise UserError(wants_labels(name))
+            if not isinstance(evaluation, HeldOut) or protocol(name).needs_labels:
+                raise UserError(wants_labels(name))
+            evaluation = without_labels(evaluation.images)
         views = _views(self.settings.augment, trainer.images)
         return trainer, Subject(
             trainer.method.judged_encoder,

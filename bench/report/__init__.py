@@ -1,8 +1,8 @@
 """What a run leaves to read.
 
-Parquet            `results`, `run`, `trials`, `judged`
+Parquet            `results`, `run`, `trials`, `judged`; `inspections`, files beside them
 What is known      `statistics`, `comparisons`, `progress`, `ranges`, `rows`, `columns`
-What it says       `verdict`, `kinds`, `labels`, `next_steps`, `notes`, `text`
+What it says       `verdict`, `kinds`, `labels`, `next_steps`, `diagnosis`, `notes`, `text`
 The table          `table`, `readme`
 The page           `report`, `page`, `cards`, and a file a section in `sections/`
 Beside others      `anchors`

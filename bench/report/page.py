@@ -14,6 +14,7 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
 from bench.report.comparisons import Comparison
+from bench.report.inspections import Inspections
 from bench.report.judged import Judged
 from bench.report.results import Results
 from bench.report.rows import Row
@@ -61,6 +62,8 @@ class Page:
 
     results: Results
     rows: list[Row]
+    inspections: Inspections | None = None
+    """What the run left to look at, beside its tables."""
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @cached_property

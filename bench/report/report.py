@@ -11,8 +11,9 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from bench.files import write_atomically
-from bench.report import results, table
+from bench.report import inspections, results, table
 from bench.report.cards import cards
+from bench.report.inspections import Inspections
 from bench.report.labels import WORTH
 from bench.report.notes import ABOUT_THE_DATA, title
 from bench.report.page import Page
@@ -24,9 +25,10 @@ from bench.report.sections import (
     augmentation,
     classes,
     compute,
+    diagnosis,
     differences,
-    failures,
     labels,
+    learned,
     methods,
     protocol,
     ranking,
@@ -41,12 +43,13 @@ SECTIONS: tuple[tuple[str, str, Callable[[Page], Markup | None]], ...] = (
     ("Differences", "differences", differences.section),
     (WORTH, "labels", labels.section),
     ("Class by class", "classes", classes.section),
+    ("What it learned", "learned", learned.section),
     ("Compute", "compute", compute.section),
     ("Ranking by budget", "ranking", ranking.section),
     ("Augmentation", "augmentation", augmentation.section),
     ("Method by method", "methods", methods.section),
     ("Timeline", "timeline", timeline.section),
-    ("Failures", "failures", failures.section),
+    ("Diagnosis", "diagnosis", diagnosis.section),
     ("How to read this", "protocol", protocol.section),
 )
 """Title, name and maker of each, in the order of the page; a maker gives None where the run has nothing of its kind.
@@ -61,8 +64,8 @@ class Notice(NamedTuple):
 
 
 def write(folder: str | Path) -> Path:
-    """Make the page and the table again from a run's Parquet files: report.html, plotly.min.js beside it (so that it
-    needs no network), table.md and table.csv. Returns the path of report.html.
+    """Make the page and the table again from a run's Parquet files and what it left to look at: report.html,
+    plotly.min.js beside it (so that it needs no network), table.md and table.csv. Returns the path of report.html.
 
     Raises UserError where the Parquet files are missing or torn, and OSError.
     """
@@ -74,13 +77,13 @@ def write(folder: str | Path) -> Path:
     if not script.is_file() or script.stat().st_size != len(content):
         write_atomically(script, content)
     path = folder / "report.html"
-    write_atomically(path, render(found))
+    write_atomically(path, render(found, inspections.load(folder, found)))
     return path
 
 
-def render(found: Results) -> str:
+def render(found: Results, inspected: Inspections | None = None) -> str:
     """The page. The same results give the same text."""
-    page = Page(found, rows(found))
+    page = Page(found, rows(found), inspected)
     told = {} if page.judged.ranks else {"accuracy": capital(page.judged.noun)}
     told |= {} if page.judged.ranks_searches else {"ranking": "Search by budget"}
     made = [{"title": told.get(name, title), "name": name, "body": make(page)} for title, name, make in SECTIONS]

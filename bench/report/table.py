@@ -108,7 +108,8 @@ def terminal(results: Results) -> str:
         notes = [*filter(None, map(few.told, few.best())), *notes]
     notes = [textwrap.fill(one_line(note, 1000), 100, subsequent_indent="  ") for note in notes]
     answers = [f"{point.question} {one_line(point.text, 4000)}" for point in said.points] if said else []
-    head = [line for answer in answers for line in textwrap.wrap(answer, 100, subsequent_indent="  ", break_on_hyphens=False)]
+    wrapped = (textwrap.wrap(each, 100, subsequent_indent="  ", break_on_hyphens=False) for each in answers)
+    head = [line for lines in wrapped for line in lines]
     head += [""] if head else []
     return "\n".join([*head, *aligned, *notes]) + "\n"
 

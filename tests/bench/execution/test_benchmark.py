@@ -228,7 +228,7 @@ def test_raw_pixels_that_would_fill_the_memory_as_features_are_left_out_and_that
 
 def test_by_default_encoders_are_judged_by_what_the_budget_has_room_for_and_by_name_as_asked(begun, tmp_path, capfd):
     for asked, expected in (
-        ({}, ("linear", "few", "scratch", "finetune")),
+        ({}, ("linear", "few", "scratch", "finetune", "inspect")),
         ({"protocols": ("knn",)}, ()),
         ({"protocols": ("linear",)}, ("linear",)),
         ({"protocols": ("knn", "few")}, ("few", "scratch")),

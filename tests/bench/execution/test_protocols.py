@@ -14,7 +14,8 @@ from bench.execution.answer import Answer
 from bench.execution.attempt import Attempt
 from bench.execution.factory import Trainers
 from bench.execution.settings import TrainingSettings
-from bench.execution.training import Training
+from bench.execution.training import Training, opened
+from bench.report.inspections import Images, Inspected
 from bench.search.job import Assignment, Job
 from bench.search.plan import judges
 from bench.search.space import load
@@ -182,3 +183,32 @@ def test_no_protocol_but_those_that_judge_a_method_is_measured(settings):
     expected["supervised"] = {"linear", "scratch", "finetune"}
     for method, measured in expected.items():
         assert {name for name in names if judges(name, method)} == measured
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_an_inspection_leaves_its_files_with_labels_and_without(settings, tmp_path, labels):
+    if not labels:
+        saved.save(without_any_label(opened(settings.data)), tmp_path / "data")
+        settings = dataclasses.replace(settings, data=str(tmp_path / "data"))
+    job = asked("simclr", "confirm")
+    told(job, settings, tmp_path)
+    answer = told(judging(job, "inspect"), settings, tmp_path)
+    assert answer.failure is None
+    assert answer.reports[0].metrics.keys() == {"trustworthiness"}
+    images = Images.read(tmp_path)
+    found = Inspected.read(tmp_path, "a", images)
+    assert bool(found.confusion) == labels
+    assert (max(images.labels) >= 0) == labels
+    before = {path.name: path.read_bytes() for path in (tmp_path / "inspected").iterdir()}
+    assert before.keys() == {"a.json", "images.json", "images.webp"}
+    told(judging(job, "inspect"), settings, tmp_path)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "inspected").iterdir()}
+    assert Training(settings).judging_seconds(job, ["inspect"])["inspect"] > 0
+
+
+def without_any_label(dataset):
+    """The same images."""
+    train, test = (
+        dataclasses.replace(split, labels=torch.full_like(split.labels, -1)) for split in (dataset.train, dataset.test)
+    )
+    return dataclasses.replace(dataset, train=train, test=test)

@@ -10,6 +10,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from bench.report import report
+from tests.bench.report import inspected_run
 from tests.bench.report.pages import KINDS, charts, make
 
 pytestmark = pytest.mark.slow
@@ -124,3 +126,12 @@ def test_the_page_opens_from_a_file_without_a_server(usual, tmp_path):
     line = [BROWSER, *FLAGS, "--window-size=1400,9000", f"--user-data-dir={tmp_path / 'browser'}", "--dump-dom"]
     done = subprocess.run([*line, usual[0].as_uri()], capture_output=True, text=True, timeout=240)
     assert done.stdout.count('class="main-svg"') >= 16
+
+
+@needs_browser
+def test_what_encoders_learned_is_drawn_on_a_narrow_screen(tmp_path):
+    page = report.write(inspected_run.write(tmp_path / "run", ("byol",), trials=2, seeds=1))
+    found = browse(page.parent, 400, tmp_path)
+    assert found["errors"] == []
+    assert found["all"] == [len(charts(page.read_text()))] * 2
+    assert (found["overflow"], found["wide"]) == (0, 0)

@@ -41,7 +41,7 @@ def test_a_usual_run_shows_every_part(usual):
     } <= names
     for place in range(len(synthetic_run.METHODS)):
         assert {f"knn_200-{place}", f"loss-{place}", f"parallel-{place}", f"slice-{place}-0"} <= names
-    for part in ("Rank at four budgets", "Failures", "How to read this", "trials.parquet", "table.csv", "Spearman"):
+    for part in ("Rank at four budgets", "Diagnosis", "How to read this", "trials.parquet", "table.csv", "Spearman"):
         assert part in page
 
 
