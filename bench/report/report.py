@@ -31,6 +31,7 @@ from bench.report.sections import (
     ranking,
     results_table,
     timeline,
+    trials,
 )
 from bench.report.text import capital, one_line
 from bench.report.verdict import verdict
@@ -45,6 +46,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[Page], Markup | None]], ...] = (
     ("Augmentation", "augmentation", augmentation.section),
     ("Method by method", "methods", methods.section),
     ("Timeline", "timeline", timeline.section),
+    ("All trials", "trials", trials.section),
     ("Failures", "failures", failures.section),
     ("How to read this", "protocol", protocol.section),
 )

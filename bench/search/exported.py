@@ -109,7 +109,9 @@ def _study(method: str, fold: Fold, run_dir: Path, storage: JournalStorage) -> N
 def _space(method: str, fold: Fold, run_dir: Path) -> SearchSpace:
     """What was searched, as the run tells it. Raises UserError."""
     facts = [session["facts"] for session in fold.sessions if session.get("facts")]
-    told = next((spaces[method] for each in reversed(facts) if method in (spaces := each.get("search_spaces", {}))), {})
+    told: Any = next(
+        (spaces[method] for each in reversed(facts) if method in (spaces := each.get("search_spaces", {}))), {}
+    )
     try:
         space = SearchSpace(method, "", {}, dict(told["hyperparameters"]))
         return space.narrowed((fold.plan.get("choices") or {}).get(method, {}))

@@ -52,14 +52,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--keep", type=Path, help="A folder for the run, which stays.")
+    parser.add_argument("--keep", type=Path, help="A folder for the run, which stays; a run that lies there is taken.")
     asked = parser.parse_args()
     print(about_this_machine(1))
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.keep or Path(temporary) / "run"
         folder.mkdir(parents=True, exist_ok=True)
         methods = tuple(METHODS)
-        synthetic_run.write(folder, methods, trials=asked.trials // len(methods), epochs=asked.epochs, slots=32)
+        if not (folder / "trials.parquet").exists():
+            synthetic_run.write(folder, methods, trials=asked.trials // len(methods), epochs=asked.epochs, slots=32)
         began = time.perf_counter()
         found = results.load(folder)
         loaded = time.perf_counter()
