@@ -4,7 +4,8 @@
 
 The run is made up, of all methods. In Chromium, milliseconds after the address was given, the medians of `--rounds`:
 *first paint*, when something can be read; *usable*, when the page's script has run and all answers; *drawn*, when the
-charts in sight are there. Files come from a server on this machine. `--profile` prints where the making's time goes.
+charts in sight are there. Files come from a server on this machine. `--profile` prints where the making's time goes;
+`--opened` measures the page that lies in the folder `--keep`, as another version may have made it.
 """
 
 import argparse
@@ -28,21 +29,21 @@ from tests.speed.timing import about_this_machine, print_table
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 PROBE = """<script>
-addEventListener("load", () => {
-  const usable = performance.now();
-  const told = () => {
-    const inSight = [...document.querySelectorAll(".chart")].filter(chart => {
-      const {top, bottom, width} = chart.getBoundingClientRect();
-      return width > 0 && bottom > 0 && top < innerHeight;
-    });
-    if (!inSight.every(chart => chart.querySelector(".main-svg"))) return setTimeout(told, 5);
-    const paint = performance.getEntriesByName("first-contentful-paint")[0];
-    if (!paint) return setTimeout(told, 5);
-    const body = JSON.stringify({paint: paint.startTime, usable, drawn: performance.now()});
-    fetch("/found", {method: "POST", body});
-  };
-  told();
-});
+const usable = performance.now();
+let loaded;
+addEventListener("DOMContentLoaded", () => { loaded = performance.now(); });
+const told = () => {
+  const inSight = [...document.querySelectorAll(".chart")].filter(chart => {
+    const {top, bottom, width} = chart.getBoundingClientRect();
+    return width > 0 && bottom > 0 && top < innerHeight;
+  });
+  const paint = performance.getEntriesByName("first-contentful-paint")[0];
+  if (!loaded || !paint || !inSight.every(chart => chart.querySelector(".main-svg"))) return setTimeout(told, 5);
+  const come = performance.getEntriesByType("navigation")[0].responseEnd;
+  const body = JSON.stringify({come, paint: paint.startTime, usable, drawn: performance.now()});
+  fetch("/found", {method: "POST", body});
+};
+told();
 </script>"""
 
 
@@ -53,39 +54,40 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--keep", type=Path, help="A folder for the run, which stays; a run that lies there is taken.")
+    parser.add_argument("--opened", action="store_true")
     asked = parser.parse_args()
     print(about_this_machine(1))
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.keep or Path(temporary) / "run"
-        folder.mkdir(parents=True, exist_ok=True)
-        methods = tuple(METHODS)
-        if not (folder / "trials.parquet").exists():
-            synthetic_run.write(folder, methods, trials=asked.trials // len(methods), epochs=asked.epochs, slots=32)
-        began = time.perf_counter()
-        found = results.load(folder)
-        loaded = time.perf_counter()
-        profile = cProfile.Profile()
-        page = profile.runcall(report.render, found) if asked.profile else report.render(found)
-        made = time.perf_counter()
-        report.write(folder)
-        print_table(
-            f"A page of {len(found.trials):,} trials, {len(found.epochs):,} epochs",
-            ["", "seconds or MB"],
-            [
-                ["reading Parquet, s", loaded - began],
-                ["making the page, s", made - loaded],
-                ["the page, MB", len(page.encode()) / 1e6],
-                ["plotly.min.js, MB", (folder / "plotly.min.js").stat().st_size / 1e6],
-            ],
-        )
-        if asked.profile:
-            pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
+        if not asked.opened:
+            make_page(folder, asked.trials, asked.epochs, asked.profile)
         if BROWSER is None:
-            print("No Chromium on this machine: how it opens was not measured.")
+            print("No Chromium on this machine: how the page opens was not measured.")
             return
         opened = [open_page(folder) for _ in range(asked.rounds)]
-        rows = [[name, statistics.median(each[name] for each in opened)] for name in ("paint", "usable", "drawn")]
+        names = ("come", "paint", "usable", "drawn")
+        rows = [[name, statistics.median(each[name] for each in opened)] for name in names]
         print_table("In Chromium", ["", "ms"], rows)
+
+
+def make_page(folder: Path, trials: int, epochs: int, profiled: bool) -> None:
+    """The page of a run of so many trials, made up where the folder holds none, and how long it took."""
+    folder.mkdir(parents=True, exist_ok=True)
+    methods = tuple(METHODS)
+    if not (folder / "trials.parquet").exists():
+        synthetic_run.write(folder, methods, trials=trials // len(methods), epochs=epochs, slots=32)
+    began, cpu = time.perf_counter(), time.process_time()
+    profile = cProfile.Profile()
+    path = profile.runcall(report.write, folder) if profiled else report.write(folder)
+    rows = [
+        ["wall, s", time.perf_counter() - began],
+        ["CPU, s", time.process_time() - cpu],
+        ["the page, MB", path.stat().st_size / 1e6],
+        ["plotly.min.js, MB", (folder / "plotly.min.js").stat().st_size / 1e6],
+    ]
+    print_table(f"Making the page of {len(results.load(folder).trials):,} trials", ["", "seconds or MB"], rows)
+    if profiled:
+        pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
 
 
 def open_page(folder: Path) -> dict[str, float]:

@@ -35,7 +35,12 @@ def test_every_trial_is_there_with_what_the_files_have_of_it(tmp_path):
         strict=True,
     ):
         trial = trials.loc[uid]
-        assert (method, stage, state, seconds) == (trial.method, trial.stage, trial.state, round(trial.device_seconds, 1))
+        assert (method, stage, state, seconds) == (
+            trial.method,
+            trial.stage,
+            trial.state,
+            round(trial.device_seconds, 1),
+        )
         for shown, exact in ((searched, trial[page.judged.train]), (tested, trial[column("test", page.judged.tested)])):
             assert (shown is None) == (exact != exact)
             assert shown is None or shown == round(100 * exact, 2)
