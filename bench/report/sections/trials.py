@@ -27,7 +27,8 @@ def columns(page: Page) -> list[dict[str, Any]]:
     is not there is null. `kind` is text, number or moment (seconds since 1970); hyper-parameters have `setting`."""
     trials, judged = page.results.trials, page.judged
     trials = trials.sort_values("started", kind="stable")
-    settings = [effective(trial) for trial in trials[["hyperparameters", "effective", "batch_size"]].itertuples()]
+    lines: Iterable[Any] = trials[["hyperparameters", "effective", "batch_size"]].itertuples()
+    settings = [effective(line) for line in lines]
     names = dict.fromkeys(name for each in settings for name in each)
     made = [
         {"name": "trial", "title": "trial", "kind": "text", "values": [one_line(uid) for uid in trials.uid]},
