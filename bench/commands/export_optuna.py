@@ -11,7 +11,7 @@ from bench.commands.options import SETTINGS, folder, option, run_folder
 @run_folder
 @option("--output", "The file to write; default: RUN_DIR/optuna.journal.", read=folder, metavar="FILE")
 def command(run_dir: Path, output: Path | None) -> None:
-    """Writes a run's searches as Optuna's studies, one a method.
+    """Writes a run's searches as Optuna's studies.
 
     optuna-dashboard opens the file as it is. Times are in UTC.
 
