@@ -21,15 +21,17 @@ BELOW = {
         *("algorithms.encoders", "algorithms.evaluation", "algorithms.images", "algorithms.method", "algorithms.parts"),
     },
     "bench.search": {"algorithms", *FLOOR},
+    "bench.trackers": {"algorithms", "bench.search", *FLOOR},
     "bench.data": {"algorithms", "bench.search", *FLOOR},
     "bench.report": {"algorithms", "bench.search", *FLOOR},
     "bench.guide": {"algorithms", "bench.search", "bench.report", *FLOOR},
-    "bench.execution": {"algorithms", "bench.search", "bench.data", "bench.report", *FLOOR},
+    "bench.execution": {"algorithms", "bench.search", "bench.trackers", "bench.data", "bench.report", *FLOOR},
     "bench.tabular": {"algorithms", "bench.search", "bench.data", *FLOOR},
     "bench.commands": {
         *(
             "algorithms",
             "bench.search",
+            "bench.trackers",
             "bench.data",
             "bench.report",
             "bench.guide",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pandas
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -29,6 +30,7 @@ from algorithms.images.store import pack
 from bench.commands.main import COMMANDS, ssl_bench
 from bench.execution import ray_cluster
 from bench.execution.embedding import embed
+from tests.bench import synthetic_run
 from tests.bench.data.builders import class_folders
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +38,7 @@ README = (ROOT / "README.md").read_text()
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = FENCE.findall(README)
 """(language, text) of each."""
-LOADING, LOOP, METHOD, SPACE, PLUGINS, NETWORK, ALIKE, DOUBTFUL, JUDGING = RUN = (
+LOADING, LOOP, METHOD, SPACE, PLUGINS, NETWORK, ALIKE, DOUBTFUL, JUDGING, QUERIES = RUN = (
     'torch.export.load("encoder.pt2")',
     "for report in trainer",
     "class MyMethod(Method)",
@@ -46,6 +48,7 @@ LOADING, LOOP, METHOD, SPACE, PLUGINS, NETWORK, ALIKE, DOUBTFUL, JUDGING = RUN =
     "alike = duckdb.sql",
     "doubtful = pairs.filter",
     "found = evaluate(",
+    "arg_max(hyperparameters",
 )
 """What tells the blocks that are run here from each other."""
 
@@ -273,6 +276,30 @@ def test_features_are_searched_by_faiss_and_polars(embedded: Path):
     best = found["doubtful"].row(0, named=True)
     assert {best["path"], best["other_path"]} == {"cat/0001.png", "dog/0002.png"}
     assert best["similarity"] == pytest.approx(1)
+
+
+def test_the_queries_answer_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    duckdb = pytest.importorskip("duckdb")
+    synthetic_run.write(tmp_path, failing={("moco", "search"): 3})
+    monkeypatch.chdir(tmp_path)
+    asked = block(QUERIES).split(";")[:-1]
+    answers = [duckdb.sql(query).df() for query in asked]
+    best, cost, ranks, top, failed = answers
+    trials = pandas.read_parquet("trials.parquet")
+    search = trials[(trials.stage == "search") & (trials.state == "complete")]
+    assert dict(zip(best.method, best.accuracy, strict=True)) == search.groupby("method").train_knn_200.max().to_dict()
+    of_best = search.set_index(["method", "hyperparameters"]).train_knn_200
+    assert [of_best[method, asked_for] for method, asked_for in zip(best.method, best.best, strict=True)] == [
+        *best.accuracy
+    ]
+    assert cost.hours.sum() == pytest.approx(trials.device_seconds.sum() / 3600)
+    of_failed = trials[trials.state == "failed"]
+    assert cost.failed_hours.sum() == pytest.approx(of_failed.device_seconds.sum() / 3600)
+    assert list(ranks.epoch) == list(range(1, 21))
+    assert (ranks.method.nunique(), ranks.place.iloc[-1]) == (1, 1)
+    assert list(top.accuracy) == sorted(search.train_knn_200, reverse=True)[:10]
+    assert top.learning_rate.astype(float).between(0.005, 0.5).all()
+    assert failed.trials.sum() == len(of_failed) >= 3
 
 
 def test_any_encoder_is_judged_in_three_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -23,7 +23,7 @@ from bench.files import check_output, write_atomically
 @number("--seed", "From which fine-tuning draws (default 0).", default=0)
 @option("--output", "A JSON file for all figures, those of each class and each draw too.", read=folder, metavar="FILE")
 def command(encoder: str, evaluate: tuple[str, ...] | None, output: Path | None, **asked: Any) -> int:
-    """Judges ENCODER by the protocols by which a run judges its own.
+    """Judges ENCODER by the protocols of a run.
 
     That is kNN, a linear probe, both with few labels, and fine-tuning, on the test images of the data set. The encoder
     sees them at its own size and by its own normalisation.

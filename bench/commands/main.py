@@ -14,8 +14,11 @@ from bench.commands.options import SETTINGS
 from bench.errors import UserError
 from bench.output import readerless
 
-COMMANDS = ("run", "train", "evaluate", "embed", "export", "profile", "report", "anchors", "methods", "simulate")
-"""Each is `command` in the file of its name."""
+COMMANDS = (
+    *("run", "train", "evaluate", "embed", "export", "profile", "report", "anchors", "methods", "simulate"),
+    *("log", "export-optuna"),
+)
+"""Each is `command` in the file of its name, with underscores for hyphens."""
 COMPLETING = "_SSL_BENCH_COMPLETE"
 """The variable by which a shell asks for completions."""
 PROJECT = Path(__file__).resolve().parents[2]
@@ -28,7 +31,7 @@ class Subcommands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"bench.commands.{name}").command
+        command: click.Command = import_module(f"bench.commands.{name.replace('-', '_')}").command
         return command
 
 

@@ -13,6 +13,7 @@ from bench.errors import UserError
 from bench.execution.configuration import Configuration
 from bench.search.budget import Budget
 from bench.search.methods import named
+from bench.trackers.known import TRACKERS
 
 MOVED = {"--train": "train", "--profile": "profile"}
 """Options of earlier versions -> the subcommands that took their place."""
@@ -72,6 +73,13 @@ MOVED = {"--train": "train", "--profile": "profile"}
     "asha (default), full, package.module:Class or file.py:Class.",
     known=("asha", "full"),
     default="asha",
+)
+@option(
+    "--log-to",
+    "A tracker that follows the run: tensorboard, wandb, mlflow, trackio, package.module:Class or file.py:Class; may "
+    "be given several times.",
+    known=TRACKERS,
+    multiple=True,
 )
 @click.option("--train", hidden=True)
 @click.option("--profile", hidden=True)

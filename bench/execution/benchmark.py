@@ -224,6 +224,7 @@ def train_all(
             fresh=configuration.fresh,
             facts=facts,
             on_results=lambda fold: results.write(fold, run_dir),
+            log_to=configuration.log_to,
         )
     except driver.Interrupted as interruption:
         print(f"{interruption} (without --fresh)" if configuration.fresh else interruption)

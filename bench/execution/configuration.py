@@ -15,6 +15,7 @@ from bench.errors import UserError
 from bench.execution.pretrained import is_own
 from bench.search.budget import Budget, charged_rate
 from bench.search.methods import check_methods
+from bench.trackers import known as trackers
 
 WHOLE = {
     "image_size": (8, 65_535),  # the encoders halve it three times
@@ -146,6 +147,8 @@ class Configuration(TrainingConfiguration):
     keep_encoders: bool = False
     """Whether in the end the best confirmed encoder of each method is kept with a card (`bench.execution.takeaway`);
     also of a run that has ended."""
+    log_to: tuple[str, ...] = ()
+    """Trackers that follow the run (`bench.trackers.known`)."""
     readme: Path | None = None
     """A file that gets the table between the markers of its encoder."""
 
@@ -155,6 +158,8 @@ class Configuration(TrainingConfiguration):
         for name in self.protocols or ():
             if name not in PROTOCOLS:
                 raise UserError(f"there is no protocol '{name}'; there are {', '.join(PROTOCOLS)}")
+        for name in self.log_to:
+            trackers.check(name)
         if self.scratch and self.init is None:
             raise UserError("--scratch stands beside --init; without it all methods train from scratch")
         if self.keep_encoders and self.dry_run:

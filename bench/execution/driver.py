@@ -1,6 +1,6 @@
 """Runs a plan, or continues it: the ledger, what an earlier driver left, and a session with an executor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from bench.search.experiment import check_identity
 from bench.search.fold import Fold
 from bench.search.ledger import Ledger
 from bench.search.plan import Plan
+from bench.trackers.following import followed
 
 
 class Interrupted(Exception):
@@ -33,11 +34,12 @@ def run(
     fresh: bool = False,
     facts: dict[str, Any] | None = None,
     on_results: Callable[[Fold], None] | None = None,
+    log_to: Sequence[str] = (),
 ) -> Fold:
     """Run `plan` in `run_dir`, or continue the run there, until the budget is spent; the state of the run.
 
     `facts` (plain values: device name, versions, commit) go on record with this session. `on_results` is called with
-    the state now and then after trials have ended, and once at the end.
+    the state now and then after trials have ended, and once at the end. The trackers `log_to` follow the ledger.
 
     Raises UserError if another driver holds the folder, it holds another run, or its disk is full; Interrupted on
     SIGINT, SIGTERM and SIGUSR1. Whatever happens, the ledger is whole and the same call continues.
@@ -48,16 +50,17 @@ def run(
         _begin(plan, ledger, run_dir, facts or {})
         signals = Signals()
         slots = partial(executor.slots, plan) if executor.shared else None
-        session = Session(plan, ledger, run_dir, signals, slots, on_results)
-        if session.search.work_left():
-            with signals.taken():
-                try:
-                    executor.run(session)
-                except Leave:
-                    pass
-                except Exception as error:
-                    session.error = error
-        fold = session.close()
+        with followed(run_dir, log_to):
+            session = Session(plan, ledger, run_dir, signals, slots, on_results)
+            if session.search.work_left():
+                with signals.taken():
+                    try:
+                        executor.run(session)
+                    except Leave:
+                        pass
+                    except Exception as error:
+                        session.error = error
+            fold = session.close()
         if signals.received is not None:
             raise Interrupted(signals.received)
         return fold

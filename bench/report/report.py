@@ -34,6 +34,7 @@ from bench.report.sections import (
     ranking,
     results_table,
     timeline,
+    trials,
 )
 from bench.report.text import capital, one_line
 
@@ -49,6 +50,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[Page], Markup | None]], ...] = (
     ("Augmentation", "augmentation", augmentation.section),
     ("Method by method", "methods", methods.section),
     ("Timeline", "timeline", timeline.section),
+    ("All trials", "trials", trials.section),
     ("Diagnosis", "diagnosis", diagnosis.section),
     ("How to read this", "protocol", protocol.section),
 )

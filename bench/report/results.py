@@ -130,7 +130,7 @@ class Results:
         """By what it was judged."""
         return Judged.of(self.trials, self.run)
 
-    @property
+    @cached_property
     def trainings(self) -> pd.DataFrame:
         """The trials that train, or that stand in for a training as raw pixels do: all but those that judge an encoder
         which another one has left."""

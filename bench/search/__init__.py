@@ -9,5 +9,6 @@ Accounts           `meter`, `paces`, `shares`, `tally`
 Plugged in         `searchers`, `schedulers`, `plugins`, `studies`
 Proposing          `prior`, by a `gaussian_process`; `learning` from earlier runs
 Given out          `job`
+For Optuna's tools `exported`
 Without a worker   `simulate`
 """

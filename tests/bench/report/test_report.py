@@ -19,7 +19,7 @@ from tests.bench.report.pages import HOSTILE, KINDS, Checker, charts, make
 def test_the_page_is_whole_whatever_the_run_has(kind, tmp_path):
     _, page = make(tmp_path, **KINDS[kind])
     found = Checker(page)
-    assert found.scripts == 3  # plotly.min.js, the charts, the page's own
+    assert found.scripts == 3 + ("trial-data" in found.ids)  # plotly.min.js, the charts, the page's own; all trials
     assert len(found.ids) == len(set(found.ids))
     assert not re.search(r"\bnan\b|\bNaT\b|\bNone\b|{{", re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL))
     drawn = re.findall(r'class="chart" data-figure="([^"]+)"', page)
@@ -84,7 +84,7 @@ def test_no_text_of_the_run_becomes_markup_or_script(tmp_path):
     results.save(trials, epochs, run, tmp_path)
     page = report.write(tmp_path).read_text()
     found = Checker(page)
-    assert found.scripts == 3
+    assert found.scripts == 4
     assert not found.handlers
     assert not any("javascript:" in address for address in found.addresses)
     assert "<script>alert" not in page
@@ -107,7 +107,7 @@ def test_remarks_about_the_data_stand_at_the_head_of_the_page_once(tmp_path):
     run["facts"]["remarks"] = ["The test folder has no labels.", "<script>alert(1)</script>"]
     results.save(trials, epochs, run, tmp_path)
     page = report.write(tmp_path).read_text()
-    assert Checker(page).scripts == 3
+    assert Checker(page).scripts == 4
     assert page.count("The test folder has no labels.") == 1
     assert page.index("About the data") < page.index('class="cards"')
 
@@ -132,7 +132,7 @@ def test_files_of_an_earlier_version_still_give_a_page(tmp_path):
     pq.write_table(pq.read_table(path).drop_columns(sorted(results.ADDED)), path)
     page = report.write(tmp_path).read_text()
     assert "our recipe" not in re.sub(r"<section id=.protocol.*", "", page, flags=re.DOTALL)
-    assert Checker(page).scripts == 3
+    assert Checker(page).scripts == 4
     assert "4 slots" in page
     assert "commit 0123abc" in page
 

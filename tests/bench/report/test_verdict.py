@@ -202,7 +202,7 @@ def test_what_a_ledger_told_of_networks_becomes_neither_markup_nor_a_line(tmp_pa
     origins["a-warm"]["trained_on"] = "two\nlines\x1b[2J"
     synthetic_run.write(tmp_path, ("a-warm",), origins=origins)
     page = report.write(tmp_path).read_text()
-    assert Checker(page).scripts == 3
+    assert Checker(page).scripts == 4
     found = results.load(tmp_path)
     assert "<script" not in table.markdown(found)
     assert "\x1b" not in table.markdown(found) + table.terminal(found)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from bench.report.page import GREY, LEGEND_ABOVE, STATE_COLORS, Chart, small
 from bench.report.sections.method.tried import Tried, epoch_ticks, sample
@@ -11,6 +12,8 @@ from bench.report.sections.method.tried import Tried, epoch_ticks, sample
 CURVES, POINTS = 120, 60
 """The most curves drawn per method, and points per curve: the page stays small with thousands of trials."""
 
+Curve = tuple[NDArray[np.integer], NDArray[np.floating]]
+"""Epochs, rising, and the figure of each."""
 Group = tuple[str, pd.DataFrame, str, str, float]
 """Trials that look the same: their name, they, the colour, dash and width of their curves."""
 
@@ -43,20 +46,31 @@ def _chart(tried: Tried, groups: list[Group], column: str, factor: float, label:
     page, trials = tried.page, tried.trials
     numbers = tried.numbers.set_axis(trials.uid)
     epochs = page.epochs[page.epochs.uid.isin(trials.uid)]
-    by_trial = {str(uid): part for uid, part in epochs[epochs[column].notna()].groupby("uid")}
+    told = epochs[epochs[column].notna()].sort_values(["uid", "epoch"])
+    uids, first = np.unique(told.uid.to_numpy(dtype=str), return_index=True)
+    by_trial: dict[str, Curve] = dict(
+        zip(
+            uids.tolist(),
+            zip(np.split(told.epoch.to_numpy(), first[1:]), np.split(told[column].to_numpy(), first[1:]), strict=True),
+            strict=True,
+        )
+    )
     traces = []
     for name, some, color, dash, width in groups:
-        pieces = [_thin(by_trial[uid].sort_values("epoch")) for uid in some.uid if uid in by_trial]
-        if not pieces:
+        drawn = [uid for uid in some.uid if uid in by_trial]
+        if not drawn:
             continue
+        pieces = [_thin(by_trial[uid]) for uid in drawn]
         gap = [np.nan]
         traces.append(
             go.Scatter(
-                x=small(np.concatenate([np.append(piece.epoch, gap) for piece in pieces])),
-                y=small(np.concatenate([np.append(factor * piece[column], gap) for piece in pieces])),
-                customdata=small(np.concatenate([np.repeat(numbers[p.uid.iloc[0]], len(p) + 1) for p in pieces])),
+                x=small(np.concatenate([np.append(epoch, gap) for epoch, _ in pieces])),
+                y=small(np.concatenate([np.append(factor * value, gap) for _, value in pieces])),
+                customdata=small(np.repeat(numbers[drawn].to_numpy(), [len(epoch) + 1 for epoch, _ in pieces])),
                 name=name,
-                mode="lines+markers" if max(map(len, pieces)) == 1 or name in ("best", "failed") else "lines",
+                mode="lines+markers"
+                if max(len(epoch) for epoch, _ in pieces) == 1 or name in ("best", "failed")
+                else "lines",
                 opacity=1.0 if name == "best" else 0.6,
                 line={"color": color, "dash": dash, "width": width},
                 marker={"size": 5},
@@ -78,8 +92,10 @@ def _chart(tried: Tried, groups: list[Group], column: str, factor: float, label:
     )
 
 
-def _thin(curve: pd.DataFrame) -> pd.DataFrame:
+def _thin(curve: Curve) -> Curve:
     """At most POINTS points of a curve, the first and last among them."""
-    if len(curve) <= POINTS:
+    epoch, value = curve
+    if len(epoch) <= POINTS:
         return curve
-    return curve.iloc[np.unique(np.linspace(0, len(curve) - 1, POINTS).astype(int))]
+    kept = np.unique(np.linspace(0, len(epoch) - 1, POINTS).astype(int))
+    return epoch[kept], value[kept]

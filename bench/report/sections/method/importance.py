@@ -1,16 +1,20 @@
 """How much each hyper-parameter mattered."""
 
+import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
+from optuna.trial import FrozenTrial, TrialState
 
 from bench.report.page import GREY, text
 from bench.report.sections.method.tried import Tried
+from bench.search.space import SearchSpace
 
 ENOUGH = 40
 """Fewer full trials than this give importances anywhere between 0.1 and 1 for the same truth."""
@@ -55,14 +59,25 @@ def part(tried: Tried) -> Markup:
     )
 
 
+class _Given(optuna.storages.InMemoryStorage):
+    """Trials that are only read: to add each to a study would copy it twice, which takes as long as all the rest."""
+
+    def __init__(self, trials: list[FrozenTrial]) -> None:
+        super().__init__()
+        self._given = [copy.copy(trial) for trial in trials]
+        for number, trial in enumerate(self._given):
+            trial.number = trial._trial_id = number  # one that was drawn twice is two
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        return [trial for trial in self._given if states is None or trial.state in states]
+
+
 def importances(
     space: Mapping[str, Mapping[str, Any]], settings: pd.DataFrame, accuracy: pd.Series
 ) -> dict[str, tuple[float, float, float]]:
     """PED-ANOVA importance of each searched hyper-parameter: median, least and most over resamples."""
-    import optuna
-
-    from bench.search.space import SearchSpace
-
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = SearchSpace("", "", {}, {name: dict(entry) for name, entry in space.items()})
     distributions = search.distributions()
@@ -81,8 +96,8 @@ def importances(
     generator, size = np.random.default_rng(0), min(len(trials), RESAMPLED)
     samples: dict[str, list[float]] = {}
     for _ in range(BOOTSTRAPS):
-        study = optuna.create_study(direction="maximize")
-        study.add_trials([trials[at] for at in generator.integers(len(trials), size=size)])
+        sample = [trials[at] for at in generator.integers(len(trials), size=size)]
+        study = optuna.create_study(direction="maximize", storage=_Given(sample))
         with warnings.catch_warnings():  # of trials that are as good as each other: shown as equal importances
             warnings.simplefilter("ignore", UserWarning)
             found = optuna.importance.get_param_importances(study)

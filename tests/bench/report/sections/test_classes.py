@@ -25,7 +25,7 @@ def test_classes_are_called_by_their_names_where_these_are_told(tmp_path):
     run["facts"]["images"]["classes"] = [HOSTILE, *"bcdefghij"]
     results.save(trials, epochs, run, tmp_path)
     page = report.write(tmp_path).read_text()
-    assert Checker(page).scripts == 3
+    assert Checker(page).scripts == 4
     section = page[page.index('<section id="classes">') :]
     assert "&lt;script&gt;alert" in section
     assert "b (" in section
