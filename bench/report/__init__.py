@@ -4,5 +4,6 @@ Parquet            `results`, `run`, `trials`, `judged`
 What it says       `statistics`, `rows`, `columns`, `labels`, `verdict`, `notes`, `text`
 The table          `table`, `readme`
 The page           `report`, `page`, `cards`, and a file a section in `sections/`
-Beside others      `anchors`
+Beside others      `anchors`, `comparison`
+In one file        `bundle`, `verification`
 """

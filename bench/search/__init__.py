@@ -9,5 +9,5 @@ Accounts           `meter`, `paces`, `shares`, `tally`
 Plugged in         `searchers`, `schedulers`, `plugins`, `studies`
 Proposing          `prior`, by a `gaussian_process`; `learning` from earlier runs
 Given out          `job`
-Without a worker   `simulate`
+Without a worker   `simulate`, `audit`
 """
