@@ -121,10 +121,10 @@ def _different(one: pd.DataFrame, other: pd.DataFrame, keys: list[str]) -> Itera
         yield f"{_place(place)}: the row of the ledger is missing"
     shared = other.index.intersection(one.index)
     one, other = one.loc[shared], other.loc[shared]
-    for column in other.columns:
-        for place, found, right in zip(shared, one[column], other[column], strict=True):
+    for name in other.columns:
+        for place, found, right in zip(shared, one[name], other[name], strict=True):
             if not _same(found, right):
-                yield f"{_place(place)}, {column}: {_cell(found)}, and {_cell(right)} by the ledger"
+                yield f"{_place(place)}, {name}: {_cell(found)}, and {_cell(right)} by the ledger"
 
 
 def _place(place: Any) -> str:
