@@ -16,7 +16,7 @@ from bench.search.simulate import MemoryLedger, NoSettings, Space, simulate, syn
 IDENTITY = {"dataset": "made-up", "dataset_fingerprint": "0123456789abcdef", "image_size": 32, "encoder": "resnet8"}
 
 
-def events(methods: int = 2, seconds: float = 900.0, seed: int = 0) -> list[dict[str, Any]]:
+def events(methods: int = 2, seconds: float = 600.0, seed: int = 0) -> list[dict[str, Any]]:
     """Of a run that has ended; with a baseline, prunings, races and confirmed winners."""
     costs, curve = synthetic(methods, seed)
     baselines = ("random",)
