@@ -40,7 +40,13 @@ def verify(source: Source) -> list[Check]:
         checks[0].wrong.append(f"line {len(events) + 1}: what stands at the end of the ledger is no event")
     old = events[0]["format"] != FORMAT
     with tempfile.TemporaryDirectory(prefix="ssl-bench-") as folder:
-        results.write(fold, folder, source.name)
+        try:
+            results.write(fold, folder, source.name)
+        except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+            what = f"{type(error).__name__}: {one_line(error)}"[:200]
+            raise UserError(
+                f"{source.title} has a ledger of which no results can be made ({what}); restore it"
+            ) from None
         made = results.load(folder)
         checks.append(_parquet(source.folder, Path(folder), made, old))
     checks.append(_tables(source.folder, made, old))

@@ -69,7 +69,7 @@ def audit(events: list[dict[str, Any]]) -> list[Check]:
     """All checks of a ledger's events, which are those of a run. Raises UserError where one lacks what its kind has."""
     try:
         return [make(events) for make in (_lines, _trials, _decisions, _winners, _budget)]
-    except (KeyError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise UserError(
             f"it does not hold what a run's events have ({type(error).__name__}: {one_line(error)})"
         ) from None
