@@ -1,8 +1,6 @@
 """Every check of `ssl-bench verify` finds what it is there to find."""
 
 import copy
-import csv
-import io
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.report import bundle, results, table
+from bench.report import bundle, results
+from bench.report.rows import rows
 from bench.search.audit import audit
 from tests.bench import simulated_run
 from tests.bench.commands.answering import answer_of, check_refusal
@@ -272,8 +271,8 @@ def test_a_changed_cell_of_parquet_is_named(column, run, tmp_path):
     place = found.trials.index[found.trials.stage == "confirm"][0]
     value = {"seed": 5, "state": "failed"}.get(column, 0.875)
     found.trials.loc[place, column] = value
-    rows = [found.trials.astype(object).where(found.trials.notna(), None), found.epochs]
-    results.save(rows[0].to_dict("records"), rows[1].astype(object).where(rows[1].notna(), None).to_dict("records"),
+    both = [found.trials.astype(object).where(found.trials.notna(), None), found.epochs]
+    results.save(both[0].to_dict("records"), both[1].astype(object).where(both[1].notna(), None).to_dict("records"),
                  found.run, folder)  # fmt: skip
     status, out, _ = answer_of(["verify", str(folder)])
     assert status == 1
@@ -281,8 +280,7 @@ def test_a_changed_cell_of_parquet_is_named(column, run, tmp_path):
 
 
 def test_a_changed_cell_of_a_table_is_named(run, tmp_path):
-    line = next(csv.DictReader(io.StringIO(table.csv(results.load(run)))))
-    accuracy = line["test_knn_200"]
+    accuracy = repr(rows(results.load(run))[0].accuracy.mean)
     text = f"{100 * float(accuracy):.2f}"
     for name, old, new in (("table.csv", accuracy, "0.99"), ("table.md", text, "99.00")):
         folder = shutil.copytree(run, tmp_path / name / "a-run")
