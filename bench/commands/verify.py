@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @option("--again", "Train this confirming trial again, by its uid; any takes the shortest.", metavar="TRIAL")
 @option("--dataset", "Where the run's images lie here, for --again; default: as the run's command says.")
 def command(run: Path, again: str | None, dataset: str | None) -> int:
-    """Checks a run by its ledger alone, and trains nothing unless asked.
+    """Checks a run by its ledger; trains only when asked.
 
     It checks that lines, trials and seeds are those of the rules, replays every pruning decision and every choice of a
     winner, adds up the charges, and makes the Parquet files and the tables again. It ends with status 1 where something
