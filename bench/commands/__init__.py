@@ -2,5 +2,5 @@
 
 The script         `main`, `options`
 Subcommands        `run`, `train`, `evaluate`, `embed`, `export`, `profile`, `report`, `anchors`, `methods`, `simulate`,
-                   `log`, `export_optuna`
+                   `log`, `export_optuna`, `bundle`, `verify`, `compare`
 """

@@ -16,7 +16,7 @@ from bench.output import readerless
 
 COMMANDS = (
     *("run", "train", "evaluate", "embed", "export", "profile", "report", "anchors", "methods", "simulate"),
-    *("log", "export-optuna"),
+    *("log", "export-optuna", "bundle", "verify", "compare"),
 )
 """Each is `command` in the file of its name, with underscores for hyphens."""
 COMPLETING = "_SSL_BENCH_COMPLETE"

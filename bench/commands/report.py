@@ -4,19 +4,32 @@ from pathlib import Path
 
 import click
 
-from bench.commands.options import SETTINGS, run_folder
+from bench.commands.options import SETTINGS, option, run_folder
+from bench.errors import UserError
 
 
 @click.command("report", context_settings=SETTINGS)
 @run_folder
-def command(run_dir: Path) -> None:
+@option(
+    "--update-readme",
+    "Put the table into the README.md here, between the markers of this name; of a bundle, too.",
+    metavar="NAME",
+)
+def command(run_dir: Path, update_readme: str | None) -> None:
     """Makes a run's report again from its Parquet files.
 
     It writes report.html, table.md and table.csv.
 
     \b
     ssl-bench report reports/cifar10-resnet18
+    ssl-bench report results/NAME.bundle.zip --update-readme resnet18
     """
-    from bench.report import report
+    if run_dir.is_file() and update_readme is None:
+        raise UserError(f"{run_dir} is no folder, into which a report is written; add --update-readme NAME")
+    from bench.report import bundle, readme, report
 
-    print(report.write(run_dir))
+    if update_readme is not None:
+        changed = readme.publish(bundle.load(run_dir), "README.md", update_readme)
+        print(f"README.md has {'the new table' if changed else 'that table already'}")
+    else:
+        print(report.write(run_dir))

@@ -1,6 +1,7 @@
 """Carrying out what is asked.
 
-As a call          `configuration`, `images`, `prepared`, `benchmark`, `single`, `judging`, `embedding`, `profile`
+As a call          `configuration`, `images`, `prepared`, `benchmark`, `single`, `again`, `judging`, `embedding`,
+                   `profile`
 Kept encoders      `card`, `takeaway`, `graph`, `export`
 What is trained    `settings`, `brought`, `training`, `protocols`, `factory`, `calibration`
 Networks           `pretrained`, `sources`, `networks`

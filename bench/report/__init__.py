@@ -5,5 +5,6 @@ What is known      `statistics`, `comparisons`, `progress`, `ranges`, `rows`, `c
 What it says       `verdict`, `kinds`, `labels`, `next_steps`, `diagnosis`, `notes`, `text`
 The table          `table`, `readme`
 The page           `report`, `page`, `cards`, and a file a section in `sections/`
-Beside others      `anchors`
+Beside others      `anchors`, `comparison`
+In one file        `bundle`, `verification`
 """

@@ -124,7 +124,7 @@ class Page:
 
     def render(self, template: str, **values: Any) -> Markup:
         """A template's HTML: `page` is this page, and values that are no markup are escaped."""
-        return Markup(_TEMPLATES.get_template(template).render(page=self, **values))
+        return Markup(TEMPLATES.get_template(template).render(page=self, **values))
 
     def empty(self, message: str) -> Markup:
         """What stands where nothing can be shown yet."""
@@ -146,14 +146,14 @@ def small(values: ArrayLike) -> NDArray[np.float32]:
     return np.asarray(values, dtype=np.float32)
 
 
-_TEMPLATES = jinja2.Environment(
+TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("bench.report"),
     autoescape=True,
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-_TEMPLATES.filters["text"] = lambda value, most=60: Markup(text(value, most))
+TEMPLATES.filters["text"] = lambda value, most=60: Markup(text(value, most))
 
 
 def upright(place: float, dash: str, width: float) -> dict[str, Any]:

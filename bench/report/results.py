@@ -137,10 +137,11 @@ class Results:
         return self.trials[self.trials.stage != "evaluate"]
 
 
-def write(fold: Fold, folder: str | Path) -> None:
-    """Write both files of the run that `fold` tells. The run's name is the folder's. Raises OSError."""
+def write(fold: Fold, folder: str | Path, name: str | None = None) -> None:
+    """Write both files of the run that `fold` tells. The run's name is the folder's where none is given. Raises
+    OSError."""
     folder = Path(folder)
-    name = plain(folder.resolve().name)
+    name = plain(folder.resolve().name) if name is None else name
     trials = [_trial(trial, fold, name) for trial in fold.trials.values()]
     epochs = [row for trial in fold.trials.values() for row in _epochs(trial, fold, name)]
     save(trials, epochs, facts(fold, name), folder)

@@ -10,5 +10,5 @@ Plugged in         `searchers`, `schedulers`, `plugins`, `studies`
 Proposing          `prior`, by a `gaussian_process`; `learning` from earlier runs
 Given out          `job`
 For Optuna's tools `exported`
-Without a worker   `simulate`
+Without a worker   `simulate`, `audit`
 """

@@ -23,7 +23,7 @@ from typing import Any
 
 from algorithms.training.report import EpochReport
 from bench.execution.factory import Calibration
-from bench.search.job import Job
+from bench.search.job import CHOOSING, Job
 
 FAULT_EPOCH = 3
 SIGN = 0.05
@@ -79,7 +79,8 @@ class FakeTrainer:
             loss, spread = self._fault(self.job.hyperparameters.get("fault"), loss, spread)
         evaluated = self.epoch in self.job.evaluate_at
         knn = accuracy(self.job.hyperparameters, self.job.seed, self.epoch, self.job.epochs)
-        metrics = dict.fromkeys(("knn_200", "knn_20", "purity_20"), knn) if evaluated else {}
+        names = ("knn_200", "knn_20", *(() if self.job.stage in CHOOSING else ("purity_20",)))
+        metrics = dict.fromkeys(names, knn) if evaluated else {}
         metrics |= {"feature_std": spread} if evaluated or spread < 0.5 else {}
         return EpochReport(
             self.epoch, loss, metrics, seconds=self.settings.get("seconds", 0.1), images_per_second=1000.0
