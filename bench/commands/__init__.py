@@ -1,5 +1,6 @@
 """The command line.
 
 The script         `main`, `options`
-Subcommands        `run`, `train`, `evaluate`, `embed`, `export`, `profile`, `report`, `anchors`, `methods`, `simulate`
+Subcommands        `run`, `watch`, `stop`, `train`, `evaluate`, `embed`, `export`, `profile`, `report`, `anchors`,
+                   `methods`, `simulate`
 """

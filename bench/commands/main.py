@@ -14,7 +14,10 @@ from bench.commands.options import SETTINGS
 from bench.errors import UserError
 from bench.output import readerless
 
-COMMANDS = ("run", "train", "evaluate", "embed", "export", "profile", "report", "anchors", "methods", "simulate")
+COMMANDS = (
+    *("run", "watch", "stop", "train", "evaluate", "embed", "export", "profile", "report", "anchors"),
+    *("methods", "simulate"),
+)
 """Each is `command` in the file of its name."""
 COMPLETING = "_SSL_BENCH_COMPLETE"
 """The variable by which a shell asks for completions."""

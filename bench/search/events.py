@@ -49,7 +49,10 @@ in the line of the report that caused it: both are durable or neither is.
 
 The `kind` of a failure says whose it is. The recipe's: `diverged` (something is not finite), `collapsed`, `memory`
 (the device's or the machine's is too small for it), `error` (the trainer raised). The machine's: `hung` (an epoch took
-too long), `lost` (workers died), `device` (an error of the device). Older ledgers have none.
+too long), `lost` (workers died), `device` (an error of the device). The user's: `stopped` (by hand, with
+`ssl-bench stop`); it says nothing of recipe or machine, so a searcher does not learn from it and no method is given up
+for it, and what the trial held stays charged. What the trial reported before stands, and with it every decision. Older
+ledgers have no kinds.
 """
 
 import json
