@@ -44,7 +44,7 @@ class AttemptFolder:
 
     @property
     def stop(self) -> Path:
-        """The user's request to stop the trial (`bench.execution.stopping`): the worker ends itself when it is there."""
+        """The user's request to stop the trial (`bench.execution.stopping`): its worker sees it and ends itself."""
         return self._file("stop")
 
     @property

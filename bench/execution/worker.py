@@ -26,7 +26,6 @@ from bench.execution.factory import Trainers
 from bench.machine import name as machine
 from bench.search.job import Assignment
 
-
 GLANCE = 0.5
 """Seconds between two looks for a request to stop the trial: a look costs microseconds."""
 

@@ -77,8 +77,9 @@ def write(folder: str | Path) -> Path:
     return path
 
 
-def render(found: Results) -> str:
-    """The page. The same results give the same text."""
+def render(found: Results, *, live: bool = False) -> str:
+    """The page. The same results give the same text. Where it is renewed while the run goes on (`live`), it does not
+    say that the run had not ended."""
     page = Page(found, rows(found))
     told = {} if page.judged.ranks else {"accuracy": capital(page.judged.noun)}
     told |= {} if page.judged.ranks_searches else {"ranking": "Search by budget"}
@@ -90,7 +91,7 @@ def render(found: Results) -> str:
         "page.html",
         title=f"Self-supervised methods on {one_line(dataset)}",
         subtitle=_subtitle(page),
-        notices=_notices(page),
+        notices=_notices(page, live),
         verdict=said.text if (said := verdict(page.rows, found)) else "",
         cards=cards(page),
         sections=sections,
@@ -108,9 +109,9 @@ def _subtitle(page: Page) -> list[str]:
     return told
 
 
-def _notices(page: Page) -> list[Notice]:
+def _notices(page: Page, live: bool) -> list[Notice]:
     closed, notices = page.run.get("closed"), []
-    if closed != "done":
+    if closed != "done" and not (live and closed is None):
         why = {
             None: "The run had not ended when this page was made; the same command continues it.",
             "budget": "The budget was spent before all was done; the same command with a larger one continues it.",

@@ -97,8 +97,8 @@ class Ledger:
 
 
 def is_abandoned(run_dir: Path) -> bool:
-    """Whether the last driver was on this machine and has ended. Of one elsewhere nobody here can tell: many shared file
-    systems keep a lock on the node that took it."""
+    """Whether the last driver was on this machine and has ended. Of one elsewhere nobody here can tell: many shared
+    file systems keep a lock on the node that took it."""
     try:
         descriptor = os.open(run_dir / "lock", os.O_RDONLY)
     except OSError:

@@ -167,7 +167,7 @@ def test_a_trial_is_stopped_in_the_middle_of_an_epoch_while_the_run_goes_on(exec
     fold = check(tmp_path / "run", trace, scheduler=Full)
     trial = fold.trials[uid]
     assert (trial.state, trial.kind, trial.attempts) == ("failed", "stopped", 1)
-    assert 0 < trial.held
+    assert trial.held > 0
     assert f"{uid}: failed at epoch" in told[0]
     assert "stopped by hand" in told[0]
     events = read_events(tmp_path / "run" / "ledger.jsonl")[0]
