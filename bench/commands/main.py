@@ -15,8 +15,8 @@ from bench.errors import UserError
 from bench.output import readerless
 
 COMMANDS = (
-    *("run", "train", "evaluate", "embed", "export", "profile", "report", "anchors", "methods", "simulate"),
-    *("log", "export-optuna", "bundle", "verify", "compare"),
+    *("run", "watch", "stop", "train", "evaluate", "embed", "export", "profile", "report", "anchors"),
+    *("methods", "simulate", "log", "export-optuna", "bundle", "verify", "compare"),
 )
 """Each is `command` in the file of its name, with underscores for hyphens."""
 COMPLETING = "_SSL_BENCH_COMPLETE"

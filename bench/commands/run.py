@@ -1,7 +1,10 @@
 """`ssl-bench run`, which `python run_bench.py` is: train, tune and compare methods."""
 
+import contextlib
 import shlex
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,7 @@ MOVED = {"--train": "train", "--profile": "profile"}
 @flag("--fresh", "Begin anew instead of continuing the run.")
 @flag("--keep-encoders", "Keep each method's best confirmed encoder, to take away; also of a run that has ended.")
 @flag("--update-readme", "Put the table into the README.md here; for a run on CIFAR-10, also a finished one.")
+@flag("--watch", "Show the run in a browser while it goes on, as ssl-bench watch does.")
 @flag("--dry-run", "Print the plan and stop.")
 @option("--gpus-per-trial", "1 (default), or a part such as 0.5 for two trials on a GPU.", read=share, default=1.0)
 @option("--address", "Of a Ray cluster, 'auto' for the one on this machine; default: this machine alone.")
@@ -84,7 +88,7 @@ MOVED = {"--train": "train", "--profile": "profile"}
 @click.option("--train", hidden=True)
 @click.option("--profile", hidden=True)
 @click.pass_context
-def command(context: click.Context, /, budget: str | None, update_readme: bool, **asked: Any) -> int:
+def command(context: click.Context, /, budget: str | None, update_readme: bool, watch: bool, **asked: Any) -> int:
     """Tunes and compares methods with the same compute.
 
     Every winner is confirmed with fresh seeds, and all is written as Parquet, a table and a report.
@@ -106,4 +110,20 @@ def command(context: click.Context, /, budget: str | None, update_readme: bool, 
     from bench.execution import benchmark  # when all is refused that can be without it
 
     words = shlex.join([str(context.find_root().info_name), *sys.argv[1:]])
-    return benchmark.run(configuration, words).status
+    return benchmark.run(configuration, words, beside=watched if watch else contextlib.nullcontext).status
+
+
+@contextlib.contextmanager
+def watched(run_dir: Path) -> Iterator[None]:
+    """A process beside this one shows the run until it ends, or this one does."""
+    from bench.execution import interpreter
+
+    words = interpreter.module("bench.watch.server", str(run_dir))
+    # In a session of its own, so that Ctrl-C ends the run first, and the page shows how.
+    process = subprocess.Popen(words, env=interpreter.environment(), stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()

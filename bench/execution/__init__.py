@@ -8,4 +8,5 @@ Networks           `pretrained`, `sources`, `networks`
 The driver         `driver`, `session`, `recovery`, `signals`, `progress`
 Executors          `executor`, `tune`, `ray_cluster`, `processes`, `interpreter`
 A worker           `worker`, `attempt`, `attempt_folder`, `answer`, `failures`, `process`, `checkpoint`, `kept`
+By hand            `stopping`
 """

@@ -1,5 +1,5 @@
-"""The files of an attempt at a trial: its worker writes them, the driver reads what a dead one has left. Needs no
-PyTorch."""
+"""The files of an attempt at a trial: its worker writes them, the driver reads what a dead one has left. One comes from
+the user. Needs no PyTorch."""
 
 import re
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.search.job import Failure
+from bench.search.trials import STOPPED
 
 FOLDER = "checkpoints"
 """Of a run: in it every open trial has a folder, by its uid."""
@@ -42,6 +43,11 @@ class AttemptFolder:
         return self._file("note")
 
     @property
+    def stop(self) -> Path:
+        """The user's request to stop the trial (`bench.execution.stopping`): its worker sees it and ends itself."""
+        return self._file("stop")
+
+    @property
     def elapsed(self) -> Path:
         """Seconds that the attempt had run when its driver died."""
         return self._file("elapsed")
@@ -62,7 +68,10 @@ class AttemptFolder:
             return 0.0
 
     def failure(self) -> Failure | None:
-        """What `note` says; None where the worker left none, and so was ended by something else."""
+        """Why the worker ended: the user asked for it or, as `note` says, it had to; None where neither is so, and
+        something else has ended it."""
+        if self.stop.exists():
+            return Failure(STOPPED, "stopped by hand; what it held stays charged to its method")
         try:
             note = self.note.read_text()
         except OSError:

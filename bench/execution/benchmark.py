@@ -13,7 +13,8 @@ The same call again continues the run. What it does is printed, as on the comman
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,14 @@ class Outcome:
         return results.load(self.run_dir)
 
 
-def run(configuration: Configuration, command: str | None = None, executor: Executor | None = None) -> Outcome:
-    """The benchmark that is asked for; `command` goes on record. None of an executor is Ray Tune. Raises UserError."""
+def run(
+    configuration: Configuration,
+    command: str | None = None,
+    executor: Executor | None = None,
+    beside: Callable[[Path], AbstractContextManager[object]] = nullcontext,
+) -> Outcome:
+    """The benchmark that is asked for; `command` goes on record. None of an executor is Ray Tune. What `beside` makes
+    of the run's folder is entered until the report is written. Raises UserError."""
     slots = count_slots(configuration.budget.device, configuration.rate, configuration.address)
     prepared = prepare(configuration)
     readme, run_dir = configuration.readme, prepared.run_dir
@@ -81,8 +88,9 @@ def run(configuration: Configuration, command: str | None = None, executor: Exec
             return Outcome(0, run_dir, made)
         prepared.save()
         keep()
-    status = train_all(configuration, prepared, made, command, executor)
-    found = write_report(run_dir)
+    with beside(run_dir):
+        status = train_all(configuration, prepared, made, command, executor)
+        found = write_report(run_dir)
     if configuration.keep_encoders and status == 0:
         takeaway.keep_winners(run_dir, prepared.spaces, prepared.settings, {**prepared.facts, "commit": commit()})
     if found.run["given_up"].keys() >= prepared.spaces.keys():

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,6 +26,9 @@ from bench.execution.factory import Trainers
 from bench.machine import name as machine
 from bench.search.job import Assignment
 
+GLANCE = 0.5
+"""Seconds between two looks for a request to stop the trial: a look costs microseconds."""
+
 
 class Worker:
     """What a worker does with assignments, whoever gives them; all it hears and tells is JSON.
@@ -37,6 +41,7 @@ class Worker:
         self._run_dir, self._trainers = Path(run_dir), Trainers(factory, settings)
         self._attempt: Attempt | None = None
         _show_life(Assignment.from_json(json.loads(first)), self._run_dir)
+        _stop_when_asked()
         if driver == machine():
             _die_with_driver(self._run_dir)
         self._trainers.prepare()
@@ -58,6 +63,20 @@ def _show_life(assignment: Assignment, run_dir: Path) -> None:
     with contextlib.suppress(OSError):
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.alive.touch()
+
+
+def _stop_when_asked() -> None:
+    """End this process, in the middle of an epoch too, when its trial is to be stopped. The driver takes that for the
+    trial's end, as it takes other deaths, and finds why in the same file."""
+
+    def watch() -> None:
+        while True:
+            present = attempt.current
+            if present is not None and present.folder.stop.exists() and attempt.current is present:
+                os._exit(1)
+            time.sleep(GLANCE)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _die_with_driver(run_dir: Path) -> None:

@@ -146,14 +146,20 @@ def small(values: ArrayLike) -> NDArray[np.float32]:
     return np.asarray(values, dtype=np.float32)
 
 
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("bench.report"),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-)
-TEMPLATES.filters["text"] = lambda value, most=60: Markup(text(value, most))
+def templates(*packages: str) -> jinja2.Environment:
+    """Those of these packages, of the first that has one of a name. All values are escaped that are no markup."""
+    made = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in packages]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    made.filters["text"] = lambda value, most=60: Markup(text(value, most))
+    return made
+
+
+TEMPLATES = templates("bench.report")
 
 
 def upright(place: float, dash: str, width: float) -> dict[str, Any]:

@@ -83,8 +83,9 @@ def write(folder: str | Path) -> Path:
     return path
 
 
-def render(found: Results, inspected: Inspections | None = None) -> str:
-    """The page. The same results give the same text."""
+def render(found: Results, inspected: Inspections | None = None, *, live: bool = False) -> str:
+    """The page. The same results give the same text. Where it is renewed while the run goes on (`live`), it does not
+    say that the run had not ended."""
     page = Page(found, rows(found), inspected)
     told = {} if page.judged.ranks else {"accuracy": capital(page.judged.noun)}
     told |= {} if page.judged.ranks_searches else {"ranking": "Search by budget"}
@@ -96,7 +97,7 @@ def render(found: Results, inspected: Inspections | None = None) -> str:
         "page.html",
         title=f"Self-supervised methods on {one_line(dataset)}",
         subtitle=_subtitle(page),
-        notices=_notices(page),
+        notices=_notices(page, live),
         verdict=page.verdict.points if page.verdict else [],
         cards=cards(page),
         sections=sections,
@@ -114,9 +115,9 @@ def _subtitle(page: Page) -> list[str]:
     return told
 
 
-def _notices(page: Page) -> list[Notice]:
+def _notices(page: Page, live: bool) -> list[Notice]:
     closed, notices = page.run.get("closed"), []
-    if closed != "done":
+    if closed != "done" and not (live and closed is None):
         why = {
             None: "The run had not ended when this page was made; the same command continues it.",
             "budget": "The budget was spent before all was done; the same command with a larger one continues it.",

@@ -142,9 +142,21 @@ def write(fold: Fold, folder: str | Path, name: str | None = None) -> None:
     OSError."""
     folder = Path(folder)
     name = plain(folder.resolve().name) if name is None else name
-    trials = [_trial(trial, fold, name) for trial in fold.trials.values()]
-    epochs = [row for trial in fold.trials.values() for row in _epochs(trial, fold, name)]
-    save(trials, epochs, facts(fold, name), folder)
+    save(*_rows(fold, name), facts(fold, name), folder)
+
+
+def of(fold: Fold, name: str) -> Results:
+    """What `load` would read of the files that `write` makes of a run of this name, without the files."""
+    trials, epochs = _rows(fold, name)
+    run = json.loads(json.dumps(facts(fold, name)))
+    return Results(_table(trials, TRIALS).to_pandas(), _table(epochs, EPOCHS).to_pandas(), run)
+
+
+def _rows(fold: Fold, name: str) -> tuple[Records, Records]:
+    """Of trials and of epochs."""
+    trials = fold.trials.values()
+    epochs = (row for trial in trials for row in _epochs(trial, fold, name))
+    return [_trial(trial, fold, name) for trial in trials], list(epochs)
 
 
 def facts(fold: Fold, name: str) -> Run:

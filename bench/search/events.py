@@ -49,7 +49,10 @@ in the line of the report that caused it: both are durable or neither is.
 
 The `kind` of a failure says whose it is. The recipe's: `diverged` (something is not finite), `collapsed`, `memory`
 (the device's or the machine's is too small for it), `error` (the trainer raised). The machine's: `hung` (an epoch took
-too long), `lost` (workers died), `device` (an error of the device). Older ledgers have none.
+too long), `lost` (workers died), `device` (an error of the device). The user's: `stopped` (by hand, with
+`ssl-bench stop`); it says nothing of recipe or machine, so a searcher does not learn from it and no method is given up
+for it, and what the trial held stays charged. What the trial reported before stands, and with it every decision. Older
+ledgers have no kinds.
 """
 
 import json
@@ -86,14 +89,19 @@ def plain(value: Any) -> Any:
     raise TypeError(f"the ledger holds plain values, not {type(value).__name__}")
 
 
-def read_events(path: str | Path) -> tuple[list[dict[str, Any]], int]:
-    """The events of a ledger and the length in bytes of their lines.
+def read_events(path: str | Path, begin: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """The events of a ledger and the length in bytes of their lines; of those from byte `begin` on, at which a line
+    begins, where it was read so far before.
 
     A power cut may leave any part of the last line, or empty pages in it: whatever is no event at the end is left out.
     Raises UserError if a line before a whole one is damaged, or the file is of a format that this version cannot read.
     """
     path = Path(path)
-    content = path.read_bytes() if path.exists() else b""
+    content = b""
+    if path.exists():
+        with open(path, "rb") as file:
+            file.seek(begin)
+            content = file.read()
     events: list[dict[str, Any]] = []
     good, damaged = 0, 0
     for number, line in enumerate(content.split(b"\n")[:-1], 1):
@@ -108,7 +116,7 @@ def read_events(path: str | Path) -> tuple[list[dict[str, Any]], int]:
             raise UserError(f"{path}: line {damaged} is damaged; restore the file, or use --fresh or another --run-dir")
         events.append(event)
         good += len(line) + 1
-    if events and (found := events[0].get("format")) not in READABLE:
+    if events and not begin and (found := events[0].get("format")) not in READABLE:
         raise UserError(
             f"{path} has format {found}, this version reads {' and '.join(map(str, READABLE))}; "
             "continue it with the version that wrote it, or use --fresh or another --run-dir"

@@ -96,6 +96,23 @@ class Ledger:
         os.close(self._lock)
 
 
+def is_abandoned(run_dir: Path) -> bool:
+    """Whether the last driver was on this machine and has ended. Of one elsewhere nobody here can tell: many shared
+    file systems keep a lock on the node that took it."""
+    try:
+        descriptor = os.open(run_dir / "lock", os.O_RDONLY)
+    except OSError:
+        return True  # no driver was ever here
+    try:
+        holder = os.read(descriptor, 200).decode(errors="replace")
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for an instant, as workers do
+        return holder.rstrip().endswith(f" on {socket.gethostname()}")
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def lock(run_dir: Path) -> int:
     """Take the folder's lock and return its descriptor; the kernel frees it however the driver dies.
 

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bench.search.selection import merit
-from bench.search.trials import CONFIRMING, Trial
+from bench.search.trials import CONFIRMING, STOPPED, Trial
 
 
 def standing(trial: Trial) -> tuple[float, int]:
@@ -22,7 +22,7 @@ class Tally:
     waiting: list[tuple[float, Trial]] = field(default_factory=list)
     """Those that are open and do not run, with the device-seconds to the next milestone as planned."""
     failures: Counter[str | None] = field(default_factory=Counter)
-    """By kind."""
+    """By kind; those that were stopped by hand are none."""
     best: Trial | None = None
     """Of those that are complete."""
     racing: set[str] = field(default_factory=set)
@@ -41,7 +41,7 @@ class Tally:
         if trial.stage in CONFIRMING:
             self.confirmed[trial.stage] += trial.state == "complete"
             self.unconfirmed |= trial.state == "failed"
-        elif trial.stage == "search" and trial.state == "failed":
+        elif trial.stage == "search" and trial.state == "failed" and trial.kind != STOPPED:
             self.failures[trial.kind] += 1
         elif trial.stage == "search" and trial.state == "complete":
             self.best = max(self.best or trial, trial, key=standing)

@@ -15,6 +15,8 @@ CONFIRMING = ("confirm", *RECIPES)
 """The stages that confirm."""
 OF_THE_RECIPE = ("diverged", "collapsed", "memory", "error")
 OF_THE_MACHINE = ("hung", "lost", "device")
+STOPPED = "stopped"
+"""The kind of a trial that was stopped by hand."""
 
 
 @dataclass(frozen=True)
