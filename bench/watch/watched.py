@@ -98,7 +98,9 @@ class Watched:
                 found = results.of(fold, self.name)
         try:
             found = found or self._load()
-            page = report.render(found, inspections.load(self.folder, found), live=fold.closed is None and bool(fold.settings))
+            page = report.render(
+                found, inspections.load(self.folder, found), live=fold.closed is None and bool(fold.settings)
+            )
             self.versions.put("page", Parts.of(page))
             self.results, self.frame, self.made_at, self._error = found, page, time.time(), None
         except UserError as error:
