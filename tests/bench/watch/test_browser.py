@@ -80,7 +80,7 @@ def test_a_run_is_renewed_in_place_from_its_start_to_its_end(tmp_path, monkeypat
             browser.see("Plotly.relayout(chart, {'xaxis.range': [1, 3]}).then(() => 0)")
             browser.see("scrollBy(0, -80)")
             place = browser.see("kept.getBoundingClientRect().top")
-            made = "[...document.querySelectorAll('#live .muted')].map(each => each.innerText).find(text => /is of/.test(text))"
+            made = "[...document.querySelectorAll('#live .muted')].find(each => /is of/.test(each.innerText)).innerText"
             before = browser.see(made)
             browser.wait(f"{made} !== {before!r}")
             browser.see("new Promise(done => setTimeout(done, 300))")
