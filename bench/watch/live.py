@@ -119,9 +119,8 @@ def _said(fold: Fold, run: Run, quiet: float | None, now: float) -> str:
         closed = run.get("closed")
         if not run:
             return "Nothing is written yet: the run is being planned, and its methods are calibrated."
-        return (
-            CLOSED.get(closed or "", f"The run had not ended ({closed}).") + " Its tables are here, its ledger is not."
-        )
+        how = CLOSED.get(closed, f"The run has ended ({closed}).") if closed else "The run had not ended."
+        return f"{how} Its tables are here, its ledger is not."
     if fold.closed is not None:
         return CLOSED.get(fold.closed, f"The run has ended ({fold.closed}).")
     if quiet is not None:

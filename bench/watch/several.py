@@ -130,11 +130,12 @@ def side_by_side(chosen: Sequence[tuple[str, Watched]]) -> str:
     page = Page(runs[0].found, [])
     methods = dict.fromkeys(row.title for run in runs for row in run.made)
     told = {run.name: {row.title: _accuracy(row) for row in run.made} for run in runs}
-    names = {str(run.found.trials.dataset_fingerprint.dropna().iloc[-1]) for run in runs if len(run.found.trials)}
+    known = [run.found.trials[["dataset", "dataset_fingerprint"]].dropna().drop_duplicates() for run in runs]
+    images = {tuple(map(str, each)) for some in known for each in some.to_numpy()}
     body = TEMPLATES.get_template("side_by_side.html").render(
         runs=runs,
         lines=[(method, [told[run.name].get(method, DASH) for run in runs]) for method in methods],
-        other_images=len(names) > 1,
+        other_images=len(images) > 1,
         chart=_curves(page, runs),
     )
     return _page("Side by side", body, script_json(page.figures))

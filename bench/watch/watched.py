@@ -52,7 +52,7 @@ class Watched:
             fold = self._follower.fold
             if fold.settings and self._by_ledger:
                 self._run = results.facts(fold, self.name)
-            elif self.results is not None:
+            elif self.results is not None and self.results.run.get("budget"):
                 self._run = self.results.run
             told = self._follower.error or self._error
             self.versions.put("live", live.parts(fold, self._run, self.folder, told, self.made_at))

@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -20,13 +21,24 @@ FLAGS = (
 )
 
 
+PIPED = """
+import os, sys
+ends = [os.dup(int(each)) for each in sys.argv[1:3]]
+ends = [os.dup2(each, 100 + place, inheritable=False) for place, each in enumerate(ends)]
+os.dup2(ends[0], 3)
+os.dup2(ends[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Starts Chromium with the descriptors on which it listens and speaks."""
+
+
 class Browser:
     """One tab. `errors` are what it wrote to its console as errors, exceptions that nobody caught among them."""
 
     def __init__(self, profile: Path, width: int = 1400, height: int = 900) -> None:
         (read, out), (answers, write) = os.pipe(), os.pipe()
-        script = f'exec "$@" 3<&{read} 4>&{write}'  # the descriptors that Chromium listens and speaks on
-        line = ["sh", "-c", script, "sh", str(BROWSER), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        flags = [*FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        line = [sys.executable, "-c", PIPED, str(read), str(write), str(BROWSER), *flags]
         nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(line, pass_fds=[read, write], **nowhere)
         os.close(read)
@@ -63,13 +75,12 @@ class Browser:
         assert "exceptionDetails" not in found, f"{expression}: {found['exceptionDetails']}"
         return found["result"].get("value")
 
-    def wait(self, expression: str, timeout: float = 120) -> Any:
-        """What the expression comes to, when that is true for the first time."""
+    def wait(self, expression: str, timeout: float = 60) -> None:
+        """Until the expression is true, as a thing of the page is that is there."""
         end = time.monotonic() + timeout
-        while not (found := self.see(expression)):
+        while not self.see(f"!!({expression})"):
             assert time.monotonic() < end, f"it never came to pass: {expression}"
             time.sleep(0.1)
-        return found
 
     def press(self, key: str) -> None:
         """Tab, Enter or Space."""
