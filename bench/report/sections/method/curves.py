@@ -47,6 +47,8 @@ def _chart(tried: Tried, groups: list[Group], column: str, factor: float, label:
     numbers = tried.numbers.set_axis(trials.uid)
     epochs = page.epochs[page.epochs.uid.isin(trials.uid)]
     told = epochs[epochs[column].notna()].sort_values(["uid", "epoch"])
+    if not len(told):
+        return None
     uids, first = np.unique(told.uid.to_numpy(dtype=str), return_index=True)
     by_trial: dict[str, Curve] = dict(
         zip(
