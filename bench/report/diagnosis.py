@@ -34,9 +34,11 @@ TITLES = {
     "hung": "hung",
     "lost": "lost their workers",
     "device": "met an error of the device",
+    "stopped": "were stopped by hand",
     "error": "ended with an error",
 }
 """Of trials, by the kind of their trouble; those of failures are the ledger's (`bench.search.events`)."""
+FAILURES = tuple(kind for kind in TITLES if kind not in ("narrowed", "uniform", "still"))
 OF_TEACHERS = ("byol", "simsiam", "fastsiam", "relic", "ressl", "mocov3")
 OF_PROTOTYPES = ("swav", "seer", "dino", "ibot", "sela", "deepclusterv2")
 OF_CENTRES = ("dino", "ibot")
@@ -97,6 +99,7 @@ ADVICE: Mapping[str, tuple[Advice, ...]] = {
     ),
     "collapsed": COLLAPSE,
     "narrowed": COLLAPSE,
+    "stopped": (Advice("Nothing is wrong with it: somebody stopped it. The method's other trials go on."),),
     "uniform": (
         Advice(
             "Lower epsilon or the learning rate, and keep the prototypes frozen longer (facebookresearch/swav#23).",
@@ -177,7 +180,7 @@ def diagnose(trial: pd.Series, epochs: pd.DataFrame, baselines: Baselines, accur
     nothing did. A trial that was pruned, cut or is running is told only of what its figures show by themselves."""
     method, settings = base(str(trial.method)), effective(trial)
     if trial.state == "failed":
-        kind = trial.failure if trial.failure in TITLES else "error"
+        kind = trial.failure if trial.failure in FAILURES else "error"
         return Diagnosis(kind, _failed(trial, kind, epochs), _advice(kind, method, settings))
     if trial.stage == "baseline":
         return None
@@ -220,6 +223,7 @@ def _failed(trial: pd.Series, kind: str, epochs: pd.DataFrame) -> str:
         "hung": f"An epoch took too long {where}",
         "lost": f"Its worker died {count(int(trial.attempts), 'time')}, the last {where}",
         "device": f"The device was in error {where}",
+        "stopped": f"It was stopped by hand {where}; what it held stays charged",
         "error": f"The trainer raised an error {where}",
     }[kind]
     return f"{told}{reason}."

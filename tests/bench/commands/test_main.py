@@ -121,7 +121,7 @@ def running(monkeypatch: pytest.MonkeyPatch):
     """Puts a function without arguments in the place of a run; its status is 0, or what it returns."""
 
     def put(run):
-        monkeypatch.setattr(benchmark, "run", lambda configuration, command: SimpleNamespace(status=run() or 0))
+        monkeypatch.setattr(benchmark, "run", lambda configuration, command, **_: SimpleNamespace(status=run() or 0))
 
     return put
 
@@ -195,7 +195,7 @@ def test_an_interruption_before_anything_runs_is_told_in_one_line(running, capfd
 def test_the_command_goes_on_record_as_it_was_given(call, words, monkeypatch):
     given = []
     monkeypatch.setattr(
-        benchmark, "run", lambda configuration, command: given.append(command) or SimpleNamespace(status=0)
+        benchmark, "run", lambda configuration, command, **_: given.append(command) or SimpleNamespace(status=0)
     )
     monkeypatch.setattr(sys, "argv", [f"/some/where/{words[0]}", *words[1:]])
     assert call() == 0
