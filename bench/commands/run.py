@@ -110,7 +110,8 @@ def command(context: click.Context, /, budget: str | None, update_readme: bool, 
     from bench.execution import benchmark  # when all is refused that can be without it
 
     words = shlex.join([str(context.find_root().info_name), *sys.argv[1:]])
-    return benchmark.run(configuration, words, beside=watched if watch else contextlib.nullcontext).status
+    beside: dict[str, Any] = {"beside": watched} if watch else {}
+    return benchmark.run(configuration, words, **beside).status
 
 
 @contextlib.contextmanager

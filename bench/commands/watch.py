@@ -22,10 +22,9 @@ from bench.commands.options import SETTINGS, folder, option, whole
 def command(run_dirs: tuple[Path, ...], host: str, port: int | None) -> None:
     """Shows runs in a browser while they go on.
 
-    What runs now, what is spent, and the report so far.
-
-    It reads, and changes nothing. It takes the folders of runs, also of finished ones, or a folder that has several in
-    it: these are listed, and can be set side by side.
+    The page has what runs now, what is spent, and the report so far. It reads, and changes nothing. It takes the
+    folders of runs, also of finished ones, or a folder that has several in it: these are listed, and can be set side by
+    side.
 
     \b
     ssl-bench watch reports/cifar10-resnet18
