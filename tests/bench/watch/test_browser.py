@@ -133,6 +133,7 @@ def test_finished_runs_are_listed_opened_and_set_beside_each_other_by_keys_alone
         check_widths(browser)
         browser.open(f"{server.url}first/")
         browser.wait("document.querySelector('#results tbody tr')")
+        browser.see("document.querySelector('#accuracy').scrollIntoView()")  # charts are drawn when they come near
         browser.wait("document.querySelector('#accuracy .chart .main-svg')")
         check_widths(browser)
         words = reached(browser)
