@@ -11,6 +11,7 @@ import json
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,7 +129,7 @@ def unpacked(path: Path) -> dict[str, bytes]:
         return content
     except (zipfile.BadZipFile, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise _refused(path, error) from None
-    except (NotImplementedError, RuntimeError, EOFError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+    except (NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
         raise _refused(path, error) from None  # another packing, a password, a file that was cut
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr, ttest_ind
 
 from bench.errors import UserError
+from bench.report.comparisons import adjusted_by_holm
 from bench.report.results import Results
 from bench.report.rows import Row, compared, rows
 from bench.report.run import budget_seconds, each_session, fact, versions
@@ -120,7 +121,7 @@ class Comparison:
                 width = half_width_of_difference(before, after)
                 value = None if width is None else _welch(before, after)
                 found.append((method, one.letter, other.letter, after.mean - before.mean, width, value))
-        adjusted = iter(holm([value for *_, value in found if value is not None]))
+        adjusted = iter(adjusted_by_holm([value for *_, value in found if value is not None]))
         return [
             Difference(method, first, second, mean, width, None if value is None else next(adjusted))
             for method, first, second, mean, width, value in found
@@ -257,16 +258,6 @@ def _welch(one: Estimate, other: Estimate) -> float:
     if len(set(first)) == len(set(second)) == 1:
         return float(first[0] == second[0])
     return float(ttest_ind(first, second, equal_var=False).pvalue)
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """P-values, adjusted so that all of a family together err as often as each alone would (Holm 1979)."""
-    order = sorted(range(len(values)), key=values.__getitem__)
-    adjusted, most = [0.0] * len(values), 0.0
-    for step, place in enumerate(order):
-        most = max(most, min(1.0, (len(values) - step) * values[place]))
-        adjusted[place] = most
-    return adjusted
 
 
 def _ranks(means: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ So each statement here holds for all that it compares at once.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -160,9 +160,15 @@ class Comparison:
 def holm(doubts: Mapping[Name, float]) -> list[Name]:
     """The names whose claims hold all at once with `CONFIDENCE`, of the probabilities with which each is wrong (Holm
     1979), the surest first."""
-    found: list[Name] = []
-    for place, (name, doubt) in enumerate(sorted(doubts.items(), key=lambda each: each[1])):
-        if doubt * (len(doubts) - place) > 1 - CONFIDENCE:
-            break
-        found.append(name)
-    return found
+    adjusted = dict(zip(doubts, adjusted_by_holm(list(doubts.values())), strict=True))
+    return [name for name in sorted(doubts, key=doubts.__getitem__) if adjusted[name] <= 1 - CONFIDENCE]
+
+
+def adjusted_by_holm(values: Sequence[float]) -> list[float]:
+    """P-values, adjusted so that all of a family together err as often as each alone would (Holm 1979)."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    adjusted, most = [0.0] * len(values), 0.0
+    for step, place in enumerate(order):
+        most = max(most, min(1.0, (len(values) - step) * values[place]))
+        adjusted[place] = most
+    return adjusted

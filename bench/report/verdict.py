@@ -58,18 +58,19 @@ class Verdict:
 def verdict(made: list[Row], results: Results) -> Verdict | None:
     """What the rows of a run say; None before there is anything to say."""
     judge = Judge(made, results)
+    order = judge.compute()
     answers = (
         ("Worth it?", judge.worth()),
         ("Which method?", judge.which()),
         ("What did tuning give?", judge.tuning()),
-        ("And with more compute?", judge.compute()),
+        ("And with more compute?", order),
         ("Was the range too narrow?", judge.ends()),
         ("What next?", next_steps.told(judge.best, judge.comparison, results, judge.settled)),
     )
     points = [Point(question, text) for question, text in answers if text]
     if not points:
         return None
-    how = [judge.kinds.how if judge.kinds else "", HOW if judge.best else "", ORDER if judge.compute() else ""]
+    how = [judge.kinds.how if judge.kinds else "", HOW if judge.best else "", ORDER if order else ""]
     return Verdict(points, " ".join(filter(None, how)))
 
 

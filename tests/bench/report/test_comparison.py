@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UserError
 from bench.report import comparison, results
-from bench.report.comparison import holm
+from bench.report.comparisons import adjusted_by_holm
 from tests.bench import simulated_run, synthetic_run
 from tests.bench.commands.answering import answer_of, check_refusal
 
@@ -139,7 +139,7 @@ def test_an_unfinished_run_is_told(tmp_path):
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_is_never_below_the_value_nor_above_bonferroni_and_keeps_the_order(values):
-    adjusted = holm(values)
+    adjusted = adjusted_by_holm(values)
     for value, each in zip(values, adjusted, strict=True):
         assert value <= each <= min(1, max(len(values) * value, *adjusted))
     order = sorted(range(len(values)), key=values.__getitem__)
