@@ -164,7 +164,9 @@ def _trials(events: list[dict[str, Any]]) -> Check:
             if trial.published != (trial.number == 0) or trial.uid != search_uid(trial.method, trial.number):
                 check.wrong.append(f"{where}: the published recipe is trial 0, and no other")
             check.wrong += _not_published(trial, spaces) if trial.published else []
-        elif trial.stage == "race" or trial.stage in CONFIRMING:
+        if trial.stage in CHOOSING and trial.state == "complete" and trial.accuracy is None:
+            check.wrong.append(f"{where}: it is complete, and its last epoch has no figure to choose by")
+        if trial.stage == "race" or trial.stage in CONFIRMING:
             check.wrong += _not_confirming(trial, fold)
         elif trial.stage == "evaluate":
             judged = fold.trials.get(trial.of or "")
@@ -315,6 +317,8 @@ def _winners(events: list[dict[str, Any]]) -> Check:
         else:
             ended = [trial] if trial is not None and trial.state != "running" else []
         for each in ended:
+            if each.state == "complete" and each.accuracy is None:
+                continue  # such a trial is told above, and a winner it cannot be
             if race is not None and each.method in tallies and event["event"] not in ("suggested", "started"):
                 tallies[each.method].count(each)
                 race.count(each)

@@ -64,7 +64,7 @@ def describe(plan: Plan, spent: float = 0.0, labelled: int = ENOUGH, grouped: bo
 def _judging(plan: Plan) -> list[str]:
     """By which protocols encoders are judged, and which were left out."""
     asked = [f"{name} ({duration(plan.judging_all(name))})" for name in plan.experiment.protocols]
-    lines = [f"Beside kNN encoders are judged by {', '.join(asked)}."] if asked else []
+    lines = [f"Encoders are also judged by {', '.join(asked)}."] if asked else []
     if plan.dear:
         told = " and ".join(f"{name} ({duration(seconds)})" for name, seconds in plan.dear.items())
         every = ",".join((*plan.experiment.protocols, *plan.dear))

@@ -22,7 +22,7 @@ def made(folder, **options):
 
 def test_the_page_shows_of_each_method_and_baseline_one_encoder(tmp_path):
     page = made(tmp_path, methods=("byol", "simclr"), trials=3)
-    assert Checker(page).scripts == 3
+    assert Checker(page).scripts == 4
     section = page[page.index('<section id="learned">') : page.index('<section id="compute">')]
     assert section.count("<option") == 4  # with the random and the supervised baseline
     assert "byol, seed 1</option>" in section
@@ -73,7 +73,7 @@ def test_without_files_there_is_no_such_section(tmp_path):
 
 def test_hostile_names_of_classes_stay_text(tmp_path):
     page = made(tmp_path, methods=("byol",), trials=2, names=[HOSTILE] * 10)
-    assert Checker(page).scripts == 3
+    assert Checker(page).scripts == 4
     assert "<script>alert" not in page
     assert "<script>" not in json.dumps(charts(page))
 
