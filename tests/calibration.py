@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.report.comparisons import Comparison
+from bench.report.comparison import Comparison
 from bench.report.statistics import Estimate
 
 POINT = 0.01

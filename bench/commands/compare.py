@@ -27,11 +27,12 @@ def command(runs: tuple[Path, ...], output: Path | None) -> None:
         if output.suffix not in endings:
             raise UserError(f"{output} ends in {output.suffix or 'nothing'}; give a file in {', '.join(endings)}")
         check_output(output)
-    from bench.report import bundle, comparison
+    from bench.report import across_runs, across_runs_output, bundle
 
-    found = comparison.compare([(str(run), bundle.load(run)) for run in runs])
-    print(comparison.terminal(found), end="")
+    found = across_runs.compare([(str(run), bundle.load(run)) for run in runs])
+    print(across_runs_output.terminal(found), end="")
     if output is not None:
-        made = {".md": comparison.markdown, ".csv": comparison.csv, ".html": comparison.page}[output.suffix]
+        makers = (across_runs_output.markdown, across_runs_output.csv, across_runs_output.page)
+        made = dict(zip(endings, makers, strict=True))[output.suffix]
         write_atomically(output, made(found))
         print(f"\nWritten: {output}")

@@ -1,456 +1,174 @@
-"""Several runs beside each other: what differs in how they were made, each method's accuracy in each, what differs
-beyond the noise of seeds, and how well the runs agree on who is best. As text, Markdown, CSV or a page."""
+"""What can be said of many methods at once, each measured with a few seeds: which may be the best, and which pairs
+differ.
 
-import html
-import io
+A claim made of two methods that were picked among many by their figures is wrong more often than its own error tells.
+So each statement here holds for all that it compares at once.
+"""
+
 import math
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata, spearmanr, ttest_ind
+from scipy.optimize import brentq
+from scipy.special import digamma, polygamma, stdtr, stdtrit
 
-from bench.errors import UserError
-from bench.report.comparisons import adjusted_by_holm
-from bench.report.results import Results
-from bench.report.rows import Row, compared, rows
-from bench.report.run import budget_seconds, each_session, fact, versions
-from bench.report.statistics import Estimate, half_width_of_difference
-from bench.report.text import DASH, markdown_text, one_line, percent, with_interval
+from bench.report.statistics import Estimate
 
-DRAWS = 2000
-"""Of the bootstrap; its generator has a fixed seed."""
-CERTAIN = 0.05
-"""The chance of a single false difference among all of a comparison (Holm 1979)."""
-OVER_RUNS = 3
-"""From so many runs on the mean rank is bootstrapped over runs, too."""
-WIDTH = 100
+Name = TypeVar("Name")
+CONFIDENCE = 0.95
+LEAST_VARIANCE = 1e-3
+"""Seeds may have equal figures by chance; a variance is taken for at least this part of the middle one."""
+MOST_FREEDOM = 4.0
+"""What all methods tell of one counts at most as so many degrees of freedom: one may be unlike the others."""
+FEWEST = 10
+"""Methods, at least, of which it is asked how their variances are spread."""
 
 
-class Named(NamedTuple):
-    """A run by the letter that tables call it."""
+@dataclass(frozen=True)
+class Spread:
+    """Variances of a figure over seeds, drawn towards the one that all methods have in common.
 
-    letter: str
-    title: str
-    results: Results
-    rows: dict[str, Row]
-    """Of the methods that are confirmed."""
+    Three seeds tell little of a method's variance, many methods together tell what variances there are: those of the
+    methods are taken for draws from a scaled inverse chi-squared distribution with `freedom` degrees of freedom about
+    `variance`, which are fitted to them (empirical Bayes; Smyth 2004, Statistical Applications in Genetics and
+    Molecular Biology 3(1), sections 3 and 6.2).
+    """
+
+    variance: float
+    freedom: float
+
+    @classmethod
+    def of(cls, variances: NDArray[np.float64], freedoms: NDArray[np.float64]) -> "Spread":
+        """Of sample variances and their degrees of freedom, both [N]; nothing is known of fewer than `FEWEST`."""
+        if len(variances) < FEWEST or not (middle := float(np.median(variances))) > 0:
+            return cls(0.0, 0.0)
+        halves = freedoms / 2
+        logarithms = np.log(np.maximum(variances, LEAST_VARIANCE * middle)) - digamma(halves) + np.log(halves)
+        mean = float(logarithms.mean())
+        excess = float(logarithms.var(ddof=1) - polygamma(1, halves).mean())
+        if excess <= float(polygamma(1, MOST_FREEDOM / 2)):  # they are as alike as those of one variance, or nearly
+            return cls(float(np.average(variances, weights=freedoms)), MOST_FREEDOM)
+        half = _inverse_trigamma(excess)
+        return cls(math.exp(mean + digamma(half) - math.log(half)), 2 * half)
+
+    def drawn(self, variance: float, freedom: float) -> tuple[float, float]:
+        """A method's variance with what is known of all, and its degrees of freedom."""
+        whole = self.freedom + freedom
+        return (self.freedom * self.variance + freedom * variance) / whole, whole
 
 
-class Difference(NamedTuple):
-    """A method's accuracy in a later run minus that in an earlier one, as fractions."""
-
-    method: str
-    first: str
-    second: str
-    """Letters."""
-    mean: float
-    half_width: float | None
-    """Of the 95 % interval by Welch's t, of this one alone; None of one seed."""
-    adjusted: float | None
-    """The p-value, adjusted for all differences of the comparison; None of one seed."""
-
-    @property
-    def certain(self) -> bool:
-        return self.adjusted is not None and self.adjusted < CERTAIN
-
-
-class Rank(NamedTuple):
-    """A method's mean rank over runs, 1 the best, with its 95 % interval."""
-
-    method: str
-    mean: float
-    low: float
-    high: float
-    wins: float
-    """The part of the pairs with another method, in any run, in which it leads; a tie counts half."""
-    ahead: float
-    """The mean over those pairs of the probability that its mean is the higher one."""
+def _inverse_trigamma(value: float) -> float:
+    """x > 0 with trigamma(x) = value."""
+    return math.exp(float(brentq(lambda x: float(polygamma(1, math.exp(x))) - value, -30.0, 30.0, xtol=1e-10)))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of at least two runs that are judged by the same figure."""
+    """Rows by their means over seeds, named by method; those with one seed have no place in it, unless they are
+    `certain`: of these, as of raw pixels or a frozen network, nothing is random."""
 
-    runs: Sequence[Named]
+    estimates: Mapping[str, Estimate]
+    certain: frozenset[str] = frozenset()
 
-    @cached_property
-    def settings(self) -> list[tuple[str, list[str]]]:
-        """What differs: its name, and what it is in each run."""
-        told = [dict(_about(each)) for each in self.runs]
-        names = list(dict.fromkeys(name for each in told for name in each))
-        table = [(name, [each.get(name, DASH) for each in told]) for name in names]
-        return [(name, values) for name, values in table if len(set(values)) > 1]
+    @classmethod
+    def of(cls, estimates: Mapping[str, Estimate], certain: Iterable[str] = ()) -> "Comparison":
+        known = frozenset(certain)
+        kept = {name: each for name, each in estimates.items() if name in known or len(each.values) > 1}
+        return cls(kept, known & kept.keys())
 
-    @cached_property
-    def methods(self) -> list[str]:
-        """All that any run has confirmed, the best on average first."""
-        means: dict[str, list[float]] = {}
-        for run in self.runs:
-            for method, row in run.rows.items():
-                means.setdefault(method, []).append(_accuracy(row).mean)
-        return sorted(means, key=lambda method: (-len(means[method]), -float(np.mean(means[method])), method))
+    def ordered(self, names: Iterable[str]) -> list[str]:
+        """Those of the names that have a place in it, the best mean first."""
+        known = (name for name in dict.fromkeys(names) if name in self.estimates)
+        return sorted(known, key=lambda name: (-self.estimates[name].mean, name))
 
     @cached_property
-    def common(self) -> list[str]:
-        """Those that every run has confirmed."""
-        return [method for method in self.methods if all(method in run.rows for run in self.runs)]
-
-    @cached_property
-    def same_images(self) -> bool:
-        """Whether accuracies of the runs are of the same test images."""
-        prints = {str(fact(run.results.run, "dataset_fingerprint")) for run in self.runs}
-        return len(prints) == 1 and prints != {"None"}
-
-    @cached_property
-    def differences(self) -> list[Difference]:
-        """Of each method between each two runs on the same images. P-values by Welch's test, adjusted by Holm's steps
-        for all of them."""
-        if not self.same_images:
-            return []
-        found = []
-        for one, other in combinations(self.runs, 2):
-            for method in (each for each in self.methods if each in one.rows and each in other.rows):
-                before, after = _accuracy(one.rows[method]), _accuracy(other.rows[method])
-                width = half_width_of_difference(before, after)
-                value = None if width is None else _welch(before, after)
-                found.append((method, one.letter, other.letter, after.mean - before.mean, width, value))
-        adjusted = iter(adjusted_by_holm([value for *_, value in found if value is not None]))
-        return [
-            Difference(method, first, second, mean, width, None if value is None else next(adjusted))
-            for method, first, second, mean, width, value in found
-        ]
-
-    @cached_property
-    def ranks(self) -> list[Rank]:
-        """Of the methods that all runs have, the best first; none of fewer than two. The interval is a bootstrap: seeds
-        drawn again within each method and run, their spread made as wide as so few seeds ask for, and from three runs
-        on the runs drawn again, too."""
-        if len(self.common) < 2:
-            return []
-        estimates = [[_accuracy(run.rows[method]) for method in self.common] for run in self.runs]
-        means = np.array([[each.mean for each in of_run] for of_run in estimates])
-        observed = _ranks(means)
-        drawn = _ranks(_drawn(estimates))
-        if len(self.runs) >= OVER_RUNS:
-            picks = np.random.default_rng(1).integers(len(self.runs), size=(DRAWS, len(self.runs)))
-            drawn = np.take_along_axis(drawn, picks[:, :, None], axis=1)
-        low, high = np.quantile(drawn.mean(1), [0.025, 0.975], axis=0)
-        wins, ahead = _leads(estimates, means)
-        mean = observed.mean(0)
-        made = [
-            Rank(method, *(float(each[place]) for each in (mean, low, high, wins, ahead)))
-            for place, method in enumerate(self.common)
-        ]
-        return sorted(made, key=lambda rank: (rank.mean, -rank.wins, rank.method))
-
-    @cached_property
-    def agreement(self) -> list[tuple[str, str, float]]:
-        """Of each two runs Spearman's correlation of the accuracies of the methods that both have; from three on."""
-        found = []
-        for one, other in combinations(self.runs, 2):
-            both = [method for method in self.methods if method in one.rows and method in other.rows]
-            if len(both) > 2:
-                first, second = ([_accuracy(run.rows[method]).mean for method in both] for run in (one, other))
-                if len(set(first)) > 1 and len(set(second)) > 1:
-                    found.append((one.letter, other.letter, float(spearmanr(first, second).statistic)))
+    def _errors(self) -> dict[str, tuple[float, float]]:
+        """Of each mean the variance, and its degrees of freedom."""
+        values = {
+            name: np.array(list(each.values.values()))
+            for name, each in self.estimates.items()
+            if name not in self.certain
+        }
+        variances = np.array([each.var(ddof=1) for each in values.values()])
+        freedoms = np.array([len(each) - 1.0 for each in values.values()])
+        spread, found = Spread.of(variances, freedoms), dict.fromkeys(self.certain, (0.0, math.inf))
+        for (name, each), variance, freedom in zip(values.items(), variances, freedoms, strict=True):
+            drawn, whole = spread.drawn(float(variance), float(freedom))
+            found[name] = (drawn / len(each), whole)
         return found
 
-    @cached_property
-    def notes(self) -> list[str]:
-        """How to read it."""
-        notes = []
-        for run in self.runs:
-            if run.results.run.get("closed") != "done":
-                notes.append(f"{run.letter} has not ended: what it has confirmed so far is here.")
-        if not self.same_images:
-            notes.append("The runs have other images: accuracies are not averaged nor subtracted, ranks alone compare.")
-        if any(difference.adjusted is None for difference in self.differences):
-            notes.append("Of a single seed nothing says what is noise: such a difference has no interval.")
-        if self.differences:
-            notes.append(
-                f"A difference counts as more than noise where Welch's test on seeds says so, with Holm's account of "
-                f"all {len(self.differences)}; the intervals are of each one alone."
-            )
-        if self.ranks:
-            over = "seeds and runs" if len(self.runs) >= OVER_RUNS else "seeds alone, for there are two runs"
-            notes.append(f"Ranks are among the {len(self.common)} methods of all runs; 95 % intervals over {over}.")
-        elif len(self.common) == 1:
-            notes.append(f"The runs share one method, {self.common[0]}: there are no ranks.")
-        else:
-            notes.append("The runs share no method: there are no ranks.")
-        return notes
+    def error(self, name: str) -> float:
+        """The standard error of a mean, by what is known of all."""
+        return math.sqrt(self._errors[name][0])
+
+    def half_width(self, name: str) -> float:
+        """Half of the 95 % interval of a mean, by what is known of all."""
+        variance, freedom = self._errors[name]
+        return float(stdtrit(min(freedom, 1e9), (1 + CONFIDENCE) / 2)) * math.sqrt(variance)
+
+    def better(self, one: str, other: str) -> float:
+        """The probability that the one's mean over all seeds there could be is the higher, by Student's t of the
+        difference (Welch and Satterthwaite's degrees of freedom); of this pair alone."""
+        errors = [self._errors[one], self._errors[other]]
+        difference = self.estimates[one].mean - self.estimates[other].mean
+        total = sum(variance for variance, _ in errors)
+        if one == other or total == 0:
+            return 0.5 if one == other or difference == 0 else float(difference > 0)
+        share = sum((variance / total) ** 2 / freedom for variance, freedom in errors)
+        return float(stdtr(1 / share if share else math.inf, difference / math.sqrt(total)))
+
+    def best(self, among: Iterable[str]) -> list[str]:
+        """Those that may be the best of these, the best mean first: all that the leading one is not better than beyond
+        doubt. That the true best is one of them holds with `CONFIDENCE`, however many there are, and that one alone is
+        the best, also where two are exactly as good (multiple comparisons with the best; Hsu 1984, Annals of
+        Statistics 12; here with Bonferroni's correction, two-sided)."""
+        leading, *others = self.ordered(among) or [""]
+        doubt = (1 - CONFIDENCE) / 2 / max(1, len(others))
+        return [leading, *(name for name in others if 1 - self.better(leading, name) > doubt)] if leading else []
+
+    def above(self, floor: str, among: Iterable[str]) -> list[str]:
+        """Those that are above `floor` beyond doubt, the best mean first: that all of them are holds with
+        `CONFIDENCE` (one-sided, Holm's correction)."""
+        return self.ordered(holm({name: 1 - self.better(name, floor) for name in self.ordered(among)}))
+
+    def differing(self, among: Iterable[str]) -> set[tuple[str, str]]:
+        """The pairs (better, worse) that differ beyond doubt: that all of these are right holds with `CONFIDENCE`
+        (two-sided, Holm's correction over all pairs)."""
+        pairs = combinations(self.ordered(among), 2)
+        return set(holm({pair: 2 * (1 - self.better(*pair)) for pair in pairs}))
+
+    def groups(self, among: Iterable[str]) -> list[list[str]]:
+        """The longest runs of neighbours by mean of which no two differ beyond doubt: those that a bar joins in a
+        diagram of critical differences (Demsar 2006, JMLR 7, section 3.2.2)."""
+        names = self.ordered(among)
+        differing, found, reached = self.differing(names), [], 0
+        for place in range(len(names)):
+            end = place + 1
+            while end < len(names) and not any((one, names[end]) in differing for one in names[place:end]):
+                end += 1
+            if end > max(reached, place + 1):
+                found.append(names[place:end])
+                reached = end
+        return found
 
 
-def compare(runs: Sequence[tuple[str, Results]]) -> Comparison:
-    """Of runs by their titles. Raises UserError for what cannot be compared."""
-    if len(runs) < 2:
-        raise UserError("a comparison is of two runs or more; name another run's folder or bundle")
-    tests = {found.judged.tested.title for _, found in runs}
-    for title, found in runs:
-        if not found.judged.ranks:
-            raise UserError(
-                f"{one_line(title)} is judged by {found.judged.tested.title}, for its test images have no labels, and "
-                "that compares no methods; leave it out"
-            )
-    if len(tests) > 1:
-        raise UserError(f"the runs are judged by other figures ({', '.join(sorted(tests))}); compare those of one kind")
-    seen: dict[Any, str] = {}
-    named = []
-    for place, (title, found) in enumerate(runs):
-        mark = _mark(found)
-        if mark in seen:
-            raise UserError(f"{one_line(title)} is the same run as {one_line(seen[mark])}; leave out one of them")
-        seen[mark] = title
-        confirmed = {row.method: row for row in compared(rows(found)) if row.accuracy is not None}
-        if not confirmed:
-            raise UserError(f"{one_line(title)} has confirmed no method yet; continue it, or leave it out")
-        named.append(Named(_letter(place), one_line(title), found, confirmed))
-    return Comparison(named)
+def holm(doubts: Mapping[Name, float]) -> list[Name]:
+    """The names whose claims hold all at once with `CONFIDENCE`, of the probabilities with which each is wrong (Holm
+    1979), the surest first."""
+    adjusted = dict(zip(doubts, adjusted_by_holm(list(doubts.values())), strict=True))
+    return [name for name in sorted(doubts, key=doubts.__getitem__) if adjusted[name] <= 1 - CONFIDENCE]
 
 
-def _mark(found: Results) -> str:
-    """The same for two copies of one run."""
-    trials = found.trials.drop(columns=["run"]).astype(str)
-    return str(pd.util.hash_pandas_object(trials, index=False).sum()) + str(len(trials))
-
-
-def _letter(place: int) -> str:
-    return chr(ord("A") + place) if place < 26 else f"R{place + 1}"
-
-
-def _about(run: Named) -> Iterator[tuple[str, str]]:
-    """What a run was made with, in words."""
-    told = run.results.run
-    settings = told.get("settings") or {}
-    images = (told.get("facts") or {}).get("images") or {}
-    seconds, device = budget_seconds(told), (told.get("budget") or {}).get("device")
-    yield "data", one_line(settings.get("dataset", DASH))
-    yield "images", str(settings.get("dataset_fingerprint", DASH))[:12]
-    yield "training images", f"{images['train']:,}" if images.get("train") else DASH
-    for name in ("image_size", "encoder", "init", "augment", "batch_size", "seed", "seeds", "searcher", "scheduler"):
-        yield name.replace("_", " "), one_line(settings.get(name, DASH))
-    yield "epochs", str((told.get("plan") or {}).get("epochs", DASH))
-    yield "budget", DASH if seconds is None else f"{seconds / 3600:.3g} {str(device).upper()}-hours"
-    yield "device", one_line(", ".join(map(str, each_session(told, "device"))) or DASH)
-    yield "commit", one_line(", ".join(map(str, each_session(told, "commit"))) or DASH)
-    yield "versions", one_line(", ".join(f"{name} {'/'.join(each)}" for name, each in versions(told).items()) or DASH)
-    yield "methods", one_line(", ".join(sorted(run.rows)), 300)
-
-
-def _accuracy(row: Row) -> Estimate:
-    assert row.accuracy is not None
-    return row.accuracy
-
-
-# ---- statistics ----
-
-
-def _welch(one: Estimate, other: Estimate) -> float:
-    """The two-sided p-value of Welch's test; of equal numbers without spread 1, of others 0."""
-    first, second = list(one.values.values()), list(other.values.values())
-    if len(set(first)) == len(set(second)) == 1:
-        return float(first[0] == second[0])
-    return float(ttest_ind(first, second, equal_var=False).pvalue)
-
-
-def _ranks(means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 for the highest along the last axis; of equals the mean."""
-    return np.asarray(rankdata(-means, axis=-1), dtype=np.float64)
-
-
-def _drawn(estimates: Sequence[Sequence[Estimate]]) -> NDArray[np.float64]:
-    """Means of seeds drawn again, (draws, runs, methods). Drawn seeds differ less than seeds do: their distance from
-    the mean is widened by sqrt(n / (n - 1)). A single seed is as it is."""
-    generator = np.random.default_rng(0)
-    drawn = np.empty((DRAWS, len(estimates), len(estimates[0])))
-    for run, of_run in enumerate(estimates):
-        for place, estimate in enumerate(of_run):
-            values = np.array([estimate.values[seed] for seed in sorted(estimate.values)])
-            count = len(values)
-            picked = values[generator.integers(count, size=(DRAWS, count))].mean(1)
-            wider = math.sqrt(count / (count - 1)) if count > 1 else 1.0
-            drawn[:, run, place] = values.mean() + wider * (picked - values.mean())
-    return drawn
-
-
-def _leads(
-    estimates: Sequence[Sequence[Estimate]], means: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each method the part of pairs that it leads, and its mean probability to lead, over all runs."""
-    runs, methods = means.shape
-    wins, ahead = np.zeros(methods), np.zeros(methods)
-    for run in range(runs):
-        for one, other in combinations(range(methods), 2):
-            lead = float(means[run, one] > means[run, other]) + 0.5 * float(means[run, one] == means[run, other])
-            chance = _probability(estimates[run][one], estimates[run][other], lead)
-            wins[[one, other]] += lead, 1 - lead
-            ahead[[one, other]] += chance, 1 - chance
-    pairs = runs * (methods - 1)
-    return wins / pairs, ahead / pairs
-
-
-def _probability(one: Estimate, other: Estimate, lead: float) -> float:
-    """That the one has the higher mean, by Welch's t; where nothing tells the spread, half of what was seen."""
-    if min(len(one.values), len(other.values)) < 2:
-        return 0.25 + 0.5 * lead
-    value = _welch(one, other)
-    return 1 - value / 2 if one.mean > other.mean else value / 2 if one.mean < other.mean else 0.5
-
-
-# ---- outputs ----
-
-
-def _tables(found: Comparison) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """Title, heads and rows of each."""
-    letters = [run.letter for run in found.runs]
-    if found.settings:
-        yield "What differs", ["", *letters], [[name, *values] for name, values in found.settings]
-    cells = []
-    for method in found.methods:
-        made = [run.rows.get(method) for run in found.runs]
-        cells.append([method, *(DASH if row is None else with_interval(row.accuracy) for row in made)])
-    yield "Accuracy, %", ["method", *letters], cells
-    if found.differences:
-        lines = [
-            [
-                each.method,
-                f"{each.second} minus {each.first}",
-                f"{100 * each.mean:+.2f}" + ("" if each.half_width is None else f" ± {100 * each.half_width:.2f}"),
-                DASH if each.adjusted is None else f"{each.adjusted:.3f}",
-                "yes" if each.certain else "not known" if each.adjusted is None else "no",
-            ]
-            for each in found.differences
-        ]
-        yield "Differences, points", ["method", "runs", "difference", "p, Holm", "more than noise"], lines
-    if found.ranks:
-        lines = [
-            [
-                each.method,
-                f"{each.mean:.2f}",
-                f"{each.low:.2f} to {each.high:.2f}",
-                f"{percent(each.wins)}",
-                f"{percent(each.ahead)}",
-            ]
-            for each in found.ranks
-        ]
-        yield "Over runs", ["method", "mean rank", "95 %", "leads, % of pairs", "P(ahead), %"], lines
-    if found.agreement:
-        lines = [[f"{one}, {other}", f"{value:+.2f}"] for one, other, value in found.agreement]
-        yield "Rank correlation of runs (Spearman)", ["runs", "correlation"], lines
-
-
-def terminal(found: Comparison) -> str:
-    """All of it in at most 100 columns."""
-    parts = ["\n".join(f"{run.letter}  {one_line(run.title, 90)}" for run in found.runs)]
-    for title, heads, lines in _tables(found):
-        if title == "What differs":
-            parts.append("\n".join([title, *_listed(heads[1:], lines)]))
-        else:
-            parts += _blocks(title, heads, lines)
-    parts.append("\n".join(textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in found.notes))
-    return "\n\n".join(parts) + "\n"
-
-
-def _listed(letters: Sequence[str], lines: list[list[str]]) -> Iterator[str]:
-    for name, *values in lines:
-        told = "; ".join(f"{letter}: {value}" for letter, value in zip(letters, values, strict=True))
-        yield textwrap.fill(f"{name}: {told}", WIDTH, subsequent_indent="    ", break_long_words=True)
-
-
-def _blocks(title: str, heads: list[str], lines: list[list[str]]) -> Iterator[str]:
-    """A table, its columns in several blocks where they are too many for a line."""
-    all_lines = [[one_line(cell, 40) for cell in line] for line in (heads, *lines)]
-    widths = [max(len(line[place]) for line in all_lines) for place in range(len(heads))]
-    places = list(range(1, len(heads)))
-    while places:
-        taken, width = [0], widths[0]
-        while places and (len(taken) == 1 or width + 2 + widths[places[0]] <= WIDTH):
-            width += 2 + widths[places[0]]
-            taken.append(places.pop(0))
-        made = [
-            "  ".join(line[at].ljust(widths[at]) if at == 0 else line[at].rjust(widths[at]) for at in taken).rstrip()
-            for line in all_lines
-        ]
-        yield "\n".join([title, *made])
-
-
-def markdown(found: Comparison) -> str:
-    """The same for a README."""
-    parts = ["\n".join(f"- {run.letter}: {markdown_text(run.title)}" for run in found.runs)]
-    for title, heads, lines in _tables(found):
-        rule = "|:--|" + "--:|" * (len(heads) - 1)
-        table = [f"| {' | '.join(markdown_text(cell) for cell in line)} |" for line in (heads, *lines)]
-        parts.append("\n".join([f"**{title}**", "", table[0], rule, *table[1:]]))
-    parts.append("\n".join(f"- {markdown_text(note)}" for note in found.notes))
-    return "\n\n".join(parts) + "\n"
-
-
-def csv(found: Comparison) -> str:
-    """A line for each method in each run: fractions, unrounded; and its rank over all runs where there is one."""
-    ranks: Mapping[str, Rank] = {rank.method: rank for rank in found.ranks}
-    lines = []
-    for run in found.runs:
-        for method, row in sorted(run.rows.items()):
-            accuracy, rank = _accuracy(row), ranks.get(method)
-            lines.append(
-                {
-                    "run": run.title,
-                    "letter": run.letter,
-                    "method": method,
-                    "accuracy": accuracy.mean,
-                    "half_width": accuracy.half_width,
-                    "seeds": len(accuracy.values),
-                    "mean_rank": rank and rank.mean,
-                    "rank_low": rank and rank.low,
-                    "rank_high": rank and rank.high,
-                    "win_rate": rank and rank.wins,
-                    "probability_ahead": rank and rank.ahead,
-                }
-            )
-    text = io.StringIO()
-    pd.DataFrame(lines).to_csv(text, index=False, lineterminator="\n")
-    return text.getvalue()
-
-
-def page(found: Comparison) -> str:
-    """A page of its own, that needs no network and no script."""
-    from bench.report.page import TEMPLATES
-
-    tables = [{"title": title, "heads": heads, "lines": lines} for title, heads, lines in _tables(found)]
-    return TEMPLATES.get_template("comparison.html").render(
-        runs=found.runs, tables=tables, notes=found.notes, chart=_chart(found.ranks)
-    )
-
-
-def _chart(ranks: Sequence[Rank]) -> str:
-    """Mean ranks with their intervals, as SVG."""
-    if not ranks:
-        return ""
-    row, left, width, most = 26, 150, 700, len(ranks)
-
-    def across(rank: float) -> float:
-        return left + (rank - 1) / max(1, most - 1) * (width - left - 20)
-
-    parts = [
-        f'<svg viewBox="0 0 {width} {row * (most + 1) + 10}" role="img" aria-label="Mean rank of each method with its '
-        '95 % interval; left is better">'
-    ]
-    for at in range(1, most + 1):
-        x = across(at)
-        parts.append(f'<line class="grid" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{row * most}"/>')
-        parts.append(f'<text class="axis" x="{x:.1f}" y="{row * most + 20}" text-anchor="middle">{at}</text>')
-    for place, rank in enumerate(ranks):
-        y = row * place + row / 2
-        low, middle, high = map(across, (rank.low, rank.mean, rank.high))
-        name = html.escape(one_line(rank.method, 20))
-        parts.append(f'<text x="{left - 12}" y="{y + 5}" text-anchor="end">{name}</text>')
-        parts.append(f'<line class="interval" x1="{low:.1f}" y1="{y}" x2="{high:.1f}" y2="{y}"/>')
-        parts.append(f'<circle cx="{middle:.1f}" cy="{y}" r="5"/>')
-    return "".join([*parts, "</svg>"])
+def adjusted_by_holm(values: Sequence[float]) -> list[float]:
+    """P-values, adjusted so that all of a family together err as often as each alone would (Holm 1979)."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    adjusted, most = [0.0] * len(values), 0.0
+    for step, place in enumerate(order):
+        most = max(most, min(1.0, (len(values) - step) * values[place]))
+        adjusted[place] = most
+    return adjusted

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from scipy.special import ndtri
 
-from bench.report.comparisons import CONFIDENCE, Comparison
+from bench.report.comparison import CONFIDENCE, Comparison
 from bench.report.results import Results
 from bench.report.rows import Row
 from bench.report.run import budget_seconds

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
-from bench.report.comparisons import Comparison
+from bench.report.comparison import Comparison
 from bench.report.inspections import Inspections
 from bench.report.judged import Judged
 from bench.report.results import Results

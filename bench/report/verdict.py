@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.report import next_steps
-from bench.report.comparisons import Comparison
+from bench.report.comparison import Comparison
 from bench.report.kinds import Told, by_kind
 from bench.report.progress import PARTS, Standing, progress
 from bench.report.ranges import end
