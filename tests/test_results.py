@@ -25,7 +25,7 @@ def test_results_hold_bundles_and_how_to_add_one_alone():
 
 
 def test_a_table_of_the_readme_is_that_of_the_bundle_that_it_names():
-    """`<!-- from results/NAME.bundle.zip -->` stands behind the table's begin marker's line."""
+    """The README names the command that made it: `ssl-bench report results/NAME.bundle.zip --update-readme PLACE`."""
     text = (ROOT / "README.md").read_text()
     for path in PUBLISHED:
         if f"results/{path.name} --update-readme" in text:

@@ -35,7 +35,7 @@ from bench.execution.protocols import needing_labels, wants_labels
 from bench.execution.settings import TrainingSettings
 from bench.execution.tune import RayTune
 from bench.machine import cores
-from bench.report import anchors, report, results, table
+from bench.report import anchors, diagnosis, report, results, table
 from bench.report import readme as readmes
 from bench.search import budget, evaluations, learning, planning
 from bench.search.description import describe
@@ -247,6 +247,8 @@ def write_report(run_dir: Path) -> results.Results:
     page = report.write(run_dir)
     found = results.load(run_dir)
     print(table.terminal(found))
+    if troubles := diagnosis.summary(diagnosis.groups(found)):
+        print(f"Trials that went wrong: {troubles}. The report says what is usually done about it.\n")
     print(f"Report: {page}\nTable:  {run_dir / 'table.md'}\nData:   {run_dir / 'trials.parquet'}")
     if found.run["settings"]["dataset"] == "cifar10" and found.judged.ranks:
         print(f"Beside published numbers: {anchors.write(run_dir)}")

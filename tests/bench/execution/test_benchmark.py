@@ -21,6 +21,7 @@ from bench.search.events import FORMAT
 from bench.search.fold import read
 from bench.search.ledger import Ledger
 from bench.search.search import Search
+from tests.bench import synthetic_run
 from tests.bench.class_folders import class_folders
 
 MINUTES, SECONDS = Budget.parse("20cpu-minutes"), Budget.parse("3cpu-seconds")
@@ -139,6 +140,14 @@ def test_a_notebook_prepares_plans_and_runs_part_by_part(begun, tmp_path, capfd)
     assert found.run["settings"]["dataset"] == "shapes"
     assert (tmp_path / "run" / "report.html").is_file()
     assert "Plan: 1 methods" in capfd.readouterr().out
+
+
+def test_the_terminal_tells_at_the_end_what_went_wrong_with_trials(tmp_path, capfd):
+    benchmark.write_report(synthetic_run.write(tmp_path / "run"))
+    (line,) = (line for line in capfd.readouterr().out.splitlines() if line.startswith("Trials that went wrong: "))
+    assert re.search(r": \d+ \w+", line)
+    benchmark.write_report(synthetic_run.write(tmp_path / "well", ("byol",), trials=2))
+    assert "went wrong" not in capfd.readouterr().out
 
 
 def test_a_run_gives_its_plan_its_folder_and_its_tables(begun, tmp_path):
