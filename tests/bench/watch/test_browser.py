@@ -152,10 +152,25 @@ def test_a_run_without_a_ledger_is_renewed_when_its_tables_are_written_again(tmp
     with serving(folder) as server, Browser(tmp_path / "profile") as browser:
         browser.open(server.url)
         browser.wait("document.querySelectorAll('#results tbody:first-of-type tr').length === 1")
+        # What a reader does in the table of all trials: types, ticks one, sorts, and stands in the field.
+        table, field = "document.querySelector('#trial-table')", "document.querySelector('#trial-table input')"
+        browser.see(f"{field}.value = 'search'; {field}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+        browser.see(f"{table}.querySelector('td input').click()")
+        uid = browser.see(f"{table}.querySelector('td input:checked').value")
+        browser.see(f"{table}.querySelector('[data-sort=trial]').click()")
+        browser.see(f"location.hash = 'results'; {field}.focus()")
         more = synthetic_run.write(tmp_path / "run-2", ("byol", "moco"), trials=2)
         for name in ("epochs.parquet", "trials.parquet"):
             write_atomically(folder / name, (more / name).read_bytes())
         browser.wait("document.querySelectorAll('#results tbody:first-of-type tr').length === 2")
+        browser.wait(f"{table}.innerText.includes('moco-search')")
+        assert browser.see(f"{field}.value") == "search"
+        assert browser.see(f"document.activeElement === {field}")
+        assert browser.see(f"{table}.querySelector('td input:checked').value") == uid
+        assert browser.see(f"{table}.querySelector('th [data-sort=trial]').parentElement.ariaSort") == "ascending"
+        assert [
+            *map(str, browser.see(f"[...{table}.querySelectorAll('.chips [data-chip=method]')].map(e => e.innerText)"))
+        ] == ["byol", "moco", "pixels", "random", "supervised"]
         assert browser.errors == []
     shutil.rmtree(more)
     assert len(results.load(folder).trials)
