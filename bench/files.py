@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 from bench.errors import UserError
 
+RUNS = Path("reports")
+"""Where runs lie, below the working directory."""
+
 
 class _File(io.FileIO):
     """A file that keeps the error of a write: of it, libraries in C++ make a RuntimeError that tells no cause."""

@@ -47,4 +47,16 @@ def test_the_readme_has_its_table_from_a_bundle(tmp_path, monkeypatch):
     assert (run / "table.md").read_text().strip() in readme.read_text()
     assert not update_readme(readme, markdown(bundle.load(run)), "here")
     check_refusal(*answer_of(["report", str(packed), "--update-readme", "elsewhere"])[::2])
+
+
+def test_a_bundle_has_its_page_below_reports_and_no_other_run_is_written_over(tmp_path, monkeypatch):
+    packed = bundle.write(simulated_run.write(tmp_path / "run", simulated_run.events()), tmp_path / "my.bundle.zip")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # what is there already is made again
+        status, out, err = answer_of(["report", str(packed)])
+        assert (status, out) == (0, "reports/my/report.html\n"), err
+        assert (tmp_path / out.strip()).is_file()
+    other = tmp_path / "reports" / "my" / "ledger.jsonl"
+    other.write_text("{}\n")
     check_refusal(*answer_of(["report", str(packed)])[::2])
+    assert other.read_text() == "{}\n"

@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from bench.commands.options import SETTINGS, option, run_folder
-from bench.errors import UserError
 
 
 @click.command("report", context_settings=SETTINGS)
@@ -18,18 +17,22 @@ from bench.errors import UserError
 def command(run_dir: Path, update_readme: str | None) -> None:
     """Makes a run's report again from its Parquet files.
 
-    It writes report.html, table.md and table.csv.
+    It writes report.html, table.md and table.csv; a bundle is unpacked for it into reports/.
 
     \b
     ssl-bench report reports/cifar10-resnet18
+    ssl-bench report results/NAME.bundle.zip
     ssl-bench report results/NAME.bundle.zip --update-readme resnet18
     """
-    if run_dir.is_file() and update_readme is None:
-        raise UserError(f"{run_dir} is no folder, into which a report is written; add --update-readme NAME")
+    from bench.files import RUNS
     from bench.report import bundle, readme, report
 
     if update_readme is not None:
         changed = readme.publish(bundle.load(run_dir), "README.md", update_readme)
         print(f"README.md has {'the new table' if changed else 'that table already'}")
-    else:
-        print(report.write(run_dir))
+        return
+    if run_dir.is_file():
+        folder = RUNS / run_dir.name.removesuffix(bundle.SUFFIX)
+        bundle.unpack(run_dir, folder)
+        run_dir = folder
+    print(report.write(run_dir))

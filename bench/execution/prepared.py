@@ -25,7 +25,7 @@ from bench.execution import brought, images, networks, sources
 from bench.execution.configuration import Configuration, TrainingConfiguration
 from bench.execution.pretrained import is_own
 from bench.execution.settings import TrainingSettings
-from bench.files import slug
+from bench.files import RUNS, slug
 from bench.report.text import listed
 from bench.search.space import OF_CONVOLUTIONS, SearchSpace
 
@@ -91,7 +91,7 @@ def prepare(configuration: TrainingConfiguration) -> Prepared:
     methods = brought.doors_of(spaces, configuration.methods)
     called = encoder if encoder in ENCODERS else name_of(encoder)
     begun = "-warm" if configuration.init else ""
-    run_dir = configuration.run_dir or Path("reports") / f"{name_of(dataset.name)}-{called}{begun}"
+    run_dir = configuration.run_dir or RUNS / f"{name_of(dataset.name)}-{called}{begun}"
     run_dir = run_dir.resolve()
     # By its fingerprint, so that a command with other images leaves alone what a run in this folder trains on.
     data = run_dir / "data" / dataset.fingerprint[:12]

@@ -1,4 +1,4 @@
-"""What has been measured of a method, here and elsewhere: the table of learning, the runs that are kept, anchors."""
+"""What has been measured of a method, here and elsewhere: the table of learning, published runs, anchors."""
 
 import statistics
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.report import anchors, results
+from bench.report import anchors, bundle
 from bench.report.results import Results
 from bench.report.rows import Row, rows
 from bench.report.text import DASH
 
 PROJECT = Path(__file__).resolve().parents[2]
 REPORTS = PROJECT / "reports"
-RUNS = ("cifar10-resnet8",)
-"""The runs that are kept with the project, as folders of reports/; others that lie there are no evidence of it."""
+PUBLISHED = PROJECT / "results"
+"""Where the runs lie that are evidence of the project, each in a bundle."""
 LEARNING = "python -m tests.learning --data PATH_TO_CIFAR10"
 """The command that makes the table of learning."""
 
@@ -92,8 +92,8 @@ def learned(name: str) -> Learned | None:
 
 @cache
 def runs() -> dict[str, tuple[Results, list[Row]]]:
-    """The runs that are kept, by the name of the folder, and the rows of their tables."""
-    loaded = {name: results.load(REPORTS / name) for name in RUNS if (REPORTS / name / "trials.parquet").exists()}
+    """The published runs, by the name of the bundle, and the rows of their tables."""
+    loaded = {path.name: bundle.load(path) for path in sorted(PUBLISHED.glob(f"*{bundle.SUFFIX}"))}
     return {name: (found, rows(found)) for name, found in loaded.items()}
 
 

@@ -45,7 +45,7 @@ def _runs(name: str) -> list[Importance]:
         settings = pd.DataFrame([json.loads(entry) for entry in complete.hyperparameters], index=complete.index)
         known = len(complete) >= ENOUGH and bool(space)
         values = importances(space, settings, complete[judge]) if known else {}
-        said.append(Importance(f"reports/{run}", "trials of the search", len(complete), _sorted(values)))
+        said.append(Importance(f"results/{run}", "trials of the search", len(complete), _sorted(values)))
     return said
 
 

@@ -20,7 +20,7 @@ from bench.guide.built import (
 from bench.guide.evidence import LEARNING, Learned, learned, published, runs, with_spread
 from bench.guide.importance import importances_of
 from bench.guide.markdown import cell, linked, paragraph, prose, table
-from bench.report import notes
+from bench.report import bundle, notes
 from bench.report.results import Results
 from bench.report.rows import Row
 from bench.report.run import each_session, spaces
@@ -152,8 +152,9 @@ def _run(run: str, results: Results, row: Row) -> Iterator[str]:
     began = results.trials.started.min()
     commit = ", ".join(str(each) for each in each_session(results.run, "commit"))
     when = "" if began is None or began != began else f", {began:%Y-%m-%d}"
+    link = f"[{run.removesuffix(bundle.SUFFIX)}]({UP}/results/{run})"
     yield (
-        f"**In a benchmark.** [{run}]({UP}/reports/{run}/table.md){when}{f', commit {commit}' if commit else ''}: "
+        f"**In a benchmark.** {link}{when}{f', commit {commit}' if commit else ''}: "
         f"{markdown_text(notes.title(results))}. {capital(markdown_text(results.judged.test_heading))}, "
         "mean ± half of the 95 % interval over seeds:"
     )

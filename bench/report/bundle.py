@@ -133,6 +133,18 @@ def unpacked(path: Path) -> dict[str, bytes]:
         raise _refused(path, error) from None  # another packing, a password, a file that was cut
 
 
+def unpack(path: Path, folder: Path) -> None:
+    """Write the files of a bundle into the folder, which has none of their names but with the same content. Raises
+    UserError, and OSError."""
+    content = unpacked(path)
+    for name, data in content.items():
+        if (place := folder / name).exists() and place.read_bytes() != data:
+            raise UserError(f"{folder} holds another run; move it, or give {path} another name")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in content.items():
+        write_atomically(folder / name, data)
+
+
 def _refused(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is no bundle of a run ({one_line(error)}); give one that ssl-bench bundle made")
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from bench.execution.training import Training, set_determinism
 from bench.search.events import FORMAT
 from bench.search.job import Job
 from bench.search.ledger import Ledger
+from tests.bench import older_runs
 
 ASKED = TrainingConfiguration(methods=("simclr",), dataset="shapes", limit=48, encoder="resnet8", image_size=16)
 UID = "simclr-published-s1"
@@ -78,4 +78,4 @@ def test_other_images_and_other_trials_are_refused(run):
 
 def test_a_run_of_an_older_format_says_who_can_train_it_again():
     with pytest.raises(UserError, match="of format 1"):
-        train_again(Path(__file__).parents[3] / "reports" / "cifar10-resnet8", "any", ASKED)
+        train_again(older_runs.FIRST, "any", ASKED)

@@ -1,6 +1,5 @@
 """The pages of docs/methods are what the command writes; what they count is what the methods are."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from algorithms import GROUPS, METHODS, method_class
 from bench.guide.built import MEGABYTE, built, relative
 from bench.guide.docstrings import year
-from bench.guide.evidence import RUNS, learned
+from bench.guide.evidence import learned
 from bench.guide.markdown import cell, paragraph, prose
 from bench.guide.pages import pages
 from bench.guide.recipe import departures, published
@@ -24,14 +23,6 @@ def test_the_pages_are_what_the_command_writes():
     there = {path.name: path.read_text() for path in FOLDER.glob("*.md")}
     stale = sorted(name for name in written | there if written.get(name) != there.get(name))
     assert not stale, f"docs/methods is not what its sources say ({', '.join(stale)}); run: {COMMAND}"
-
-
-def test_the_runs_that_are_kept_are_evidence():
-    found = subprocess.run(["git", "ls-files", "reports/*/trials.parquet"], cwd=ROOT, capture_output=True, text=True)
-    if found.returncode or not found.stdout:
-        pytest.skip("this is no checkout of git")
-    kept = {Path(line).parent.name for line in found.stdout.splitlines()}
-    assert kept == set(RUNS), "name a run that is kept in RUNS of bench/guide/evidence.py"
 
 
 def test_a_second_encoder_is_counted_as_a_teacher_and_a_half_training_as_half():

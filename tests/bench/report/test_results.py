@@ -2,7 +2,6 @@ import json
 import math
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +16,7 @@ from bench.search.events import FORMAT
 from bench.search.fold import read
 from bench.search.ledger import Ledger
 from bench.search.simulate import MemoryLedger
-from tests.bench import synthetic_run
+from tests.bench import older_runs, synthetic_run
 
 SHOWN = (table.markdown, table.csv, table.terminal, report.render)
 
@@ -237,12 +236,8 @@ def test_files_of_an_earlier_version_are_read_with_nulls_for_what_they_lack(tmp_
     assert results.load(tmp_path).trials.effective.notna().any()
 
 
-KEPT = Path(__file__).parents[3] / "reports" / "cifar10-resnet8"
-"""A run of version 0.1, whose search was judged on images held out."""
-
-
 def test_a_run_whose_search_was_judged_on_images_held_out_is_shown_with_its_own_words():
-    found = results.load(KEPT)
+    found = results.load(older_runs.FIRST)
     assert found.run["held_out"] is True
     assert found.trials.train_knn_200.equals(found.trials.validation_knn_200)
     assert found.trials.train_knn_200.max() > 0.4

@@ -13,7 +13,7 @@ from bench.errors import UserError
 from bench.report import bundle, results
 from bench.report.rows import rows
 from bench.search.audit import audit
-from tests.bench import simulated_run
+from tests.bench import older_runs, simulated_run
 from tests.bench.commands.answering import answer_of, check_refusal
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -386,7 +386,7 @@ def test_ledgers_of_any_shape_are_refused_or_judged_without_a_traceback(data, ev
 
 
 def test_a_run_of_the_first_format_is_verified_as_far_as_can_be_and_the_rest_is_said():
-    status, out, _ = answer_of(["verify", str(ROOT / "reports" / "cifar10-resnet8")])
+    status, out, _ = answer_of(["verify", str(older_runs.FIRST)])
     assert status == 0, out
     assert "not checked: pruning, for the run is of format 1" in out
     assert "ok     Parquet:" in out

@@ -16,7 +16,7 @@ from bench.report import results
 from bench.search.fold import read
 from bench.watch.server import PORT, Server, is_loopback
 from bench.watch.several import Runs
-from tests.bench import synthetic_run
+from tests.bench import older_runs, synthetic_run
 from tests.bench.commands.answering import answer_of, check_refusal
 from tests.bench.execution.test_stopping import begun
 from tests.bench.report.pages import Checker
@@ -204,7 +204,7 @@ def test_the_tables_of_a_state_are_those_of_the_files_that_it_is_written_to(tmp_
 
 def test_of_a_ledger_of_an_earlier_version_its_own_tables_are_shown_and_their_lack_is_told(tmp_path):
     folder = tmp_path / "older"
-    shutil.copytree(ROOT / "reports/cifar10-resnet8", folder)
+    shutil.copytree(older_runs.FIRST, folder)
     runs = Runs([tmp_path])
     (run,) = runs.known.values()
     run.look()

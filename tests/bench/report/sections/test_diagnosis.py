@@ -14,7 +14,7 @@ from bench.report import report, results
 from bench.report.diagnosis import ADVICE, TITLES, Baselines, diagnose, groups
 from bench.report.page import Page
 from bench.report.sections import diagnosis
-from tests.bench import synthetic_run
+from tests.bench import older_runs, synthetic_run
 from tests.bench.report.pages import HOSTILE, TROUBLED, Checker, charts, make
 from tests.bench.report.runs import loaded
 
@@ -134,9 +134,8 @@ def test_nothing_is_said_of_a_training_that_learns(state, data):
     assert diagnose(trial(method, state), told, USUAL, data.draw(st.floats(0.301, 1))) is None
 
 
-@pytest.mark.parametrize("folder", ["reports/cifar10-resnet8"])
-def test_nothing_is_said_of_the_winners_of_a_recorded_run(folder):
-    run = results.load(folder)
+def test_nothing_is_said_of_the_winners_of_a_recorded_run():
+    run = results.load(older_runs.FIRST)
     told = {case.trial.uid for group in groups(run) for case in group.cases}
     assert len(set(run.run["winners"].values())) == 16
     assert not told & set(run.run["winners"].values())
