@@ -17,11 +17,10 @@ import torch
 from hypothesis import HealthCheck, settings
 
 # Timing decides no test: a busy machine is not a bug.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
-
-
 NIGHTLY = "SSL_BENCH_NIGHTLY_TESTS"
+EXAMPLES = 100 if os.environ.get(NIGHTLY) == "1" else 40
+settings.register_profile("untimed", deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_configure(config):

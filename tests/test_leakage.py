@@ -23,6 +23,7 @@ from bench.execution.settings import TrainingSettings
 from bench.execution.training import Training
 from bench.search.job import CHOOSING, Job
 from bench.search.space import load
+from tests.daily import daily
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +95,7 @@ def by_chance(evaluation: Evaluation | LeaveOneOut) -> tuple[float, float]:
     ) / count
 
 
-@pytest.mark.parametrize("stage", CHOOSING)
+@pytest.mark.parametrize("stage", daily(CHOOSING, ["search"]))
 @pytest.mark.parametrize("method", METHODS)
 def test_no_figure_by_which_a_run_chooses_depends_on_the_test_images(
     folders: dict[str, str], other_test_images: str, method: str, stage: str
@@ -107,7 +108,7 @@ def test_no_figure_by_which_a_run_chooses_depends_on_the_test_images(
     assert "knn_200" in report
 
 
-@pytest.mark.parametrize("stage", ["search", "published"])
+@pytest.mark.parametrize("stage", daily(["search", "published"], ["search"]))
 @pytest.mark.parametrize("method", METHODS)
 def test_no_bit_of_a_training_depends_on_labels(folders: dict[str, str], method: str, stage: str):
     trainer, report = trained(folders["with"], method, stage)

@@ -20,6 +20,7 @@ from algorithms.training import compiled
 from algorithms.training.trainer import Trainer
 from bench.search.space import load
 from tests.algorithms.teachers import teacher_of
+from tests.daily import daily
 
 FEW = {"pirl": {"negatives": 16}, "distill": {"anchors": 16}}
 """Where more than there are images would be as many as there are."""
@@ -103,13 +104,7 @@ a teacher's features."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in DAILY else pytest.mark.nightly)
-        for name in [*METHODS, *WITH_TEACHER, "supervised"]
-    ],
-)
+@pytest.mark.parametrize("name", daily([*METHODS, *WITH_TEACHER, "supervised"], DAILY))
 def test_compiled_steps_train_as_plain_ones_and_one_graph_serves_other_values_images_and_epochs(name: str):
     assert_same_training(name, 3, 1e-4)
     assert counters["stats"]["unique_graphs"] == 1
@@ -123,7 +118,7 @@ def test_compiled_steps_train_as_plain_ones_and_one_graph_serves_other_values_im
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["byol", pytest.param("swav", marks=pytest.mark.nightly), "amdim", "pirl"])
+@pytest.mark.parametrize("name", daily(["byol", "swav", "amdim", "pirl"], ["amdim", "pirl"]))
 def test_one_graph_serves_all_settings_of_augmentation_off_included(name: str):
     """A recompilation would be an error here."""
     off = dict.fromkeys(SETTINGS, 0.0) | {"least_crop": 1.0, "jitter_colour": True}

@@ -19,6 +19,7 @@ from bench.search.ledger import Ledger
 from bench.search.schedulers import Full
 from bench.search.simulate import plan_for, simulate, synthetic
 from tests.bench.harness import check, drive, reports, signs, start, wait_for_reports
+from tests.daily import daily
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +27,9 @@ METHODS = {"simclr": None, "byol": None}
 FAULTS = ("nan", "infinity", "collapse", "exception", "memory", "hang", "kill", "untellable")
 
 
-@pytest.mark.parametrize(("executor", "kills"), [("processes", 20), ("ray", 1)])
+@pytest.mark.parametrize(
+    ("executor", "kills"), daily([("processes", 8), ("processes", 20), ("ray", 1)], [("processes", 8), ("ray", 1)])
+)
 def test_kills_of_the_driver_lose_nothing_and_repeat_nothing(tmp_path, executor, kills):
     run_dir, trace = tmp_path / "run", tmp_path / "trace"
     generator, former = random.Random(0), []

@@ -16,6 +16,7 @@ from bench.search.budget import Budget
 from bench.search.fold import read
 
 SMALL = {"methods": ("simclr",), "dataset": "shapes", "limit": 64, "image_size": 8, "epochs": 1, "seeds": 2}
+SMALL |= {"protocols": ("knn",)}
 
 
 def run(run_dir: Path, **asked) -> int:

@@ -12,10 +12,17 @@ from bench.report import report, results
 from bench.report.page import ORDER
 from tests.bench import synthetic_run
 from tests.bench.report.pages import HOSTILE, KINDS, Checker, charts, make
+from tests.daily import daily
+
+DAILY = (
+    *("usual", "no trial yet", "all failed", "one method, one seed", "one trial", "all methods", "troubled"),
+    *("two recipes, troubled", "every kind", "no labels", "no labels, no trial yet", "few labels"),
+    *("judged, every kind, uneven classes", "judged, none finished", "a preset, troubled"),
+)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", daily(KINDS, DAILY))
 def test_the_page_is_whole_whatever_the_run_has(kind, tmp_path):
     _, page = make(tmp_path, **KINDS[kind])
     found = Checker(page)

@@ -17,6 +17,7 @@ from bench.search.fold import read
 from bench.search.ledger import Ledger
 from bench.search.simulate import MemoryLedger
 from tests.bench import older_runs, synthetic_run
+from tests.daily import daily
 
 SHOWN = (table.markdown, table.csv, table.terminal, report.render)
 
@@ -289,7 +290,9 @@ def test_metrics_that_this_version_does_not_know_are_kept_and_shown_nowhere(tmp_
     assert [text(found) for text in SHOWN] == shown
 
 
-@pytest.mark.parametrize("metric", METRICS.values())
+@pytest.mark.parametrize(
+    "metric", daily(METRICS.values(), {metric.protocol: metric for metric in METRICS.values()}.values())
+)
 def test_a_metric_that_an_older_file_lacks_is_read_as_null(metric, tmp_path):
     synthetic_run.write(tmp_path, ("byol",), trials=3)
     columns = [results.column(images, metric) for images in metric.images]

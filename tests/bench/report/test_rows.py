@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.report import results, table
@@ -92,6 +92,7 @@ def whole_rows(run):
 
 
 @pytest.mark.slow
+@settings(max_examples=20)
 @given(st.data())
 def test_a_failed_seed_never_makes_a_row_better(run, whole_rows, data):
     tested = run.trials[run.trials.stage.isin(["confirm", "published"])]

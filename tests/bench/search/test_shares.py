@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from bench.search.search import Search
 from bench.search.simulate import MemoryLedger, fairness, simulate
 from tests.bench.search.driving import PUBLISHED, next_trial, slow, small, told, with_budget
+from tests.daily import daily
 
 
 @given(st.integers(1, 8), st.integers(1, 30), st.integers(20, 120), st.integers(3, 30), PUBLISHED)
@@ -26,9 +27,15 @@ def test_methods_get_equal_device_time_and_the_budget_is_kept(methods, slots, tr
         assert fold.spent[method] >= plan.share * 0.95 - plan.cost(method, "search", 0, gap)
 
 
+SIZES = ((64, 1200, 27), (8, 300, 27), (2, 90, 9))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("searcher", "recipe"), [("tpe", None), ("random", None), ("random", 0.2), ("random", 1.5)])
-@pytest.mark.parametrize(("slots", "trials", "epochs"), [(64, 1200, 27), (64, 600, 100), (8, 300, 27), (2, 90, 9)])
+@pytest.mark.parametrize(
+    ("slots", "trials", "epochs"),
+    daily([*SIZES, (64, 600, 100)], SIZES),
+)
 def test_methods_get_the_same_device_time_to_a_twentieth_whoever_wins(slots, trials, epochs, searcher, recipe):
     plan, curve = small(16, slots, trials, epochs, searcher, recipe)
 

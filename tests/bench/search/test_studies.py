@@ -12,6 +12,7 @@ from bench.search.searchers import BestAndLatest
 from bench.search.simulate import MemoryLedger, simulate
 from bench.search.trials import OF_THE_MACHINE, OF_THE_RECIPE
 from tests.bench.search.driving import FINITE, Choices, Cube, Insisting, next_trial, replayed, small, told
+from tests.daily import daily
 
 
 @pytest.mark.parametrize("searcher", ["tpe", "random"])
@@ -94,7 +95,7 @@ def test_failures_of_the_recipe_are_told_as_the_worst_that_was_pruned_and_those_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("searcher", ["tpe", "random"])
+@pytest.mark.parametrize("searcher", daily(["tpe", "random"], ["tpe"]))
 @pytest.mark.parametrize("name", FINITE)
 def test_every_configuration_is_searched_once_and_then_confirmed(name, searcher):
     choices, count = FINITE[name]

@@ -254,7 +254,7 @@ def test_the_command_tells_where_warns_of_other_hosts_and_ends_with_its_signal(f
     assert told.startswith("Watch: http://0.0.0.0:")
     nice = os.getpriority(os.PRIO_PROCESS, process.pid)
     process.send_signal(2)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert (process.returncode, out) == (0, "")
     assert err == "warning: whoever reaches 0.0.0.0 can read these runs; there is no password\n"
     assert nice == 19
