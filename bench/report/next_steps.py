@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from scipy.special import ndtri
 
 from bench.report.comparison import CONFIDENCE, Comparison
+from bench.report.labels import UNTRAINED
 from bench.report.results import Results
 from bench.report.rows import Row
 from bench.report.run import budget_seconds
@@ -21,9 +22,15 @@ EXTRA = 1.2
 
 
 def told(best: Sequence[Row], found: Comparison, results: Results, settled: bool) -> str:
-    """One thing or two; empty of a run that has not ended, or in which nothing is ranked."""
-    if not best or results.run.get("closed") != "done":
+    """One thing or two, of the methods that may be the best; empty of a run that has not ended, or in which nothing is
+    ranked. `settled` is whether more compute is not seen to change who leads."""
+    if not best or results.run.get("closed") not in ("done", "budget"):
         return ""
+    if UNTRAINED in found.estimates and not found.above(UNTRAINED, [row.method for row in best]):
+        return (
+            "Choose none of them yet, as none is above an untrained network beyond doubt: see whether labels and "
+            "images belong together, train longer (--epochs), or take more images."
+        )
     if not settled:
         return _more_compute(results)
     if len(best) > 1:

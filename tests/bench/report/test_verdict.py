@@ -65,6 +65,7 @@ def test_where_nothing_can_be_told_apart_no_method_is_recommended(run):
     assert told["Which method?"].startswith("No method can be told from the best of the 6: ")
     assert "none of 6 methods is above random initialisation" in told["Worth it?"]
     assert "best of 6 methods" not in told["Which method?"]
+    assert told["What next?"].startswith("Choose none of them yet, as none is above an untrained network beyond doubt")
 
 
 def test_a_run_of_one_method_says_so():
@@ -72,6 +73,12 @@ def test_a_run_of_one_method_says_so():
     told = said(run)
     assert re.match(r"byol \(\d\d\.\d\d ± \d\.\d\d % test kNN\) is the only method\.", told["Which method?"])
     assert "the method is above raw pixels" in told["Worth it?"]
+    assert re.fullmatch(
+        r"\+\d+\.\d\d ± \d+\.\d\d points over the published recipe of byol, (not )?beyond doubt\.",
+        told["What did tuning give?"],
+    )
+    spent = results.Results(run.trials, run.epochs, run.run | {"closed": "budget"})
+    assert said(spent)["What next?"] == told["What next?"]
 
 
 def test_one_seed_is_compared_with_nothing():
