@@ -8,7 +8,7 @@ from markupsafe import Markup
 from bench.report.columns import probability_text
 from bench.report.notes import TO_BE_RANKED
 from bench.report.page import STATE_COLORS, Page, latest
-from bench.report.rows import Row, compared, leader
+from bench.report.rows import Row, compared, leader, ranked
 from bench.report.run import budget_seconds, compute_unit, devices, slots_text
 from bench.report.text import DASH, amount, count, one_line, percent, seeds_note, with_interval
 
@@ -45,7 +45,9 @@ def _leading(page: Page) -> Card:
         note += f", {count(len(best.accuracy.values), 'seed')}" if best.accuracy else ""
         note += f"; ranks first with probability {probability_text(best)}" if best.first is not None else ""
         note += f"; {one_line(other.title)} has {with_interval(other.accuracy)} %" if other is not best else ""
-        return Card("Best method", best, note)
+        alike = len(page.comparison.best(row.method for row in ranked(page.rows))) - 1
+        note += f"; {count(alike, 'other')} may be the best" if alike > 0 else ""
+        return Card("Leading method" if alike > 0 else "Best method", best, note)
     if not judged.ranks_searches:
         return Card("Best method", DASH, "no labels enough to say before all are confirmed")
     tried = [row for row in compared(page.rows) if row.search_accuracy is not None]

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.report import report, results, table
+from bench.report.cards import cards
+from bench.report.page import Page
 from bench.report.rows import rows
 from bench.report.text import markdown_text
 from bench.report.verdict import at_ends, comparison, uncertainty, verdict
@@ -220,3 +222,17 @@ def test_without_a_frozen_network_the_terminal_says_how_to_have_one(every, run):
     hint = "--reference default would set a frozen pretrained network beside these"
     assert hint in table.terminal(run)
     assert hint not in table.terminal(every)
+
+
+def test_the_card_of_the_page_calls_a_method_the_best_only_where_the_verdict_does(run):
+    far = {method: [0.5 + 0.001 * seed for seed in range(3)] for method in synthetic_run.METHODS}
+    best = {"moco": [0.8, 0.801, 0.802]}
+    for near, label, note in (
+        ({}, "Best method", "seeds"),
+        ({"swav": [0.799, 0.8, 0.801]}, "Leading method", "1 other"),
+    ):
+        made = with_accuracies(run, far | best | near)
+        card = str(cards(Page(made, rows(made)))).split("Budget")[0]
+        assert label in card
+        assert note in card
+    assert "Best method" not in card
