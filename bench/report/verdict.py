@@ -179,14 +179,18 @@ class Judge:
         stayed = [row for row in rows if row.won in ("published", "ours") and _searched(row)]
         if not gained:
             return f"Nothing over {RECIPE}: it won wherever something was searched." if stayed else ""
-        sure = Comparison.of(gained | {RECIPE: Estimate({0: 0.0})}, [RECIPE]).above(RECIPE, gained)
+        known = Comparison.of(gained | {RECIPE: Estimate({0: 0.0})}, [RECIPE])
+        sure = known.above(RECIPE, gained)
         if len(gained) == 1:
             ((name, gain),) = gained.items()
             doubt = "beyond doubt" if sure else "not beyond doubt"
             told = f"{with_interval(gain, '+')} points over {RECIPE} of {name}, {doubt}."
         else:
             middle = statistics.median(gain.mean for gain in gained.values())
-            each = [f"{name} ({with_interval(gained[name], '+')})" for name in sure[:MOST_NAMES]]
+            each = [
+                f"{name} ({100 * gained[name].mean:+.2f} {_points(known.half_width(name))})"
+                for name in sure[:MOST_NAMES]
+            ]
             told = f"{100 * middle:+.2f} points over {RECIPE} in the median of {count(len(gained), 'method')}; "
             told += f"beyond doubt for {_some(each, len(sure)) if sure else 'none'}."
         return told + (f" Of {_some(_names(stayed), len(stayed))} a recipe won." if stayed else "")

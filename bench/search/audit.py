@@ -132,7 +132,8 @@ def _lines(events: list[dict[str, Any]]) -> Check:
                 check.wrong.append(f"{where}: epoch {epoch} of {trial.epochs} comes after {trial.epoch}")
             if event["decision"] != "continue":
                 running.pop(uid, None)
-        if kind in ("lost", "cut", "halved", "failed") and running.pop(uid, None) is None:
+        never_begun = kind == "cut" and trial is not None and not trial.attempts  # as a recipe without a search is
+        if kind in ("lost", "cut", "halved", "failed") and running.pop(uid, None) is None and not never_begun:
             check.wrong.append(f"{where}: it ends ({kind}), and did not run")
         if kind == "closed" and running:
             check.wrong.append(f"{where}: the run ends while {', '.join(sorted(running))} had not")
@@ -192,7 +193,9 @@ def _trials(events: list[dict[str, Any]]) -> Check:
     for method in settings.get("methods", ()):
         chosen, published = fold.winner(method), list(fold.of(method, "published"))
         pairs = {trial.number for trial in fold.confirming(method)} ^ {trial.number for trial in published}
-        if fold.closed == "done" and chosen and pairs and min(pairs) < int(settings.get("seeds", 0)):
+        dearest = max((trial.held for trial in fold.confirming(method)), default=0.0)
+        room = fold.sessions[-1]["share"] - fold.spent[method] >= dearest if chosen else False
+        if fold.closed == "done" and room and pairs and min(pairs) < int(settings.get("seeds", 0)):
             check.wrong.append(f"{method}: seed {min(pairs)} has trained only one of winner and published recipe")
     check.checked = f"{len(fold.trials):,} trials and {reports:,} epochs: recipes, seeds, what was measured where"
     if format != FORMAT:
@@ -322,6 +325,8 @@ def _winners(events: list[dict[str, Any]]) -> Check:
             if race is not None and each.method in tallies and event["event"] not in ("suggested", "started"):
                 tallies[each.method].count(each)
                 race.count(each)
+    if alone := [method for method in fold.chosen if _recipe_alone(fold, method)]:
+        check.untold.append(f"that a search of {', '.join(sorted(alone))} was too dear: their recipe alone was trained")
     confirmed = {trial.method for trial in fold.trials.values() if trial.stage == "confirm"}
     check.wrong += [
         f"{method}: a winner is confirmed, and none was chosen" for method in sorted(confirmed - fold.chosen.keys())
@@ -342,11 +347,16 @@ def _race(fold: Fold) -> Race:
     return Race(plan, fold, unused, unused, unused)
 
 
+def _recipe_alone(fold: Fold, method: str) -> bool:
+    """Whether nothing of a method was searched, as is so where its share has no room for that."""
+    return not any(trial.attempts for trial in fold.of(method, "search"))
+
+
 def _not_chosen(event: dict[str, Any], fold: Fold, race: Race | None, tallies: Mapping[str, Tally]) -> Iterator[str]:
     """Where a choice is not the rule's."""
     method, told = event["method"], event["winner"]
     trial = fold.trials.get(told or "")
-    if fold.settings.get("searcher") == RECIPES_ONLY:
+    if fold.settings.get("searcher") == RECIPES_ONLY or _recipe_alone(fold, method):
         if told != search_uid(method, 0):
             yield f"{told} is no published recipe, and nothing else was trained"
         return
@@ -413,10 +423,20 @@ def _beyond(fold: Fold) -> Iterator[str]:
     if fold.charged > (1 + OVER_BUDGET) * budget + slots * longest:
         yield f"{fold.charged:,.1f} device-seconds are charged, and the budget is {budget:,.1f}"
     share = max(session["share"] for session in fold.sessions)
+    rate = min(session.get("rate", 1.0) for session in fold.sessions)
     for method in fold.settings.get("methods", ()):
-        dearest = _second(trial.held for trial in fold.by_method.get(method, ()))
+        trials = fold.by_method.get(method, [])
+        dearest = max([_second(trial.held for trial in trials), *(_told_by_epochs(trial, rate) for trial in trials)])
         if fold.spent.get(method, 0.0) > OVER_SHARE * share + dearest:
             yield f"{method}: it spent {fold.spent[method]:,.1f} device-seconds, and its share is {share:,.1f}"
+
+
+def _told_by_epochs(trial: Trial, rate: float) -> float:
+    """Device-seconds of the last attempt, which may have been slower than planned, where its epochs tell nearly as
+    much."""
+    held = trial.held - trial.held_at_start
+    took = rate * sum(each.seconds + each.evaluation_seconds for each in trial.reports.values())
+    return held if took >= 0.8 * held else 0.0
 
 
 def _second(values: Iterable[float]) -> float:

@@ -16,14 +16,20 @@ from bench.search.simulate import MemoryLedger, NoSettings, Space, simulate, syn
 IDENTITY = {"dataset": "made-up", "dataset_fingerprint": "0123456789abcdef", "image_size": 32, "encoder": "resnet8"}
 
 
-def events(methods: int = 2, seconds: float = 600.0, seed: int = 0) -> list[dict[str, Any]]:
-    """Of a run that has ended; with a baseline, prunings, races and confirmed winners."""
+def events(methods: int = 2, seconds: float = 600.0, seed: int = 0, dear: float = 1.0) -> list[dict[str, Any]]:
+    """Of a run that has ended; with a baseline, prunings, races and confirmed winners. The first method costs so many
+    times (`dear`) as much."""
     costs, curve = synthetic(methods, seed)
+    first = next(iter(costs))
+    costs[first] = costs[first].times(dear)
     baselines = ("random",)
     calibration = costs | {"random": Costs(1.0, 0.0)}
 
     def curves(job, epoch):
-        return (0.3 + 0.001 * (job.seed % 7), 1.0) if job.method == "random" else curve(job, epoch)
+        if job.method == "random":
+            return 0.3 + 0.001 * (job.seed % 7), 1.0
+        accuracy, took = curve(job, epoch)
+        return accuracy, took * (dear if job.method == first else 1.0)
 
     experiment = Experiment(
         spaces={name: Space(name) for name in costs},

@@ -62,6 +62,16 @@ def test_other_honest_runs_are_right(seed):
     assert wrong(simulated_run.events(methods=seed, seconds=300.0 + 150 * seed, seed=seed)) == {}
 
 
+def test_an_honest_run_with_a_method_too_dear_for_a_search_is_right_and_says_so():
+    told = simulated_run.events(methods=3, dear=8.0)
+    begun = {event["uid"] for event in told if event["event"] == "assigned"}
+    assert "method00-0000" not in begun
+    assert "method00-published-s1" in begun
+    checks = audit(told)
+    assert {check.name: check.wrong for check in checks if check.wrong} == {}
+    assert any("a search of method00 was too dear" in line for check in checks for line in check.untold)
+
+
 # ---- the ledger ----
 
 
