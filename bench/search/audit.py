@@ -325,7 +325,8 @@ def _winners(events: list[dict[str, Any]]) -> Check:
             if race is not None and each.method in tallies and event["event"] not in ("suggested", "started"):
                 tallies[each.method].count(each)
                 race.count(each)
-    if alone := [method for method in fold.chosen if _recipe_alone(fold, method)]:
+    alone = [method for method in fold.chosen if fold.winner(method) and _recipe_alone(fold, method)]
+    if alone and fold.settings.get("searcher") != RECIPES_ONLY:
         check.untold.append(f"that a search of {', '.join(sorted(alone))} was too dear: their recipe alone was trained")
     confirmed = {trial.method for trial in fold.trials.values() if trial.stage == "confirm"}
     check.wrong += [
@@ -356,7 +357,7 @@ def _not_chosen(event: dict[str, Any], fold: Fold, race: Race | None, tallies: M
     """Where a choice is not the rule's."""
     method, told = event["method"], event["winner"]
     trial = fold.trials.get(told or "")
-    if fold.settings.get("searcher") == RECIPES_ONLY or _recipe_alone(fold, method):
+    if fold.settings.get("searcher") == RECIPES_ONLY or (told is not None and _recipe_alone(fold, method)):
         if told != search_uid(method, 0):
             yield f"{told} is no published recipe, and nothing else was trained"
         return
