@@ -44,7 +44,7 @@ def solve(features, labels, strength, classes):
     rows, basis = axes(torch.from_numpy(features)[None])
     regression = LogisticRegression(rows, torch.from_numpy(labels)[None], classes)
     shares = torch.full((1, 1, len(labels)), 1 / len(labels))
-    found = regression.minimise(regression.start(1), shares, torch.full((1, 1), strength), tolerance=1e-9, most=1000)[
+    found = regression.minimise(regression.start(1), shares, torch.full((1, 1), strength), tolerance=1e-9, most=5000)[
         0, 0
     ]
     return (basis[0] @ found[:, :-1].T).double().numpy(), found[:, -1].double().numpy()
@@ -63,6 +63,7 @@ def solve(features, labels, strength, classes):
     strength=st.sampled_from([10.0, 0.1, 1e-3, 1e-5, 1e-6]),
 )
 @example(seed=0, count=10, width=16, classes=2, fall=10.0, separation=0.3, strength=1e-5)  # flat and separable
+@example(seed=10, count=10, width=3, classes=5, fall=10.0, separation=3.0, strength=1e-6)  # in 1,000 to 5,000 steps
 def test_its_optimum_is_scikit_learn_s(seed, count, width, classes, fall, separation, strength):
     features, labels = problem(seed, count, width, classes, fall, separation)
     ours = objective(features, labels, *solve(features, labels, strength, classes), strength)
