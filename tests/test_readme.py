@@ -61,7 +61,7 @@ def block(mark: str) -> str:
 def commands() -> list[str]:
     """Those of the shell blocks, and those between backquotes in the text."""
     lines = "\n".join(text for language, text in BLOCKS if language == "bash").splitlines()
-    spans = (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCE.sub("", README)))
+    spans = (" ".join(span.split()) for span in re.findall(r"(?<!\\)`([^`]+)`", FENCE.sub("", README)))
     lines += [span for span in spans if re.match(r"python3? |run_bench\.py |ssl-bench ", span)]
     return [part for line in lines for part in line.split("&&") if shlex.split(part, comments=True)]
 
