@@ -1,7 +1,6 @@
 """`ssl-bench watch RUN_DIR...`: the page of a run, renewed while it goes on."""
 
 import contextlib
-import os
 import sys
 from pathlib import Path
 
@@ -41,7 +40,3 @@ def command(run_dirs: tuple[Path, ...], host: str, port: int | None) -> None:
     with contextlib.suppress(KeyboardInterrupt):
         click.echo(f"Watch: {served.url} (Ctrl-C ends it)")
         served.serve()
-    # At once: at the lowest priority on a busy machine the interpreter's own end may take a minute, and there is
-    # nothing left to write.
-    sys.stdout.flush()
-    os._exit(0)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -249,12 +250,14 @@ def test_several_runs_are_listed_and_those_that_are_chosen_stand_side_by_side(tm
 def test_the_command_tells_where_warns_of_other_hosts_and_ends_with_its_signal(finished, tmp_path):
     line = [sys.executable, "-c", "import sys; from bench.commands.main import main; sys.exit(main())", "watch"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
+    # A suite that runs in the background of a shell ignores SIGINT, and so would what it starts.
+    pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen([*line, str(finished), "--host", "0.0.0.0"], **pipes)
     told = process.stdout.readline()
     assert told.startswith("Watch: http://0.0.0.0:")
     nice = os.getpriority(os.PRIO_PROCESS, process.pid)
     process.send_signal(2)
-    out, err = process.communicate()
+    out, err = process.communicate(timeout=600)
     assert (process.returncode, out) == (0, "")
     assert err == "warning: whoever reaches 0.0.0.0 can read these runs; there is no password\n"
     assert nice == 19
