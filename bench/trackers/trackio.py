@@ -3,17 +3,16 @@
 import contextvars
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import trackio
 
 from bench.search.trials import Trial
-from bench.trackers.tracker import PROJECT, Run, about, outcome
+from bench.trackers.by_trial import ByTrial
+from bench.trackers.tracker import PROJECT, about, outcome
 
 
-class Trackio:
-    def begin(self, run: Run) -> None:
-        self._run, self._open = run, {}  # type: ignore[var-annotated]
-
+class Trackio(ByTrial):
     def report(self, trial: Trial, epoch: int, figures: Mapping[str, float], time: float) -> None:
         self._of(trial).log(dict(figures), step=epoch)
 
@@ -23,22 +22,16 @@ class Trackio:
         of_trial.finish()
         del self._open[trial.uid]
 
-    def close(self) -> None:
-        for of_trial in self._open.values():
-            of_trial.finish()
-
-    def _of(self, trial: Trial):  # type: ignore[no-untyped-def]
-        if trial.uid not in self._open:
-            # in a context of its own: there `init` finds no other trial's run, which it would end
-            self._open[trial.uid] = contextvars.Context().run(
-                trackio.init,
-                project=os.environ.get("TRACKIO_PROJECT", PROJECT),
-                name=self._run.key(trial),
-                group=self._run.name,
-                config={**about(trial), **trial.hyperparameters},
-                resume="allow",
-                embed=False,
-                auto_log_gpu=False,
-                auto_log_cpu=False,
-            )
-        return self._open[trial.uid]
+    def _begun(self, trial: Trial) -> Any:
+        # in a context of its own: there `init` finds no other trial's run, which it would end
+        return contextvars.Context().run(
+            trackio.init,
+            project=os.environ.get("TRACKIO_PROJECT", PROJECT),
+            name=self._run.key(trial),
+            group=self._run.name,
+            config={**about(trial), **trial.hyperparameters},
+            resume="allow",
+            embed=False,
+            auto_log_gpu=False,
+            auto_log_cpu=False,
+        )

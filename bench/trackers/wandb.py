@@ -2,17 +2,16 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import wandb
 
 from bench.search.trials import Trial
-from bench.trackers.tracker import PROJECT, Run, about, outcome
+from bench.trackers.by_trial import ByTrial
+from bench.trackers.tracker import PROJECT, about, outcome
 
 
-class WeightsAndBiases:
-    def begin(self, run: Run) -> None:
-        self._run, self._open = run, {}  # type: ignore[var-annotated]
-
+class WeightsAndBiases(ByTrial):
     def report(self, trial: Trial, epoch: int, figures: Mapping[str, float], time: float) -> None:
         self._of(trial).log({**figures, "epoch": epoch, "time": time}, step=epoch)
 
@@ -22,22 +21,16 @@ class WeightsAndBiases:
         of_trial.finish(exit_code=int(trial.state == "failed"))
         del self._open[trial.uid]
 
-    def close(self) -> None:
-        for of_trial in self._open.values():
-            of_trial.finish()
-
-    def _of(self, trial: Trial):  # type: ignore[no-untyped-def]
-        if trial.uid not in self._open:
-            self._open[trial.uid] = wandb.init(
-                project=os.environ.get("WANDB_PROJECT", PROJECT),
-                group=self._run.name,
-                job_type=trial.stage,
-                name=trial.uid,
-                id=self._run.key(trial),
-                resume="allow",
-                reinit="create_new",
-                dir=str(self._run.folder),
-                config={**about(trial), **trial.hyperparameters},
-                settings=wandb.Settings(x_disable_stats=True, console="off"),
-            )
-        return self._open[trial.uid]
+    def _begun(self, trial: Trial) -> Any:
+        return wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            group=self._run.name,
+            job_type=trial.stage,
+            name=trial.uid,
+            id=self._run.key(trial),
+            resume="allow",
+            reinit="create_new",
+            dir=str(self._run.folder),
+            config={**about(trial), **trial.hyperparameters},
+            settings=wandb.Settings(x_disable_stats=True, console="off"),
+        )
