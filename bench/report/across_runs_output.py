@@ -131,7 +131,7 @@ def page(found: AcrossRuns) -> str:
     """A page of its own, that needs no network and no script."""
     tables = [{"title": title, "heads": heads, "lines": lines} for title, heads, lines in _tables(found)]
     return TEMPLATES.get_template("across_runs.html").render(
-        runs=found.runs, tables=tables, notes=found.notes, chart=_chart(found.ranks)
+        title="Runs compared", runs=found.runs, tables=tables, notes=found.notes, chart=_chart(found.ranks)
     )
 
 
